@@ -1,0 +1,72 @@
+//! How quantities are printed: three significant digits in the reader's unit.
+
+use super::{DAY, Dimension, HOUR, KWH};
+
+/// Three significant digits, without a trailing zero fraction for whole numbers below 1000.
+#[must_use]
+pub fn three(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return if value == 0.0 { "0".into() } else { format!("{value}") };
+    }
+    let digits = (2 - libm::floor(libm::log10(value.abs())) as i32).clamp(0, 12) as usize;
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// A number with the decimal prefix that keeps one to three digits before the point: `si(3.2e9, "B")` is `3.2 GB`.
+#[must_use]
+pub fn si(value: f64, unit: &str) -> String {
+    let (scale, prefix) = scale(value, &[(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]);
+    // Far above the last prefix a plain exponent is easier to read than a row of digits.
+    if (value / scale).abs() >= 1e5 { format!("{value:.3e} {unit}") } else { format!("{} {prefix}{unit}", three(value / scale)) }
+}
+
+fn scale<'a>(value: f64, table: &[(f64, &'a str)]) -> (f64, &'a str) {
+    // 0.9995 of a unit prints as 1.00, so it belongs to that unit already.
+    table.iter().copied().find(|(s, _)| value.abs() >= s * 0.9995).unwrap_or_else(|| *table.last().unwrap_or(&(1.0, "")))
+}
+
+/// Prints a value in the SI base of its dimension.
+pub(super) fn format(value: f64, dimension: Dimension) -> String {
+    match dimension {
+        Dimension::Bytes => {
+            let gib = 1024.0 * 1024.0 * 1024.0;
+            let (s, unit) = scale(
+                value,
+                &[
+                    (gib * gib, "EiB"),
+                    (gib * 1_048_576.0, "PiB"),
+                    (gib * 1024.0, "TiB"),
+                    (gib, "GiB"),
+                    (1_048_576.0, "MiB"),
+                    (1024.0, "KiB"),
+                    (1.0, "B"),
+                ],
+            );
+            format!("{} {unit}", three(value / s))
+        }
+        Dimension::BytesPerSecond => si(value, "B/s"),
+        Dimension::Seconds => {
+            let (s, unit) = scale(
+                value,
+                &[(2.0 * DAY, "d"), (2.0 * HOUR, "h"), (180.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"), (1e-12, "ps")],
+            );
+            let s = match unit {
+                "d" => DAY,
+                "h" => HOUR,
+                "min" => 60.0,
+                _ => s,
+            };
+            format!("{} {unit}", three(value / s))
+        }
+        Dimension::Flops => si(value, "FLOP"),
+        Dimension::FlopsPerSecond => si(value, "FLOP/s"),
+        Dimension::Watts => si(value, "W"),
+        Dimension::Joules => si(value / HOUR, "Wh"),
+        Dimension::Usd => si(value, "USD"),
+        Dimension::UsdPerSecond => format!("{} USD/h", three(value * HOUR)),
+        Dimension::UsdPerJoule => format!("{} USD/kWh", three(value * KWH)),
+        Dimension::KilogramsPerJoule => format!("{} kg/kWh", three(value * KWH)),
+        Dimension::Ratio => format!("{} %", three(value * 100.0)),
+    }
+}
