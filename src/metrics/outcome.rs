@@ -1,0 +1,319 @@
+//! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
+
+use serde::Serialize;
+
+/// Which program, seed and input gave this outcome.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Identity {
+    /// Program version.
+    pub version: String,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Hash of the scenario with everything that it includes and overrides.
+    pub scenario_hash: String,
+}
+
+/// The outcome of one scenario.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Which program, seed and input.
+    pub orrery: Identity,
+    /// Title of the scenario.
+    pub title: String,
+    /// `training` or `collective` (the object of that name is there).
+    pub kind: &'static str,
+    /// One training step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingOutcome>,
+    /// The whole run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunOutcome>,
+    /// Collectives by size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collective: Option<Vec<CollectiveOutcome>>,
+    /// Money, energy, carbon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostOutcome>,
+    /// What the simulation itself took.
+    pub simulation: SimulationOutcome,
+    /// What reports draw; not part of `--json`.
+    #[serde(skip)]
+    pub detail: Detail,
+}
+
+/// One training step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainingOutcome {
+    /// Time of one optimizer step.
+    pub step_time_s: f64,
+    /// Tokens per second of the whole cluster.
+    pub tokens_per_s: f64,
+    /// Tokens per second and accelerator.
+    pub tokens_per_s_per_accelerator: f64,
+    /// Sequences per second of the whole cluster.
+    pub samples_per_s: f64,
+    /// FLOPs of one step that the model needs (no recompute).
+    pub model_flops_per_step: f64,
+    /// Model FLOPs over peak FLOPs of the step time.
+    pub mfu: f64,
+    /// Executed FLOPs (with recompute) over peak FLOPs of the step time.
+    pub hfu: f64,
+    /// Share of the step in which the critical rank waits for other pipeline stages.
+    pub bubble_fraction: f64,
+    /// Where the step time goes on the critical rank; sums to `step_time_s`.
+    pub breakdown_s: BreakdownSeconds,
+    /// Communication that is hidden behind compute on the critical rank.
+    pub hidden_comm_s: f64,
+    /// Memory of the fullest accelerator at the moment of its peak.
+    pub memory_bytes: MemoryBytes,
+    /// Whether it fits.
+    pub fits: bool,
+    /// What would help, where it does not fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
+}
+
+/// Where the step time goes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct BreakdownSeconds {
+    /// Kernels of forward, backward and recompute.
+    pub compute: f64,
+    /// Exposed tensor-parallel communication.
+    pub tensor_comm: f64,
+    /// Exposed pipeline communication.
+    pub pipeline_comm: f64,
+    /// Exposed data-parallel communication.
+    pub data_comm: f64,
+    /// Exposed expert-parallel communication.
+    pub expert_comm: f64,
+    /// Exposed context-parallel communication.
+    pub context_comm: f64,
+    /// Waiting for other pipeline stages.
+    pub bubble: f64,
+    /// Waiting for input data.
+    pub data_stall: f64,
+    /// Waiting for checkpoints.
+    pub checkpoint_stall: f64,
+    /// Optimizer.
+    pub optimizer: f64,
+    /// Everything else.
+    pub other: f64,
+}
+
+impl BreakdownSeconds {
+    /// The parts with their names, in the order of the contract.
+    #[must_use]
+    pub const fn parts(&self) -> [(&'static str, f64); 11] {
+        [
+            ("compute", self.compute),
+            ("tensor_comm", self.tensor_comm),
+            ("pipeline_comm", self.pipeline_comm),
+            ("data_comm", self.data_comm),
+            ("expert_comm", self.expert_comm),
+            ("context_comm", self.context_comm),
+            ("bubble", self.bubble),
+            ("data_stall", self.data_stall),
+            ("checkpoint_stall", self.checkpoint_stall),
+            ("optimizer", self.optimizer),
+            ("other", self.other),
+        ]
+    }
+}
+
+/// Memory of one accelerator at the moment of its peak: the parts sum to `peak`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct MemoryBytes {
+    /// Weights in compute precision.
+    pub weights: f64,
+    /// Gradients.
+    pub gradients: f64,
+    /// Optimizer state, master weights included.
+    pub optimizer: f64,
+    /// Activations in flight.
+    pub activations: f64,
+    /// Communication buffers, workspace, context, fragmentation.
+    pub other: f64,
+    /// Sum of the parts.
+    pub peak: f64,
+    /// Memory of the accelerator.
+    pub capacity: f64,
+}
+
+impl MemoryBytes {
+    /// The parts with their names.
+    #[must_use]
+    pub const fn parts(&self) -> [(&'static str, f64); 5] {
+        [
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("other", self.other),
+        ]
+    }
+}
+
+/// The whole run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunOutcome {
+    /// Optimizer steps.
+    pub steps: f64,
+    /// Tokens.
+    pub tokens: f64,
+    /// FLOPs that the model needs for all steps.
+    pub model_flops: f64,
+    /// Wall time in days.
+    pub days: f64,
+    /// Share of the wall time that goes into steps that count.
+    pub training_goodput: f64,
+    /// Failures that stopped the run.
+    pub failures: f64,
+    /// Wall time that was lost.
+    pub lost_s: f64,
+}
+
+/// One size of a collective.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CollectiveOutcome {
+    /// Operation.
+    pub op: &'static str,
+    /// Bytes by the convention of nccl-tests.
+    pub bytes: f64,
+    /// Time of one operation.
+    pub time_s: f64,
+    /// Bytes over time.
+    pub algbw_bytes_per_s: f64,
+    /// The same, corrected by the factor of the operation.
+    pub busbw_bytes_per_s: f64,
+    /// Algorithm that was chosen.
+    pub algorithm: String,
+    /// Protocol that was chosen.
+    pub protocol: String,
+}
+
+/// Money, energy, carbon of the run (of one step where no run is given).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CostOutcome {
+    /// All together.
+    pub usd_total: f64,
+    /// By the hour.
+    pub usd_per_hour: f64,
+    /// By million tokens trained.
+    pub usd_per_million_tokens: f64,
+    /// Energy with cooling and losses (PUE).
+    pub energy_kwh: f64,
+    /// Carbon by the grid's intensity.
+    pub carbon_kg: f64,
+    /// What the total is made of.
+    pub parts_usd: Vec<(String, f64)>,
+    /// Average power with PUE.
+    pub average_power_w: f64,
+    /// Where the prices come from.
+    pub sources: Vec<String>,
+}
+
+/// What the simulation itself took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SimulationOutcome {
+    /// Events.
+    pub events: u64,
+    /// Wall time of the simulation; the only value that may differ between two runs.
+    pub wall_s: f64,
+}
+
+/// What reports draw.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Detail {
+    /// Facts on the scenario for the head of a report, such as ("Layout", "TP 8 × PP 8 × DP 16").
+    pub facts: Vec<Fact>,
+    /// Memory by pipeline stage.
+    pub stages: Vec<StageMemory>,
+    /// Names of the timeline's processes (one a rank class, such as `stage 0 (node 0, accelerator 0)`).
+    pub processes: Vec<String>,
+    /// Names of the timeline's tracks (streams), the same for every process.
+    pub tracks: Vec<String>,
+    /// Slices of one step, sorted by process, track and start.
+    pub timeline: Vec<Slice>,
+    /// Most used links by kind.
+    pub links: Vec<LinkUse>,
+    /// Compute time of one microbatch on the critical rank by operator class.
+    pub operators: Vec<(String, f64)>,
+    /// Which profile entry served which operator class (`--explain`).
+    pub profile: Vec<ProfileUse>,
+}
+
+/// A fact with its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// What.
+    pub name: String,
+    /// How much.
+    pub value: String,
+}
+
+/// Memory of one pipeline stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageMemory {
+    /// Which stage.
+    pub name: String,
+    /// Its memory at its peak.
+    pub memory: MemoryBytes,
+}
+
+/// What a slice of the timeline does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SliceKind {
+    /// Forward pass of a microbatch.
+    Forward,
+    /// Backward pass of a microbatch.
+    Backward,
+    /// Tensor-parallel communication.
+    TensorComm,
+    /// Pipeline send and receive.
+    PipelineComm,
+    /// Data-parallel communication.
+    DataComm,
+    /// Optimizer.
+    Optimizer,
+    /// Anything else.
+    Other,
+}
+
+/// A piece of the timeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slice {
+    /// Index into `Detail::processes`.
+    pub process: u32,
+    /// Index into `Detail::tracks`.
+    pub track: u32,
+    /// What it does.
+    pub kind: SliceKind,
+    /// Such as `F12.1`: microbatch 12, model chunk 1.
+    pub name: String,
+    /// Start, seconds of simulated time.
+    pub start_s: f64,
+    /// Length in seconds.
+    pub duration_s: f64,
+}
+
+/// How much a kind of link was used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkUse {
+    /// Such as `NIC` or `NVLink`.
+    pub name: String,
+    /// Bytes over the most loaded link of the kind in one step.
+    pub bytes: f64,
+    /// Bytes over capacity and step time, on the most loaded link.
+    pub utilization: f64,
+}
+
+/// Which profile entry served an operator class, and how sure it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileUse {
+    /// Operator class.
+    pub operator: String,
+    /// Profile entry.
+    pub entry: String,
+    /// Where its values come from.
+    pub source: String,
+}
