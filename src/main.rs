@@ -1,2 +1,5 @@
-//! Binary.
-fn main() {}
+//! The `orrery` program: a thin shell around the library.
+
+fn main() -> std::process::ExitCode {
+    orrery::cli::main()
+}

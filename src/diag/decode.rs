@@ -22,7 +22,7 @@ impl<T> Deref for At<T> {
 
 impl<T> At<T> {
     /// The same place with another value.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
+    pub fn map_value<U>(self, f: impl FnOnce(T) -> U) -> At<U> {
         At { value: f(self.value), span: self.span }
     }
 }

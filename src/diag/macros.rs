@@ -26,9 +26,11 @@ macro_rules! record {
     }) => {
         $(#[doc = $sdoc])*
         #[derive(Debug, Clone)]
+        #[allow(unreachable_pub)]
         pub struct $name {
             $($(#[doc = $fdoc])* pub $field: $crate::diag::At<<$ty as $crate::diag::Decode>::Out>,)*
         }
+        #[allow(unreachable_pub)]
         impl $name {
             /// Reads the table; keys in `known` are left to somebody else.
             pub fn decode_with(
@@ -78,7 +80,9 @@ macro_rules! choice {
     ($(#[doc = $edoc:literal])* pub enum $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal,)* }) => {
         $(#[doc = $edoc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(unreachable_pub)]
         pub enum $name { $($(#[doc = $vdoc])* $variant,)* }
+        #[allow(unreachable_pub)]
         impl $name {
             /// The words of all choices.
             pub const WORDS: &'static [&'static str] = &[$($word),*];
@@ -117,7 +121,9 @@ macro_rules! tagged {
     ($(#[doc = $edoc:literal])* pub enum $name:ident by $tag:ident { $($(#[doc = $vdoc:literal])* $variant:ident($inner:ty) = $word:literal,)* }) => {
         $(#[doc = $edoc])*
         #[derive(Debug, Clone)]
+        #[allow(unreachable_pub)]
         pub enum $name { $($(#[doc = $vdoc])* $variant($inner),)* }
+        #[allow(unreachable_pub)]
         impl $name {
             /// The words of all variants.
             pub const WORDS: &'static [&'static str] = &[$($word),*];

@@ -17,7 +17,7 @@ pub use decode::{At, Decode, Fields, KeyInfo, default_at, describe_table, finish
 pub use doc::{Entry, Node, TableNode, Value};
 pub use render::{Style, render, to_json};
 pub use values::{
-    Bounds, Count, FilePath, Finite, List, Map, Name, NonNeg, Pos, Share, Text, Whole, decode_tag, decode_word, describe_variant,
+    Bounds, Count, FilePath, Finite, List, Map, Name, NonNeg, Plain, Pos, Share, Text, Whole, decode_tag, decode_word, describe_variant,
 };
 
 use std::path::{Path, PathBuf};

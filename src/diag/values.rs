@@ -24,6 +24,8 @@ pub struct Pos<Q>(PhantomData<Q>);
 pub struct NonNeg<Q>(PhantomData<Q>);
 /// A finite plain number above 0.
 pub struct Finite;
+/// A finite plain number of at least 0.
+pub struct Plain;
 /// An array.
 pub struct List<T>(PhantomData<T>);
 /// A table with free keys.
@@ -199,6 +201,20 @@ impl Decode for Finite {
     }
     fn describe() -> Json {
         json!({"oneOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?\s*$"}]})
+    }
+}
+
+impl Decode for Plain {
+    type Out = f64;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<f64> {
+        let value = number(node, Dimension::Ratio, diags)?;
+        if (0.0..1e15).contains(&value) {
+            return Some(value);
+        }
+        out_of_range(node.span, format!("the number {value} is negative or is absurd"), "write a number of at least 0", diags)
+    }
+    fn describe() -> Json {
+        json!({"type": "number", "minimum": 0})
     }
 }
 

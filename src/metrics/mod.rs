@@ -1,8 +1,10 @@
 //! Numbers out of a simulation: the outcome of a scenario as data, from step time to cost, with what reports draw.
 
 mod outcome;
+mod training;
 
 pub use outcome::{
     BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse, RunOutcome,
     SimulationOutcome, Slice, SliceKind, StageMemory, TrainingOutcome,
 };
+pub use training::training_outcome;

@@ -1,0 +1,222 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A clockwork model of AI clusters: step time, latency, memory, energy, cost.
+#[derive(Debug, Parser)]
+#[command(name = "orrery", version, max_term_width = 110)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run scenarios; without a file an embedded quick start (GPT-3 175B on 1,024 A100)
+    Run(RunArgs),
+    /// Run scenarios and put them side by side
+    Compare(CompareArgs),
+    /// Parse and verify files of any kind, nothing else
+    Check(CheckArgs),
+    /// Counts, bisection bandwidth, power, price and picture of a topology
+    Topology(TopologyArgs),
+    /// A collective over sizes, as nccl-tests prints it
+    Collective(CollectiveArgs),
+    /// When each flow of a flow case ends
+    Flows(FlowsArgs),
+    /// Compare predictions with a table of measurements
+    Validate(ValidateArgs),
+    /// List the parts and models that ship with the program
+    Catalog(CatalogArgs),
+    /// Print the JSON Schema of a kind of file
+    Schema {
+        /// Kind of file
+        kind: SchemaKind,
+    },
+    /// Explain a diagnostic code such as E0102
+    Explain {
+        /// The code
+        code: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Scenario files
+    pub(super) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write report.html, outcome.json, CSV and timeline into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Replace a value: a dotted key and a TOML value, such as training.parallel.tensor=4
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Seed of all random streams
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Write the timeline of one step for Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(super) timeline: Option<PathBuf>,
+    /// Say which profile entry served which operators
+    #[arg(long)]
+    pub(super) explain: bool,
+    /// Greatest estimated work in seconds
+    #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
+    pub(super) max_work: f64,
+    /// How faults are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) message_format: MessageFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArgs {
+    /// Scenario files; the first is the reference
+    #[arg(required = true, num_args = 2..)]
+    pub(super) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the report of every scenario into a folder of its own
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MessageFormat {
+    /// For people
+    Human,
+    /// For editors and CI
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Files of any kind
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// How faults are printed
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) message_format: MessageFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopologyArgs {
+    /// Topology file
+    pub(super) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write a picture
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
+    /// Replace a value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CollectiveArgs {
+    /// Topology file
+    pub(super) file: PathBuf,
+    /// Operation: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, send_recv
+    #[arg(long)]
+    pub(super) op: String,
+    /// Sizes, such as 1KiB..8GiB or 64MiB
+    #[arg(long, default_value = "1KiB..8GiB")]
+    pub(super) bytes: String,
+    /// Ranks, such as 0-63
+    #[arg(long)]
+    pub(super) ranks: Option<String>,
+    /// Algorithm; only the automatic choice is offered so far
+    #[arg(long, default_value = "auto", value_parser = ["auto"])]
+    pub(super) algorithm: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Replace a value of the topology
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FlowsArgs {
+    /// Flow case
+    pub(super) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ValidateKind {
+    /// Step times
+    Training,
+    /// Collectives
+    Collective,
+    /// Matrix products
+    Gemm,
+    /// Attention kernels
+    Attention,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidateArgs {
+    /// What the table holds
+    #[arg(value_enum)]
+    pub(super) kind: ValidateKind,
+    /// Tables
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write report.html and rows.json into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Requirements, such as median=0.08,p90=0.2
+    #[arg(long, value_name = "NAME=VALUE,…")]
+    pub(super) bound: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CatalogKind {
+    /// GPUs, TPUs, other chips, CPU sockets
+    Accelerators,
+    /// Model presets
+    Models,
+    /// Network cards
+    Nics,
+    /// Switches
+    Switches,
+    /// Servers without accelerators
+    Hosts,
+    /// Link technologies
+    Links,
+    /// Drives
+    Storage,
+    /// Rents and purchase prices
+    Prices,
+    /// Software stacks
+    Stacks,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CatalogArgs {
+    /// Which list
+    #[arg(value_enum)]
+    pub(super) kind: CatalogKind,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaKind {
+    /// Scenario files
+    Scenario,
+    /// Topology files
+    Topology,
+}

@@ -1,0 +1,175 @@
+//! `orrery catalog`: the parts and models that ship with the program.
+
+use super::Status;
+use super::args::{CatalogArgs, CatalogKind};
+use super::stream::Stream;
+use crate::hardware::{Catalogue, Dtype};
+use crate::model::presets;
+use crate::training::stacks;
+use comfy_table::Table;
+use serde_json::{Value as Json, json};
+
+/// One list as rows of named values.
+fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
+    let c = Catalogue::embedded();
+    match kind {
+        CatalogKind::Accelerators => c.accelerators.values().map(accelerator).collect(),
+        CatalogKind::Links => c
+            .links
+            .values()
+            .map(|l| {
+                vec![
+                    ("id", json!(*l.id)),
+                    ("name", json!(*l.name)),
+                    ("bandwidth_bytes_per_s", json!(*l.bandwidth)),
+                    ("efficiency", json!(*l.efficiency)),
+                    ("latency_s", json!(*l.latency)),
+                    ("source", json!(*l.source)),
+                ]
+            })
+            .collect(),
+        CatalogKind::Nics => c
+            .nics
+            .values()
+            .map(|n| {
+                vec![
+                    ("id", json!(*n.id)),
+                    ("name", json!(*n.name)),
+                    ("protocol", json!(n.protocol.word())),
+                    ("bandwidth_bytes_per_s", json!(*n.bandwidth)),
+                    ("efficiency", json!(*n.efficiency)),
+                    ("latency_s", json!(*n.latency)),
+                    ("source", json!(*n.source)),
+                ]
+            })
+            .collect(),
+        CatalogKind::Switches => c
+            .switches
+            .values()
+            .map(|s| {
+                vec![
+                    ("id", json!(*s.id)),
+                    ("name", json!(*s.name)),
+                    ("kind", json!(s.kind.word())),
+                    ("ports", json!(*s.ports)),
+                    ("port_bandwidth_bytes_per_s", json!(*s.port_bandwidth)),
+                    ("latency_s", json!(*s.latency)),
+                    ("power_w", json!(*s.power)),
+                    ("source", json!(*s.source)),
+                ]
+            })
+            .collect(),
+        CatalogKind::Hosts => c
+            .hosts
+            .values()
+            .map(|h| {
+                vec![
+                    ("id", json!(*h.id)),
+                    ("name", json!(*h.name)),
+                    ("sockets", json!(*h.sockets)),
+                    ("cores", json!(*h.cores)),
+                    ("memory_bytes", json!(*h.memory)),
+                    ("power_w", json!(*h.power)),
+                    ("source", json!(*h.source)),
+                ]
+            })
+            .collect(),
+        CatalogKind::Storage => c
+            .drives
+            .values()
+            .map(|d| {
+                vec![
+                    ("id", json!(*d.id)),
+                    ("name", json!(*d.name)),
+                    ("capacity_bytes", json!(*d.capacity)),
+                    ("read_bytes_per_s", json!(*d.read_bandwidth)),
+                    ("write_bytes_per_s", json!(*d.write_bandwidth)),
+                    ("read_iops", json!(*d.read_iops)),
+                    ("source", json!(*d.source)),
+                ]
+            })
+            .collect(),
+        CatalogKind::Prices => c.prices.iter().map(price).collect(),
+        CatalogKind::Models => presets().iter().map(model).collect(),
+        CatalogKind::Stacks => stacks()
+            .iter()
+            .map(|s| vec![("id", json!(*s.id)), ("title", json!(*s.title)), ("since", json!(*s.since)), ("source", json!(*s.source))])
+            .collect(),
+    }
+}
+
+fn accelerator(a: &crate::hardware::Accelerator) -> Vec<(&'static str, Json)> {
+    let mut row = vec![
+        ("id", json!(*a.id)),
+        ("name", json!(*a.name)),
+        ("vendor", json!(*a.vendor)),
+        ("kind", json!(a.kind.word())),
+        ("year", json!(*a.year)),
+    ];
+    for (name, dtype) in [("bf16_flop_per_s", Dtype::Bf16), ("fp8_flop_per_s", Dtype::Fp8), ("fp4_flop_per_s", Dtype::Nvfp4)] {
+        row.extend(a.peak.of(dtype).map(|p| (name, json!(p))));
+    }
+    row.push(("memory_bytes", json!(*a.memory)));
+    row.push(("memory_bytes_per_s", json!(*a.memory_bandwidth)));
+    row.extend(a.scale_up_bandwidth.map(|b| ("scale_up_bytes_per_s", json!(b))));
+    row.push(("tdp_w", json!(*a.tdp)));
+    row.push(("source", json!(*a.source)));
+    row
+}
+
+fn price(p: &crate::hardware::Price) -> Vec<(&'static str, Json)> {
+    let mut row = vec![("part", json!(*p.part)), ("kind", json!(p.kind.word()))];
+    row.extend(p.rent.map(|r| ("usd_per_hour", json!(r.get() * 3600.0))));
+    row.extend(p.price.map(|u| ("usd", json!(u))));
+    row.extend([("date", json!(*p.date)), ("source", json!(*p.source))]);
+    row
+}
+
+fn model(m: &crate::model::Preset) -> Vec<(&'static str, Json)> {
+    vec![
+        ("id", json!(*m.id)),
+        ("title", json!(*m.title)),
+        ("layers", json!(*m.layers)),
+        ("hidden", json!(*m.hidden)),
+        ("heads", json!(*m.heads)),
+        ("kv_heads", json!(*m.kv_heads)),
+        ("vocabulary", json!(*m.vocabulary)),
+        ("experts", json!(*m.experts)),
+        ("source", json!(*m.source)),
+    ]
+}
+
+fn shown(name: &str, value: &Json) -> String {
+    match value {
+        Json::Number(n) if name.contains("_per_s") || name.contains("bytes") => {
+            crate::units::si(n.as_f64().unwrap_or(0.0), "").trim().to_owned()
+        }
+        Json::Number(n) => n.as_f64().map_or_else(String::new, crate::units::three),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn run(args: &CatalogArgs, out: &mut Stream) -> Status {
+    let rows = rows(args.kind);
+    if args.json {
+        let list: Vec<Json> =
+            rows.into_iter().map(|row| row.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<serde_json::Map<_, _>>().into()).collect();
+        return out.result(&format!("{:#}\n", Json::Array(list)));
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for row in &rows {
+        for (name, _) in row.iter().filter(|(n, _)| *n != "source") {
+            if !names.contains(name) {
+                names.push(name);
+            }
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(names.clone());
+    for row in &rows {
+        table.add_row(names.iter().map(|name| row.iter().find(|(n, _)| n == name).map_or_else(String::new, |(n, v)| shown(n, v))));
+    }
+    out.result(&format!("{}\n", table.trim_fmt()))
+}

@@ -1,0 +1,39 @@
+//! `orrery check`: parse and verify files of any kind.
+
+use super::Status;
+use super::args::CheckArgs;
+use super::stream::Stream;
+use crate::diag::{Diagnostics, Node, Value};
+use crate::scenario::{load, load_topology};
+use std::path::Path;
+
+pub(super) fn run(args: &CheckArgs, out: &mut Stream) -> Status {
+    let mut status = Status::Done;
+    for file in &args.files {
+        let mut diags = Diagnostics::new();
+        check(file, &mut diags);
+        if diags.has_errors() {
+            status = out.refuse(&diags, args.message_format);
+        } else {
+            out.note(&format!("{}: sound", file.display()));
+        }
+    }
+    status
+}
+
+/// A topology has `fabric` and no `topology`; everything else is read as a scenario.
+fn is_topology(file: &Path) -> bool {
+    let mut quiet = Diagnostics::new();
+    let root = quiet.read_file(file, None).and_then(|source| Node::parse(source, &mut quiet));
+    let Some(Node { value: Value::Table(table), .. }) = root else { return false };
+    let has = |key: &str| table.entries.contains_key(key);
+    !has("topology") && (has("fabric") || has("node"))
+}
+
+fn check(file: &Path, diags: &mut Diagnostics) {
+    if is_topology(file) {
+        load_topology(file, &[], diags);
+    } else {
+        load(file, &[], None, diags);
+    }
+}

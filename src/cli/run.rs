@@ -1,0 +1,183 @@
+//! `orrery run` and `orrery compare`.
+
+use super::Status;
+use super::args::{CompareArgs, MessageFormat, RunArgs};
+use super::stream::Stream;
+use crate::diag::{Diagnostic, Diagnostics, Span, codes};
+use crate::metrics::Outcome;
+use crate::report;
+use crate::scenario::{Failure, Scenario, execute, load, load_text};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The quick start.
+const QUICK_START: (&str, &str) =
+    ("(embedded) gpt3-175b-a100-1024.toml", include_str!("../../scenarios/training/gpt3-175b-a100-1024.toml"));
+
+struct Loaded {
+    scenario: Scenario,
+    diags: Diagnostics,
+}
+
+pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
+    if !(args.max_work > 0.0) {
+        out.note("error: --max-work needs a number of seconds above 0");
+        return Status::BadInput;
+    }
+    let loaded = match load_all(args, out) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    let outcomes = match execute_all(loaded, args.max_work, args.message_format, out) {
+        Ok(outcomes) => outcomes,
+        Err(status) => return status,
+    };
+    if let Err(error) = write_files(args, &outcomes) {
+        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    }
+    let shown = if args.json {
+        match report::json(&outcomes) {
+            Ok(text) => out.result(&text),
+            Err(error) => {
+                out.note(&format!("internal error: {error}"));
+                Status::Internal
+            }
+        }
+    } else {
+        let mut text = String::new();
+        for outcome in &outcomes {
+            text.push_str(&report::text(outcome));
+            if args.explain {
+                text.push('\n');
+                text.push_str(&report::explain(outcome));
+            }
+            text.push('\n');
+        }
+        out.result(&text)
+    };
+    if shown != Status::Done { shown } else { verdict(&outcomes) }
+}
+
+pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
+    let run = RunArgs {
+        files: args.files.clone(),
+        json: args.json,
+        out: args.out.clone(),
+        set: Vec::new(),
+        seed: None,
+        timeline: None,
+        explain: false,
+        max_work: 600.0,
+        message_format: MessageFormat::Human,
+    };
+    let outcomes = match load_all(&run, out).and_then(|loaded| execute_all(loaded, run.max_work, MessageFormat::Human, out)) {
+        Ok(outcomes) => outcomes,
+        Err(status) => return status,
+    };
+    if let Err(error) = write_files(&run, &outcomes) {
+        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    }
+    let text = if args.json { report::json(&outcomes).unwrap_or_default() } else { report::compare(&outcomes) };
+    let shown = out.result(&text);
+    if shown != Status::Done { shown } else { verdict(&outcomes) }
+}
+
+/// 1 where something does not fit.
+fn verdict(outcomes: &[Outcome]) -> Status {
+    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits));
+    if fits { Status::Done } else { Status::FallsShort }
+}
+
+fn load_all(args: &RunArgs, out: &mut Stream) -> Result<Vec<Loaded>, Status> {
+    let mut loaded = Vec::new();
+    let mut refused = false;
+    let mut read = |load: &dyn Fn(&mut Diagnostics) -> Option<Scenario>, out: &mut Stream| {
+        let mut diags = Diagnostics::new();
+        match load(&mut diags) {
+            Some(scenario) if !diags.has_errors() => loaded.push(Loaded { scenario, diags }),
+            _ => {
+                out.faults(&diags, args.message_format);
+                refused = true;
+            }
+        }
+    };
+    if args.files.is_empty() {
+        read(&|diags| load_text(QUICK_START.0, QUICK_START.1, &args.set, args.seed, diags), out);
+    }
+    for file in &args.files {
+        read(&|diags| load(file, &args.set, args.seed, diags), out);
+    }
+    if refused { Err(Status::BadInput) } else { Ok(loaded) }
+}
+
+/// Runs scenarios side by side; results come in the order of the files.
+fn execute_all(loaded: Vec<Loaded>, max_work: f64, format: MessageFormat, out: &mut Stream) -> Result<Vec<Outcome>, Status> {
+    let bar = if loaded.len() > 1 { ProgressBar::new(loaded.len() as u64) } else { ProgressBar::hidden() };
+    let start = Instant::now();
+    let wall = || start.elapsed().as_secs_f64();
+    let results: Vec<Result<Outcome, (Failure, Diagnostics)>> = loaded
+        .into_par_iter()
+        .map(|l| {
+            let result = execute(&l.scenario, max_work, &wall).map_err(|e| (e, l.diags));
+            bar.inc(1);
+            result
+        })
+        .collect();
+    bar.finish_and_clear();
+    let mut outcomes = Vec::new();
+    let mut refused = None;
+    for result in results {
+        match result {
+            Ok(outcome) => outcomes.push(outcome),
+            Err((failure, mut diags)) => {
+                refused = Some(fail(failure, &mut diags, format, out));
+            }
+        }
+    }
+    refused.map_or(Ok(outcomes), Err)
+}
+
+fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &mut Stream) -> Status {
+    let source = crate::diag::SourceId(0);
+    let place = Span { source, start: 0, end: 0 };
+    let diagnostic = match &failure {
+        Failure::TooMuchWork { .. } => Diagnostic::error(codes::TOO_MUCH_WORK, failure.to_string())
+            .at(place, "this scenario")
+            .hint("use fewer microbatches or ranks, or raise --max-work"),
+        Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
+    };
+    diags.push(diagnostic);
+    out.refuse(diags, format)
+}
+
+/// A folder for one outcome; for several one each, by number.
+fn folder_of(out: &Path, i: usize, many: bool) -> PathBuf {
+    if many { out.join(format!("{:03}", i + 1)) } else { out.to_owned() }
+}
+
+fn write_files(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), report::WriteError> {
+    for (i, outcome) in outcomes.iter().enumerate() {
+        let many = outcomes.len() > 1;
+        if let Some(out) = &args.out {
+            let mut files = vec![("report.html".to_owned(), report::html(outcome))];
+            files.push(("outcome.json".into(), report::json(std::slice::from_ref(outcome)).unwrap_or_default()));
+            let tables = [
+                ("breakdown.csv", report::breakdown_csv(outcome)),
+                ("memory.csv", report::memory_csv(outcome)),
+                ("collective.csv", report::collective_csv(outcome)),
+            ];
+            files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
+            if !outcome.detail.timeline.is_empty() {
+                files.push(("timeline.json".into(), report::timeline(outcome)));
+            }
+            report::write_folder(&folder_of(out, i, many), &files)?;
+        }
+        if let Some(file) = &args.timeline {
+            let file = if many { file.with_extension(format!("{:03}.json", i + 1)) } else { file.clone() };
+            report::write_atomically(&file, report::timeline(outcome).as_bytes())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `orrery validate`: predictions against a table of measurements.
+
+use super::Status;
+use super::args::{MessageFormat, ValidateArgs, ValidateKind};
+use super::stream::Stream;
+use crate::diag::{Diagnostics, codes};
+use crate::report::{ScatterPoint, SourceRow, validation_html, write_folder};
+use crate::validate::{Kind, Report, Summary, parse_bounds, validate};
+use std::fmt::Write;
+
+pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
+    let kind = match args.kind {
+        ValidateKind::Training => Kind::Training,
+        ValidateKind::Collective => Kind::Collective,
+        ValidateKind::Gemm => Kind::Gemm,
+        ValidateKind::Attention => Kind::Attention,
+    };
+    let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
+        Ok(bounds) => bounds.unwrap_or_default(),
+        Err(message) => {
+            out.note(&format!("error: --bound: {message}\nhint: write median=0.08,p90=0.2"));
+            return Status::BadInput;
+        }
+    };
+    let mut diags = Diagnostics::new();
+    let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
+    if diags.has_errors() {
+        return out.refuse(&diags, MessageFormat::Human);
+    }
+    let Some(report) = validate(kind, &sources, &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
+    if let Some(folder) = &args.out {
+        let files = vec![("report.html".to_owned(), page(&report)), ("rows.json".to_owned(), format!("{:#}\n", report.json()))];
+        if let Err(error) = write_folder(folder, &files) {
+            return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+        }
+    }
+    let shown = if args.json { out.result(&format!("{}\n", report.json())) } else { out.result(&text(&report)) };
+    let missed = report.missed(&bounds);
+    for line in &missed {
+        out.note(&format!("falls short: {line}"));
+    }
+    if shown != Status::Done {
+        shown
+    } else if missed.is_empty() {
+        Status::Done
+    } else {
+        Status::FallsShort
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = format!("{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}\n", "source", "rows", "skipped", "median", "p90", "bias");
+    let mut line = |name: &str, s: &Summary| {
+        let _ =
+            writeln!(out, "{name:<34}{:>7}{:>9}{:>9.1}%{:>9.1}%{:>+9.1}%", s.n, s.skipped, 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias);
+    };
+    for (name, summary) in &report.by_source {
+        line(name, summary);
+    }
+    line("all", &report.all);
+    for (reason, n) in report.skipped().iter().take(12) {
+        let _ = writeln!(out, "skipped {n}: {reason}");
+    }
+    out
+}
+
+fn page(report: &Report) -> String {
+    let points: Vec<ScatterPoint> = report
+        .rows
+        .iter()
+        .filter_map(|r| {
+            Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured, predicted: *r.outcome.as_ref().ok()? })
+        })
+        .collect();
+    let row = |source: &str, s: &Summary| SourceRow {
+        source: source.into(),
+        n: s.n,
+        skipped: s.skipped,
+        median: s.median,
+        p90: s.p90,
+        bias: s.bias,
+    };
+    let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
+    sources.push(row("all", &report.all));
+    validation_html(report.kind.word(), report.kind.unit(), &points, &sources)
+}

@@ -1,0 +1,1 @@
+//! Closed forms of algorithms, switch points of the library, conservation of bytes.

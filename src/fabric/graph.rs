@@ -1,0 +1,314 @@
+//! The built fabric: vertices, links, sites of accelerators, domains, and the tables that routes use.
+
+use super::input::PathPolicy;
+use super::route::ExplicitRoutes;
+use super::tree::Tree;
+use crate::hardware::{Accelerator, Drive, Host, Nic, Switch};
+use crate::ids::Id;
+use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
+
+crate::ids! {
+    /// A directed link.
+    LinkId "link";
+    /// A node (server, tray).
+    NodeId "node";
+    /// An accelerator, in rank order: node by node.
+    AcceleratorId "accelerator";
+    /// A scale-up domain.
+    DomainId "domain";
+}
+
+/// A vertex of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vertex {
+    /// An accelerator.
+    Accelerator(AcceleratorId),
+    /// The switches of a scale-up domain, as one.
+    ScaleUpSwitch(DomainId),
+    /// A PCIe switch of a node.
+    PcieSwitch(NodeId, u8),
+    /// A CPU socket of a node.
+    Cpu(NodeId, u8),
+    /// DRAM of a socket.
+    Memory(NodeId, u8),
+    /// A NIC of a node (several that serve one accelerator count as one).
+    Nic(NodeId, u8),
+    /// A switch of the network: level from 0 (leaf), number.
+    Switch(u8, u32),
+}
+
+/// What a link connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkKind {
+    /// Between accelerators of a domain.
+    ScaleUp,
+    /// Within a host over PCIe.
+    Pcie,
+    /// Between a CPU socket and its memory.
+    HostMemory,
+    /// Between CPU sockets.
+    Socket,
+    /// Between NIC and leaf.
+    Nic,
+    /// Between leaf and spine.
+    Leaf,
+    /// Between spine and core.
+    Spine,
+}
+
+impl LinkKind {
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ScaleUp => "scale-up link",
+            Self::Pcie => "PCIe",
+            Self::HostMemory => "host memory",
+            Self::Socket => "CPU socket link",
+            Self::Nic => "NIC",
+            Self::Leaf => "leaf uplink",
+            Self::Spine => "spine uplink",
+        }
+    }
+}
+
+/// A directed link.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Link {
+    /// Usable bytes per second.
+    pub capacity: f64,
+    /// Seconds.
+    pub latency: f64,
+    /// What it connects.
+    pub kind: LinkKind,
+}
+
+/// Two directions of a cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cable {
+    /// Away from the accelerator (up).
+    pub(super) up: LinkId,
+    /// Towards it.
+    pub(super) down: LinkId,
+}
+
+/// Where an accelerator sits.
+#[derive(Debug, Clone, Copy)]
+pub struct Site {
+    /// Its node.
+    pub node: NodeId,
+    /// Its number on the node.
+    pub local: u32,
+    /// Its scale-up domain.
+    pub domain: DomainId,
+    /// Its template.
+    pub(super) template: u32,
+    /// To the scale-up switch, where there is one.
+    pub(super) scale_up: Option<Cable>,
+    /// To its PCIe switch.
+    pub(super) pcie: Cable,
+    /// Number of its PCIe switch on the node.
+    pub(super) pcie_switch: u8,
+    /// Index into the fabric's NICs, where the node has any.
+    pub(super) nic: Option<u32>,
+}
+
+impl Site {
+    /// The link from the accelerator to its PCIe switch.
+    #[must_use]
+    pub const fn host_link(&self) -> LinkId {
+        self.pcie.up
+    }
+}
+
+/// How a domain is wired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainKind {
+    /// All-to-all through switches.
+    Switched,
+    /// DGX-1 cube mesh.
+    CubeMesh,
+    /// A link between every two.
+    FullMesh,
+    /// Torus.
+    Torus,
+    /// No scale-up links: PCIe and CPUs.
+    Pcie,
+}
+
+/// A scale-up domain.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    /// How it is wired.
+    pub kind: DomainKind,
+    /// Its first accelerator; members are consecutive.
+    pub first: AcceleratorId,
+    /// Members.
+    pub size: u32,
+    /// Sides of a torus.
+    pub torus: Vec<u32>,
+    /// Direct links by (from, to) for meshes, by (from, dimension × 2 + direction) for a torus.
+    pub(super) direct: Vec<Option<LinkId>>,
+    /// Links of each pair in a cube mesh.
+    pub(super) width: usize,
+}
+
+/// A NIC, or several that serve one accelerator, as one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NicSite {
+    pub(super) pcie: Cable,
+    pub(super) pcie_switch: u8,
+    pub(super) network: Option<Cable>,
+    /// Leaf (or explicit switch) that it is plugged into.
+    pub(super) leaf: u32,
+    /// End-point latency.
+    pub(super) latency: f64,
+}
+
+/// PCIe switches and sockets of a node.
+#[derive(Debug, Clone)]
+pub(super) struct Inside {
+    /// PCIe switch to socket, for each switch.
+    pub(super) switches: Vec<(Cable, u8)>,
+    /// Links between sockets: socket 0 to 1 and so on around (from i to j at i × sockets + j).
+    pub(super) sockets: Vec<Option<LinkId>>,
+    pub(super) socket_count: u8,
+}
+
+/// A node template with its parts.
+#[derive(Debug, Clone)]
+pub(super) struct Template {
+    pub(super) name: String,
+    pub(super) accelerator: Accelerator,
+    pub(super) accelerators: u32,
+    pub(super) kind: DomainKind,
+    pub(super) domain_size: u32,
+    pub(super) torus: Vec<u32>,
+    pub(super) host: Host,
+    pub(super) nic: Option<Nic>,
+    pub(super) nics: u32,
+    pub(super) drive: Option<(Drive, u64)>,
+    pub(super) nodes: u32,
+}
+
+/// How nodes are connected.
+#[derive(Debug)]
+pub(super) enum Scale {
+    None,
+    Tree(Tree),
+    Explicit(ExplicitRoutes),
+}
+
+/// The built fabric.
+#[derive(Debug)]
+pub struct Fabric {
+    /// The graph; its edges are the links in order of their ids.
+    pub graph: DiGraph<Vertex, Link, u32>,
+    pub(super) title: String,
+    pub(super) sites: Vec<Site>,
+    pub(super) domains: Vec<Domain>,
+    pub(super) nics: Vec<NicSite>,
+    pub(super) inside: Vec<Inside>,
+    pub(super) node_template: Vec<u32>,
+    pub(super) templates: Vec<Template>,
+    pub(super) scale: Scale,
+    pub(super) switch: Option<Switch>,
+    pub(super) policy: PathPolicy,
+    pub(super) queue_pairs: u64,
+}
+
+impl Fabric {
+    /// How many accelerators there are.
+    #[must_use]
+    pub fn accelerator_count(&self) -> usize {
+        self.sites.len()
+    }
+    /// How many nodes there are.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.node_template.len()
+    }
+    /// How many directed links there are.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.graph.edge_count()
+    }
+    /// Title of the topology.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+    /// Where an accelerator sits.
+    #[must_use]
+    pub fn site(&self, a: AcceleratorId) -> &Site {
+        &self.sites[a.index()]
+    }
+    /// The part that an accelerator is.
+    #[must_use]
+    pub fn part(&self, a: AcceleratorId) -> &Accelerator {
+        &self.templates[self.sites[a.index()].template as usize].accelerator
+    }
+    fn template(&self, n: NodeId) -> &Template {
+        &self.templates[self.node_template[n.index()] as usize]
+    }
+    /// The host of a node.
+    #[must_use]
+    pub fn host(&self, n: NodeId) -> &Host {
+        &self.template(n).host
+    }
+    /// The NICs' part of a node.
+    #[must_use]
+    pub fn nic(&self, n: NodeId) -> Option<&Nic> {
+        self.template(n).nic.as_ref()
+    }
+    /// NICs of a node.
+    #[must_use]
+    pub fn nics_per_node(&self, n: NodeId) -> u32 {
+        self.template(n).nics
+    }
+    /// Accelerators of a node.
+    #[must_use]
+    pub fn accelerators_per_node(&self, n: NodeId) -> u32 {
+        self.template(n).accelerators
+    }
+    /// Usable rate of all NICs of a node, one direction, bytes per second.
+    #[must_use]
+    pub fn node_network_bandwidth(&self, n: NodeId) -> f64 {
+        let t = self.template(n);
+        t.nic.as_ref().map_or(0.0, |nic| nic.bandwidth.get() * *nic.efficiency * f64::from(t.nics))
+    }
+    /// A scale-up domain.
+    #[must_use]
+    pub fn domain(&self, d: DomainId) -> &Domain {
+        &self.domains[d.index()]
+    }
+    /// A link.
+    #[must_use]
+    pub fn link(&self, l: LinkId) -> &Link {
+        &self.graph[EdgeIndex::new(l.index())]
+    }
+    /// Whether all nodes carry the same accelerator.
+    #[must_use]
+    pub fn is_uniform(&self) -> bool {
+        self.templates.iter().all(|t| *t.accelerator.id == *self.templates[0].accelerator.id)
+    }
+    /// The name of a link for people, such as `node 3 NIC 2 → leaf 7`.
+    #[must_use]
+    pub fn link_name(&self, l: LinkId) -> String {
+        let Some((a, b)) = self.graph.edge_endpoints(EdgeIndex::new(l.index())) else { return l.to_string() };
+        format!("{} → {}", self.vertex_name(a), self.vertex_name(b))
+    }
+    fn vertex_name(&self, v: NodeIndex<u32>) -> String {
+        match self.graph[v] {
+            Vertex::Accelerator(a) => format!("node {} accelerator {}", self.site(a).node.0, self.site(a).local),
+            Vertex::ScaleUpSwitch(d) => format!("scale-up switch {}", d.0),
+            Vertex::PcieSwitch(n, i) => format!("node {} PCIe switch {i}", n.0),
+            Vertex::Cpu(n, i) => format!("node {} CPU {i}", n.0),
+            Vertex::Memory(n, i) => format!("node {} memory {i}", n.0),
+            Vertex::Nic(n, i) => format!("node {} NIC {i}", n.0),
+            Vertex::Switch(0, i) => format!("leaf {i}"),
+            Vertex::Switch(1, i) => format!("spine {i}"),
+            Vertex::Switch(_, i) => format!("core {i}"),
+        }
+    }
+}

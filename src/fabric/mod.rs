@@ -1,0 +1,22 @@
+//! The one graph of parts: accelerators, PCIe, CPUs, NICs and switches, with routes between accelerators.
+//!
+//! `input` is the topology file; `build` turns it into a petgraph with two directed edges a cable. Link ids follow from
+//! the order of building, so that `route` finds the links of trees by arithmetic; only explicit fabrics search, with a
+//! cached shortest-path distance table for each destination switch.
+//!
+//! Under `adaptive` routing every packet takes any of the equal-cost cables, which in a fluid model is one link with the
+//! sum of their capacities: the graph then holds one bundle for the parallel cables of a layer. Under `static` and `ecmp`
+//! every cable is a link of its own.
+
+mod build;
+mod graph;
+mod input;
+mod node;
+mod route;
+mod summary;
+mod svg;
+mod tree;
+
+pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
+pub use input::{ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput};
+pub use summary::TopologySummary;

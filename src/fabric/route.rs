@@ -1,0 +1,245 @@
+//! Routes between accelerators: every link of the path with the share of the flow that it carries.
+
+use super::graph::{AcceleratorId, Cable, Domain, DomainKind, Fabric, LinkId, NicSite, Scale, Site};
+use super::input::PathPolicy;
+use super::tree::Tree;
+use crate::ids::Id;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The switches of an explicit fabric, with distances to destinations that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct ExplicitRoutes {
+    /// For every switch its neighbours in order: (switch, link to it).
+    pub(super) neighbours: Vec<Vec<(u32, LinkId)>>,
+    distances: Mutex<FxHashMap<u32, Arc<Vec<u32>>>>,
+}
+
+impl ExplicitRoutes {
+    /// Switches without cables yet.
+    pub(super) fn new(switches: usize) -> Self {
+        Self { neighbours: vec![Vec::new(); switches], ..Self::default() }
+    }
+
+    /// Hops from every switch to `to`; `u32::MAX` where there is no way.
+    pub(super) fn distances(&self, to: u32) -> Arc<Vec<u32>> {
+        let mut cache = self.distances.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cache.entry(to).or_insert_with(|| {
+            let mut distance = vec![u32::MAX; self.neighbours.len()];
+            distance[to as usize] = 0;
+            let mut queue = VecDeque::from([to]);
+            while let Some(at) = queue.pop_front() {
+                // Cables go both ways, so the neighbours of a switch are also those that reach it.
+                for &(next, _) in &self.neighbours[at as usize] {
+                    if distance[next as usize] == u32::MAX {
+                        distance[next as usize] = distance[at as usize] + 1;
+                        queue.push_back(next);
+                    }
+                }
+            }
+            Arc::new(distance)
+        }))
+    }
+}
+
+/// A well-mixed 64-bit hash of the words of a flow (splitmix64 steps).
+fn hash(words: [u64; 4]) -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for word in words {
+        state = state.wrapping_add(word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        state ^= state >> 31;
+    }
+    state
+}
+
+struct Visitor<'a> {
+    fabric: &'a Fabric,
+    visit: &'a mut dyn FnMut(LinkId, f64),
+    latency: f64,
+}
+
+impl Visitor<'_> {
+    /// A hop that the whole path crosses.
+    fn hop(&mut self, link: LinkId) {
+        self.latency += self.fabric.link(link).latency;
+        (self.visit)(link, 1.0);
+    }
+    /// Parallel links of one hop; they have the same latency, which counts once.
+    fn share(&mut self, link: LinkId, share: f64, counts: bool) {
+        if counts {
+            self.latency += self.fabric.link(link).latency;
+        }
+        (self.visit)(link, share);
+    }
+}
+
+impl Fabric {
+    /// Visits every link that a flow loads with the share of the flow that it carries (the shares of one hop sum to 1) and
+    /// returns the latency of the path in seconds: hops and, across the network, both NICs. `flow` tells apart flows
+    /// between the same two accelerators where paths are hashed.
+    pub fn route(&self, from: AcceleratorId, to: AcceleratorId, flow: u64, visit: &mut dyn FnMut(LinkId, f64)) -> f64 {
+        let (a, b) = (&self.sites[from.index()], &self.sites[to.index()]);
+        let mut v = Visitor { fabric: self, visit, latency: 0.0 };
+        if from == to {
+            return 0.0;
+        }
+        if a.domain == b.domain && self.scale_up_route(a, b, from, to, &mut v) {
+            return v.latency;
+        }
+        if a.node == b.node {
+            v.hop(a.pcie.up);
+            self.between_switches(a, a.pcie_switch, b.pcie_switch, &mut v);
+            v.hop(b.pcie.down);
+            return v.latency;
+        }
+        self.network_route(a, b, hash([u64::from(from.0), u64::from(to.0), flow, 0]), u64::from(to.0), &mut v);
+        v.latency
+    }
+
+    /// Routes inside a scale-up domain; false where the two have no way inside it.
+    fn scale_up_route(&self, a: &Site, b: &Site, from: AcceleratorId, to: AcceleratorId, v: &mut Visitor<'_>) -> bool {
+        let domain = &self.domains[a.domain.index()];
+        let (i, j) = ((from.0 - domain.first.0) as usize, (to.0 - domain.first.0) as usize);
+        match domain.kind {
+            DomainKind::Switched => {
+                let (Some(up), Some(down)) = (a.scale_up, b.scale_up) else { return false };
+                v.hop(up.up);
+                v.hop(down.down);
+                true
+            }
+            DomainKind::CubeMesh | DomainKind::FullMesh => {
+                let Some(link) = domain.direct[i * domain.width + j] else { return false };
+                v.hop(link);
+                true
+            }
+            DomainKind::Torus => torus_route(domain, i, j, v),
+            DomainKind::Pcie => false,
+        }
+    }
+
+    /// From one PCIe switch of a node to another, over CPU sockets.
+    fn between_switches(&self, site: &Site, from: u8, to: u8, v: &mut Visitor<'_>) {
+        if from == to {
+            return;
+        }
+        let inside = &self.inside[site.node.index()];
+        let (up, from_socket) = inside.switches[from as usize];
+        let (down, to_socket) = inside.switches[to as usize];
+        v.hop(up.up);
+        if from_socket != to_socket
+            && let Some(link) = inside.sockets[from_socket as usize * inside.socket_count as usize + to_socket as usize]
+        {
+            v.hop(link);
+        }
+        v.hop(down.down);
+    }
+
+    fn network_route(&self, a: &Site, b: &Site, flow: u64, destination: u64, v: &mut Visitor<'_>) {
+        let (Some(out), Some(into)) = (a.nic, b.nic) else { return };
+        let (out, into) = (&self.nics[out as usize], &self.nics[into as usize]);
+        let (Some(leave), Some(arrive)) = (out.network, into.network) else { return };
+        v.hop(a.pcie.up);
+        self.between_switches(a, a.pcie_switch, out.pcie_switch, v);
+        v.hop(out.pcie.down);
+        v.hop(leave.up);
+        match &self.scale {
+            Scale::Tree(tree) => self.tree_route(tree, out, into, flow, destination, v),
+            Scale::Explicit(routes) => self.explicit_route(routes, out.leaf, into.leaf, flow, v),
+            Scale::None => {}
+        }
+        v.hop(arrive.down);
+        v.hop(into.pcie.up);
+        self.between_switches(b, into.pcie_switch, b.pcie_switch, v);
+        v.hop(b.pcie.down);
+        v.latency += out.latency + into.latency;
+    }
+
+    /// Up and down a tree; the way down mirrors the way up, as the same spine and core serve both leaves.
+    fn tree_route(&self, tree: &Tree, out: &NicSite, into: &NicSite, flow: u64, destination: u64, v: &mut Visitor<'_>) {
+        if out.leaf == into.leaf || tree.leaf_links == 0 {
+            return;
+        }
+        let (from_pod, to_pod) = (out.leaf / tree.pod, into.leaf / tree.pod);
+        let paths = if self.policy == PathPolicy::Ecmp { self.queue_pairs } else { 1 };
+        for path in 0..paths {
+            let pick = match self.policy {
+                PathPolicy::Adaptive => 0,
+                PathPolicy::Static => destination,
+                PathPolicy::Ecmp => hash([flow, path, 1, 0]),
+            };
+            let cable = (pick % u64::from(tree.leaf_links)) as u32;
+            let (share, first) = (1.0 / paths as f64, path == 0);
+            let (up, down): (Cable, Cable) = (tree.leaf_cable(out.leaf, cable), tree.leaf_cable(into.leaf, cable));
+            v.share(up.up, share, first);
+            if from_pod != to_pod && tree.spine_links > 0 {
+                let spine = tree.spine_of(cable);
+                let again = if self.policy == PathPolicy::Ecmp { hash([flow, path, 2, 0]) } else { pick / u64::from(tree.leaf_links) };
+                let high = (again % u64::from(tree.spine_links)) as u32;
+                v.share(tree.spine_cable(from_pod, spine, high).up, share, first);
+                v.share(tree.spine_cable(to_pod, spine, high).down, share, first);
+            }
+            v.share(down.down, share, first);
+        }
+    }
+
+    /// Along all shortest paths of an explicit fabric, or one for each hashed queue pair.
+    fn explicit_route(&self, routes: &ExplicitRoutes, from: u32, to: u32, flow: u64, v: &mut Visitor<'_>) {
+        let distance = routes.distances(to);
+        let paths = match self.policy {
+            PathPolicy::Ecmp => self.queue_pairs,
+            _ => 1,
+        };
+        for path in 0..paths {
+            let mut layer = vec![(from, 1.0 / paths as f64)];
+            while let Some(&(at, _)) = layer.first().filter(|l| l.0 != to) {
+                let hops = distance[at as usize];
+                let mut next: Vec<(u32, f64)> = Vec::new();
+                let mut counted = path > 0;
+                for &(at, share) in &layer {
+                    let ways: Vec<_> = routes.neighbours[at as usize].iter().filter(|(n, _)| distance[*n as usize] < hops).collect();
+                    let (taken, each) = match self.policy {
+                        PathPolicy::Adaptive => (&ways[..], share / ways.len() as f64),
+                        PathPolicy::Static => (&ways[to as usize % ways.len()..][..1], share),
+                        PathPolicy::Ecmp => (&ways[(hash([flow, path, u64::from(hops), 3]) % ways.len() as u64) as usize..][..1], share),
+                    };
+                    for &&(n, link) in taken {
+                        v.share(link, each, !counted);
+                        counted = true;
+                        match next.iter_mut().find(|x| x.0 == n) {
+                            Some(x) => x.1 += each,
+                            None => next.push((n, each)),
+                        }
+                    }
+                }
+                layer = next;
+            }
+        }
+    }
+}
+
+/// Dimension by dimension, each the shorter way around.
+fn torus_route(domain: &Domain, from: usize, to: usize, v: &mut Visitor<'_>) -> bool {
+    let mut at = from;
+    let mut stride = 1;
+    for (dimension, &side) in domain.torus.iter().enumerate() {
+        let side = side as usize;
+        let goal = to / stride % side;
+        loop {
+            let here = at / stride % side;
+            if here == goal {
+                break;
+            }
+            let ahead = (goal + side - here) % side;
+            let forward = ahead * 2 <= side;
+            let Some(link) = domain.direct[at * domain.width + dimension * 2 + usize::from(!forward)] else { return false };
+            v.hop(link);
+            let next = if forward { (here + 1) % side } else { (here + side - 1) % side };
+            at = at + next * stride - here * stride;
+        }
+        stride *= side;
+    }
+    true
+}

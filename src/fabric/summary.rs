@@ -1,0 +1,178 @@
+//! What a topology is: counts, bisection bandwidth, power and price.
+
+use super::graph::{Fabric, LinkKind, Scale};
+use crate::hardware::{Catalogue, PriceKind};
+use serde::Serialize;
+
+/// Counts, bandwidth, power and price of a topology.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TopologySummary {
+    /// Title.
+    pub title: String,
+    /// Nodes.
+    pub nodes: u64,
+    /// Accelerators.
+    pub accelerators: u64,
+    /// NICs.
+    pub nics: u64,
+    /// Leaf switches (switches of an explicit fabric).
+    pub leaf_switches: u64,
+    /// Spine switches.
+    pub spine_switches: u64,
+    /// Core switches.
+    pub core_switches: u64,
+    /// Cables between NICs and switches and among switches.
+    pub network_cables: u64,
+    /// Scale-up domains.
+    pub scale_up_domains: u64,
+    /// Directed links of the graph.
+    pub links: u64,
+    /// Vertices of the graph.
+    pub vertices: u64,
+    /// Bandwidth of the network between two halves of the nodes, one direction.
+    pub bisection_bytes_per_s: f64,
+    /// All NICs of half of the nodes, one direction: what a fabric without oversubscription would carry.
+    pub full_bisection_bytes_per_s: f64,
+    /// Switch hops between the two nodes farthest from each other.
+    pub diameter_switches: u64,
+    /// Power under load: accelerators at their design power, hosts, NICs, drives, switches.
+    pub power_w: f64,
+    /// Purchase price of what has one in the price list.
+    pub purchase_usd: f64,
+    /// Parts of the purchase price.
+    pub purchase_parts_usd: Vec<(String, f64)>,
+    /// Parts without a purchase price.
+    pub unpriced: Vec<String>,
+    /// Rent on demand by the hour, where the accelerators have one.
+    pub rent_usd_per_hour: f64,
+}
+
+impl Fabric {
+    /// Counts, bandwidth, power and price.
+    #[must_use]
+    pub fn summary(&self, catalogue: &Catalogue) -> TopologySummary {
+        let nics: u64 = self.templates.iter().map(|t| u64::from(t.nodes) * u64::from(t.nics)).sum();
+        let (leaves, spines, cores, cables) = self.switch_counts(nics);
+        let nic_rate: f64 = self
+            .templates
+            .iter()
+            .map(|t| f64::from(t.nodes) * f64::from(t.nics) * t.nic.as_ref().map_or(0.0, |n| n.bandwidth.get() * *n.efficiency))
+            .sum();
+        let (power_w, parts, unpriced, rent) = self.bill(catalogue, leaves + spines + cores);
+        TopologySummary {
+            title: self.title.clone(),
+            nodes: self.node_count() as u64,
+            accelerators: self.accelerator_count() as u64,
+            nics,
+            leaf_switches: leaves,
+            spine_switches: spines,
+            core_switches: cores,
+            network_cables: cables,
+            scale_up_domains: self.domains.len() as u64,
+            links: self.link_count() as u64,
+            vertices: self.graph.node_count() as u64,
+            bisection_bytes_per_s: self.bisection(nic_rate / 2.0),
+            full_bisection_bytes_per_s: nic_rate / 2.0,
+            diameter_switches: self.diameter(),
+            power_w,
+            purchase_usd: parts.iter().map(|p| p.1).sum(),
+            purchase_parts_usd: parts,
+            unpriced,
+            rent_usd_per_hour: rent,
+        }
+    }
+
+    fn switch_counts(&self, nics: u64) -> (u64, u64, u64, u64) {
+        match &self.scale {
+            Scale::None => (0, 0, 0, 0),
+            Scale::Tree(t) => {
+                let (pods, leaves) = (u64::from(t.pods()), u64::from(t.leaves));
+                let spine_up = u64::from(t.spine_cables) * if t.leaf_links <= 1 { pods } else { pods * u64::from(t.spines) };
+                (leaves, pods * u64::from(t.spines), u64::from(t.cores), nics + leaves * u64::from(t.leaf_cables) + spine_up)
+            }
+            Scale::Explicit(e) => (e.neighbours.len() as u64, 0, 0, nics + e.neighbours.iter().map(|n| n.len() as u64).sum::<u64>() / 2),
+        }
+    }
+
+    /// What crosses between two halves: in a tree the least of half the NICs, half the leaf uplinks and half the spine uplinks.
+    /// For an explicit fabric half the capacity of its switch-to-switch cables bounds it from above.
+    fn bisection(&self, nics: f64) -> f64 {
+        let half = |kind: LinkKind| self.graph.edge_weights().filter(|l| l.kind == kind).map(|l| l.capacity).sum::<f64>() / 4.0;
+        match &self.scale {
+            Scale::None => 0.0,
+            Scale::Tree(t) if t.leaf_cables == 0 => nics,
+            Scale::Tree(t) if t.pods() == 1 => nics.min(half(LinkKind::Leaf)),
+            Scale::Tree(_) => nics.min(half(LinkKind::Leaf)).min(half(LinkKind::Spine)),
+            Scale::Explicit(_) => {
+                let cables = half(LinkKind::Leaf);
+                if cables > 0.0 { nics.min(cables) } else { nics }
+            }
+        }
+    }
+
+    fn diameter(&self) -> u64 {
+        match &self.scale {
+            Scale::None => 0,
+            Scale::Tree(t) if t.leaf_cables == 0 => 1,
+            Scale::Tree(t) if t.pods() == 1 => 3,
+            Scale::Tree(_) => 5,
+            Scale::Explicit(e) => {
+                let count = e.neighbours.len().min(512) as u32;
+                (0..count)
+                    .flat_map(|s| e.distances(s).iter().copied().filter(|d| *d != u32::MAX).max())
+                    .max()
+                    .map_or(0, |d| u64::from(d) + 1)
+            }
+        }
+    }
+
+    fn bill(&self, catalogue: &Catalogue, switches: u64) -> (f64, Vec<(String, f64)>, Vec<String>, f64) {
+        let (mut power, mut rent) = (0.0, 0.0);
+        let (mut parts, mut unpriced): (Vec<(String, f64)>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut add = |id: &str, name: &str, count: f64| {
+            if count == 0.0 {
+                return;
+            }
+            match catalogue.price(id, PriceKind::Purchase).and_then(|p| *p.price) {
+                Some(price) => parts.push((format!("{count} × {name}"), count * price.get())),
+                None => unpriced.push(name.to_owned()),
+            }
+        };
+        for t in &self.templates {
+            let nodes = f64::from(t.nodes);
+            let accelerators = nodes * f64::from(t.accelerators);
+            power += accelerators * t.accelerator.tdp.get() + nodes * t.host.power.get();
+            add(&t.accelerator.id, &t.accelerator.name, accelerators);
+            add(&t.host.id, &t.host.name, nodes);
+            if let Some(nic) = &t.nic {
+                power += nodes * f64::from(t.nics) * nic.power.get();
+                add(&nic.id, &nic.name, nodes * f64::from(t.nics));
+            }
+            if let Some((drive, count)) = &t.drive {
+                power += nodes * *count as f64 * drive.power.get();
+                add(&drive.id, &drive.name, nodes * *count as f64);
+            }
+            let hourly = [PriceKind::OnDemand, PriceKind::Reserved]
+                .into_iter()
+                .find_map(|k| catalogue.price(&t.accelerator.id, k).and_then(|p| *p.rent));
+            rent += accelerators * hourly.map_or(0.0, |r| r.get() * 3600.0);
+        }
+        if let Some(switch) = &self.switch {
+            power += switches as f64 * switch.power.get();
+            add(&switch.id, &switch.name, switches as f64);
+        }
+        (power, parts, unpriced, rent)
+    }
+
+    /// Power of the network's switches and of everything in a node but its accelerators, watts for the whole fabric.
+    #[must_use]
+    pub fn overhead_power(&self) -> f64 {
+        let nodes = self.templates.iter().map(|t| {
+            let nics = t.nic.as_ref().map_or(0.0, |n| n.power.get() * f64::from(t.nics));
+            let drives = t.drive.as_ref().map_or(0.0, |(d, n)| d.power.get() * *n as f64);
+            f64::from(t.nodes) * (t.host.power.get() + nics + drives)
+        });
+        let (leaves, spines, cores, _) = self.switch_counts(0);
+        nodes.sum::<f64>() + self.switch.as_ref().map_or(0.0, |s| s.power.get() * (leaves + spines + cores) as f64)
+    }
+}

@@ -1,0 +1,240 @@
+//! From the executed task graph of a step to its numbers: breakdown, utilisation, memory, timeline.
+//!
+//! The breakdown follows one rank class, the one with most work of its own (the pace maker). While it works, its tasks
+//! count by kind, split into compute and the tensor communication inside. While it waits, the chain of tasks that it waits
+//! for is followed backwards: as far as that chain is a transfer, the wait counts as that communication, and as far as
+//! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
+
+use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome};
+use crate::fabric::{AcceleratorId, Fabric};
+use crate::training::{Config, MemoryPlan, Recompute, Step, advice};
+use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
+
+/// The numbers of a step, and what reports draw.
+#[must_use]
+pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (TrainingOutcome, Detail) {
+    let time = step.execution.makespan;
+    let class = pace_maker(step);
+    let (breakdown, hidden) = breakdown(step, class);
+    let accelerators = config.parallel.ranks() as f64;
+    let peak = step.device.peak(config.precision.linear()).unwrap_or(f64::INFINITY) * accelerators * time;
+    let tokens = config.tokens_per_step();
+    let capacity = fabric.part(AcceleratorId(0)).memory.get();
+    let fullest = step.memory.iter().max_by(|a, b| a.total().total_cmp(&b.total()));
+    let memory = fullest.map_or_else(MemoryBytes::default, |plan| memory_bytes(plan, capacity));
+    let fits = memory.peak <= memory.capacity;
+    let outcome = TrainingOutcome {
+        step_time_s: time,
+        tokens_per_s: tokens / time,
+        tokens_per_s_per_accelerator: tokens / time / accelerators,
+        samples_per_s: config.global_batch as f64 / time,
+        model_flops_per_step: config.model_flops_per_step(),
+        mfu: config.model_flops_per_step() / peak,
+        hfu: config.hardware_flops_per_step() / peak,
+        bubble_fraction: breakdown.bubble / time,
+        breakdown_s: breakdown,
+        hidden_comm_s: hidden,
+        memory_bytes: memory,
+        fits,
+        advice: fullest.filter(|_| !fits).map(|plan| advice(config, plan, capacity)).unwrap_or_default(),
+    };
+    let detail = detail(config, fabric, step, class, capacity);
+    (outcome, detail)
+}
+
+fn memory_bytes(plan: &MemoryPlan, capacity: f64) -> MemoryBytes {
+    MemoryBytes {
+        weights: plan.weights,
+        gradients: plan.gradients,
+        optimizer: plan.optimizer,
+        activations: plan.activations,
+        other: plan.other,
+        peak: plan.total(),
+        capacity,
+    }
+}
+
+/// The class that computes longest; of equals the first.
+fn pace_maker(step: &Step) -> ClassId {
+    let mut busy: Vec<f64> = vec![0.0; step.layers.len()];
+    for (task, (start, finish)) in step.graph.tasks().iter().zip(step.execution.start.iter().zip(&step.execution.finish)) {
+        if matches!(task.work, Work::Compute { .. }) {
+            busy[task.class.0 as usize] += finish - start;
+        }
+    }
+    let most = busy.iter().copied().fold(0.0, f64::max);
+    let first = busy.iter().position(|&b| b >= most * (1.0 - 1e-9)).unwrap_or(0);
+    ClassId(first as u32)
+}
+
+/// Tasks that block the class: its compute and the transfers that its next task waits for show up as gaps between compute.
+fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
+    let (graph, run) = (&step.graph, &step.execution);
+    let mut own: Vec<usize> =
+        (0..graph.len()).filter(|&i| graph.tasks()[i].class == class && matches!(graph.tasks()[i].work, Work::Compute { .. })).collect();
+    own.sort_unstable_by(|&a, &b| run.start[a].total_cmp(&run.start[b]).then(a.cmp(&b)));
+    let mut parts = BreakdownSeconds::default();
+    let mut at = 0.0;
+    for &i in &own {
+        if run.start[i] > at {
+            blame(graph, run, TaskId(i as u32), at, run.start[i], &mut parts);
+        }
+        let task = &graph.tasks()[i];
+        let length = run.finish[i] - run.start[i].max(at);
+        let Work::Compute { seconds } = task.work else { continue };
+        let comm = if seconds > 0.0 { length * task.inner_comm / seconds } else { 0.0 };
+        match task.kind {
+            TaskKind::Optimizer => parts.optimizer += length,
+            _ => {
+                parts.compute += length - comm;
+                parts.tensor_comm += comm;
+            }
+        }
+        at = at.max(run.finish[i]);
+    }
+    // After its last task the class waits for whatever ends last.
+    if run.makespan > at {
+        let last = (0..graph.len()).max_by(|&a, &b| run.finish[a].total_cmp(&run.finish[b]).then(b.cmp(&a))).unwrap_or(0);
+        let (start, finish) = (run.start[last], run.finish[last]);
+        add(&mut parts, &graph.tasks()[last], finish - start.max(at));
+        if start > at {
+            blame(graph, run, TaskId(last as u32), at, start, &mut parts);
+        }
+    }
+    let total: f64 = parts.parts().iter().map(|p| p.1).sum();
+    parts.other += run.makespan - total;
+    if parts.other.abs() < 1e-9 * run.makespan {
+        parts.compute += parts.other;
+        parts.other = 0.0;
+    }
+    (parts, hidden(step, class, &parts))
+}
+
+fn add(parts: &mut BreakdownSeconds, task: &crate::workload::Task, seconds: f64) {
+    match (task.kind, task.work) {
+        (TaskKind::TensorComm, _) => parts.tensor_comm += seconds,
+        (TaskKind::PipelineComm, _) => parts.pipeline_comm += seconds,
+        (TaskKind::DataComm, _) => parts.data_comm += seconds,
+        (_, Work::Compute { .. }) => parts.bubble += seconds,
+        _ => parts.other += seconds,
+    }
+}
+
+/// Attributes the wait from `from` to `to` before a task along the chain of its latest predecessors.
+fn blame(graph: &TaskGraph, run: &crate::simulate::Execution, task: TaskId, from: f64, to: f64, parts: &mut BreakdownSeconds) {
+    let (mut task, mut until) = (task, to);
+    while until > from {
+        let latest = graph.predecessors(task).max_by(|a, b| run.finish[a.0 as usize].total_cmp(&run.finish[b.0 as usize]).then(b.cmp(a)));
+        let Some(before) = latest else {
+            parts.other += until - from;
+            return;
+        };
+        let start = run.start[before.0 as usize].max(from);
+        if start < until {
+            add(parts, graph.task(before), until - start);
+            until = start;
+        }
+        task = before;
+    }
+}
+
+/// Communication of the class that did not show.
+fn hidden(step: &Step, class: ClassId, parts: &BreakdownSeconds) -> f64 {
+    let mut all = 0.0;
+    for (i, task) in step.graph.tasks().iter().enumerate().filter(|(_, t)| t.class == class) {
+        if matches!(task.work, Work::Transfer { .. }) && matches!(task.kind, TaskKind::DataComm | TaskKind::TensorComm) {
+            all += step.execution.finish[i] - step.execution.start[i];
+        }
+    }
+    let inside: f64 = step.graph.tasks().iter().filter(|t| t.class == class).map(|t| t.inner_comm).sum();
+    (all + inside - parts.data_comm - parts.tensor_comm).max(0.0)
+}
+
+fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacity: f64) -> Detail {
+    let time = step.execution.makespan;
+    let part = fabric.part(AcceleratorId(0));
+    let p = &config.parallel;
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let sequence = if p.sequence { " + sequence" } else { "" };
+    let chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
+    let facts = vec![
+        fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
+        fact("Accelerators", format!("{} × {} ({})", p.ranks(), *part.name, fabric.title())),
+        fact("Layout", format!("TP {}{sequence} × PP {}{chunks} × DP {}", p.tensor, p.pipeline, p.data)),
+        fact(
+            "Batch",
+            format!(
+                "{} sequences of {} tokens, microbatch {}, {} microbatches",
+                config.global_batch,
+                config.model.sequence_length,
+                config.microbatch,
+                config.microbatches()
+            ),
+        ),
+        fact("Precision", format!("{}, recompute {}, attention {}", config.precision, config.recompute, config.attention)),
+        fact("Software", config.stack.title.value.clone()),
+    ];
+    let stage_name = |s: usize| format!("stage {s}");
+    let stages =
+        step.memory.iter().enumerate().map(|(s, plan)| StageMemory { name: stage_name(s), memory: memory_bytes(plan, capacity) }).collect();
+    let links = step.execution.loads.iter().map(|l| LinkUse {
+        name: format!("{} ({})", l.kind.name(), fabric.link_name(l.link)),
+        bytes: l.bytes,
+        utilization: l.bytes / l.capacity / time,
+    });
+    let profile = step.device.provenance().into_iter().map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
+    let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
+    Detail {
+        facts,
+        stages,
+        processes: (0..step.layers.len())
+            .map(|s| format!("{} ({} layers, {} ranks)", stage_name(s), step.layers[s].iter().sum::<u64>(), p.tensor * p.data))
+            .collect(),
+        tracks: Track::ALL.iter().map(|t| t.name().to_owned()).collect(),
+        timeline: timeline(step),
+        links: links.collect(),
+        operators: operators(config, step, class),
+        profile: profile.chain([own]).collect(),
+    }
+}
+
+/// Compute time of a microbatch through the layers of one stage by operator class.
+fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)> {
+    let layers = step.layers[class.0 as usize].iter().sum::<u64>() as f64;
+    let (f, b) = (&step.passes.layer_forward, &step.passes.layer_backward);
+    let again = if config.recompute == Recompute::None { "backward" } else { "backward and recompute" };
+    vec![
+        ("matrix products, forward".into(), layers * f.matrix),
+        (format!("matrix products, {again}"), layers * b.matrix),
+        ("attention core, forward".into(), layers * f.attention),
+        (format!("attention core, {again}"), layers * b.attention),
+        ("element-wise, forward".into(), layers * f.elementwise),
+        (format!("element-wise, {again}"), layers * b.elementwise),
+        ("host launches, forward and backward (hidden where shorter)".into(), layers * (f.host + b.host)),
+    ]
+}
+
+fn timeline(step: &Step) -> Vec<Slice> {
+    let mut out = Vec::with_capacity(step.graph.len());
+    for (i, task) in step.graph.tasks().iter().enumerate() {
+        let (start_s, duration_s) = (step.execution.start[i], step.execution.finish[i] - step.execution.start[i]);
+        if matches!(task.work, Work::Join) || duration_s <= 0.0 {
+            continue;
+        }
+        let label = task.label;
+        let pass = |letter: char| format!("{letter}{}.{}", label.microbatch, label.chunk);
+        let (kind, name) = match task.kind {
+            TaskKind::Forward => (SliceKind::Forward, pass('F')),
+            TaskKind::Backward => (SliceKind::Backward, pass('B')),
+            TaskKind::TensorComm => (SliceKind::TensorComm, "tensor".into()),
+            TaskKind::PipelineComm => (SliceKind::PipelineComm, pass('p')),
+            TaskKind::DataComm => (SliceKind::DataComm, format!("data {}", label.chunk)),
+            TaskKind::Optimizer => (SliceKind::Optimizer, "optimizer".into()),
+            TaskKind::Other => (SliceKind::Other, "other".into()),
+        };
+        let track = Track::ALL.iter().position(|t| *t == task.track).unwrap_or(0) as u32;
+        out.push(Slice { process: task.class.0, track, kind, name, start_s, duration_s });
+    }
+    out.sort_by(|a, b| (a.process, a.track).cmp(&(b.process, b.track)).then(a.start_s.total_cmp(&b.start_s)));
+    out
+}

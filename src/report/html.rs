@@ -1,0 +1,241 @@
+//! The HTML report of one outcome: self-contained, inline SVG, no script, no request; light, dark and print.
+
+use super::plot::{BarRow, PALETTE, log_line, stacked_bars};
+use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TrainingOutcome};
+use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, si, three};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::fmt::Write;
+
+/// The page's style, shared by all reports.
+pub(super) const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--page:#fff;--tile:#f6f8fa;--bad:#b42318;--good:#1a7f37}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#30363d;--page:#0d1117;--tile:#161b22;--bad:#ff7b72;--good:#56d364}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:1000px;padding:24px}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
+p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0}
+.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:22px}.tile span{color:var(--soft);font-size:13px}
+table{border-collapse:collapse;width:100%;margin:8px 0;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
+th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}caption{text-align:left;color:var(--soft);padding:4px 0}
+.facts td{text-align:left}.facts td:first-child{color:var(--soft);width:130px}svg{width:100%;height:auto;display:block}
+.key{display:flex;flex-wrap:wrap;gap:14px;font-size:13px;color:var(--soft)}.key i{display:inline-block;width:12px;height:12px;border-radius:2px;margin-right:5px;vertical-align:-1px}
+.bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}footer{margin-top:40px;color:var(--soft);font-size:13px;border-top:1px solid var(--line);padding-top:10px}
+@media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,table{break-inside:avoid}}figure{margin:0}";
+
+/// The page around a body.
+pub(super) fn page(title: &str, body: &Markup) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { (body) }
+        }
+    }
+    .into_string()
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", three(100.0 * share))
+}
+
+fn key(names: &[&str]) -> Markup {
+    html! { div.key { @for (i, name) in names.iter().enumerate() { span { i style={"background:" (PALETTE[i % PALETTE.len()])} {} (name) } } } }
+}
+
+/// The report of an outcome.
+#[must_use]
+pub fn html(outcome: &Outcome) -> String {
+    let body = html! {
+        h1 { (outcome.title) }
+        p.soft { "Orrery " (outcome.orrery.version) ": a model's prediction, not a measurement" }
+        @if let Some(t) = &outcome.training { (tiles(outcome, t)) }
+        table.facts { tbody { @for fact in &outcome.detail.facts { tr { td { (fact.name) } td { (fact.value) } } } } }
+        @if let Some(t) = &outcome.training { (training(outcome, t)) }
+        @if let Some(list) = &outcome.collective { (collectives(list)) }
+        @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
+        @if !outcome.detail.profile.is_empty() { (sources(outcome)) }
+        footer {
+            "Orrery " (outcome.orrery.version) ", scenario " (outcome.orrery.scenario_hash) ", seed " (outcome.orrery.seed) ", "
+            (outcome.simulation.events) " events. "
+            "MFU: FLOPs that the model needs (forward and twice that for backward, causal attention, no recompute) over dense peak FLOPs of the step time. "
+            "HFU: the same with recomputed FLOPs. Bubble: time in which the critical rank waits for other pipeline stages."
+        }
+    };
+    page(&outcome.title, &body)
+}
+
+fn tile(value: &str, name: &str) -> Markup {
+    html! { div.tile { b { (value) } span { (name) } } }
+}
+
+fn tiles(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
+    html! {
+        div.tiles {
+            (tile(&Seconds::new(t.step_time_s).to_string(), "per optimizer step"))
+            (tile(&percent(t.mfu), "MFU"))
+            (tile(&three(t.tokens_per_s_per_accelerator), "tokens/s per accelerator"))
+            div.tile { b class=(if t.fits { "good" } else { "bad" }) { (if t.fits { "fits" } else { "does not fit" }) }
+                span { (Bytes::new(t.memory_bytes.peak)) " of " (Bytes::new(t.memory_bytes.capacity)) } }
+            @if let Some(run) = &outcome.run { (tile(&format!("{} days", three(run.days)), "whole run")) }
+            @if let Some(cost) = &outcome.cost { (tile(&si(cost.usd_total, "USD"), if outcome.run.is_some() { "whole run" } else { "one step" })) }
+        }
+    }
+}
+
+fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
+    let shown: Vec<(&str, f64)> = t.breakdown_s.parts().into_iter().filter(|p| p.1 > 0.0).collect();
+    let names: Vec<String> = shown.iter().map(|p| p.0.replace('_', " ")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bar = BarRow { name: "step".into(), parts: shown.iter().map(|p| p.1).collect() };
+    let memory: Vec<BarRow> = outcome
+        .detail
+        .stages
+        .iter()
+        .take(64)
+        .map(|s| BarRow { name: s.name.clone(), parts: s.memory.parts().iter().map(|p| p.1 / 1_073_741_824.0).collect() })
+        .collect();
+    html! {
+        h2 { "Where the step goes" }
+        figure { (PreEscaped(stacked_bars(&[bar], "seconds", None))) (key(&names)) }
+        table {
+            caption { "Time of the critical rank by what it does or waits for" }
+            thead { tr { th { "part" } th { "time" } th { "share" } } }
+            tbody { @for (name, seconds) in &shown { tr { td { (name.replace('_', " ")) } td { (Seconds::new(*seconds)) } td { (percent(seconds / t.step_time_s)) } } } }
+        }
+        @if t.hidden_comm_s > 0.0 { p.soft { (Seconds::new(t.hidden_comm_s)) " of communication is hidden behind compute." } }
+        h2 { "Pipeline of one step" }
+        figure { (PreEscaped(timeline_svg(outcome, t.step_time_s))) (key(&["forward", "backward", "tensor communication", "pipeline transfer", "data-parallel communication", "optimizer"])) }
+        h2 { "Memory by stage" }
+        figure {
+            (PreEscaped(stacked_bars(&memory, "GiB", Some((t.memory_bytes.capacity / 1_073_741_824.0, "capacity")))))
+            (key(&["weights", "gradients", "optimizer", "activations", "other"]))
+        }
+        @if !t.advice.is_empty() { p.bad { "It does not fit. What would help:" } ul { @for line in &t.advice { li { (line) } } } }
+        h2 { "Links" }
+        table {
+            caption { "The most loaded link of every kind over one step" }
+            thead { tr { th { "link" } th { "bytes" } th { "mean use" } } }
+            tbody { @for link in &outcome.detail.links { tr { td { (link.name) } td { (Bytes::new(link.bytes)) } td { (percent(link.utilization)) } } } }
+        }
+        h2 { "Kernels of one microbatch" }
+        table {
+            thead { tr { th { "operators on the critical rank" } th { "time" } } }
+            tbody { @for (name, seconds) in &outcome.detail.operators { tr { td { (name) } td { (Seconds::new(*seconds)) } } } }
+        }
+    }
+}
+
+/// Rows of stages over time; slices of a kind that touch within a pixel's hundredth are drawn as one.
+fn timeline_svg(outcome: &Outcome, step: f64) -> String {
+    const LEFT: f64 = 70.0;
+    const WIDTH: f64 = 900.0 - LEFT - 10.0;
+    let stages = outcome.detail.processes.len().min(64);
+    let row = if stages > 24 { 12.0 } else { 26.0 };
+    let height = stages as f64 * row + 44.0;
+    let scale = WIDTH / step;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 {height:.0}\" role=\"img\"><title>Timeline of one step by pipeline stage</title>"
+    );
+    let kinds = [
+        SliceKind::Forward,
+        SliceKind::Backward,
+        SliceKind::TensorComm,
+        SliceKind::PipelineComm,
+        SliceKind::DataComm,
+        SliceKind::Optimizer,
+    ];
+    let mut paths = vec![String::new(); kinds.len()];
+    let mut last: Vec<f64> = vec![-1.0; stages * kinds.len()];
+    for slice in &outcome.detail.timeline {
+        let Some(kind) = kinds.iter().position(|k| *k == slice.kind) else { continue };
+        let stage = slice.process as usize;
+        if stage >= stages {
+            continue;
+        }
+        let (x, w) = (LEFT + slice.start_s * scale, slice.duration_s * scale);
+        // What is thinner than a tenth of a pixel and hidden by its neighbour is left out.
+        if w < 0.1 && x + w < last[stage * kinds.len() + kind] + 0.25 {
+            continue;
+        }
+        last[stage * kinds.len() + kind] = x + w;
+        let compute = kind < 2 || kind == 5;
+        let y = stage as f64 * row + if compute { 2.0 } else { row * 0.62 };
+        let h = if compute { row * 0.56 } else { row * 0.26 };
+        let _ = write!(paths[kind], "M{x:.2} {y:.1}h{w:.2}v{h:.1}h-{w:.2}z");
+    }
+    for (i, path) in paths.iter().enumerate() {
+        let _ = write!(out, "<path fill=\"{}\" stroke=\"var(--page)\" stroke-width=\".15\" d=\"{path}\"/>", PALETTE[i]);
+    }
+    for s in 0..stages {
+        if stages <= 24 || s.is_multiple_of(4) {
+            let _ = write!(
+                out,
+                "<text x=\"4\" y=\"{:.1}\" font-size=\"12\" fill=\"currentColor\">stage {s}</text>",
+                s as f64 * row + row * 0.55
+            );
+        }
+    }
+    let base = stages as f64 * row + 8.0;
+    for i in 0..=4 {
+        let x = LEFT + WIDTH * f64::from(i) / 4.0;
+        let anchor = if i == 4 { "end" } else { "middle" };
+        let time = Seconds::new(step * f64::from(i) / 4.0);
+        let _ = write!(
+            out,
+            "<path d=\"M{x:.1} 0V{base:.1}\" stroke=\"currentColor\" stroke-opacity=\".25\" stroke-width=\".6\"/><text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"12\" text-anchor=\"{anchor}\" fill=\"currentColor\">{time}</text>",
+            base + 18.0
+        );
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn collectives(list: &[CollectiveOutcome]) -> Markup {
+    let points: Vec<(f64, f64)> = list.iter().map(|c| (c.bytes, c.busbw_bytes_per_s)).collect();
+    html! {
+        h2 { "Bus bandwidth over size" }
+        figure { (PreEscaped(log_line(&points, "bytes", "bus bandwidth, bytes per second"))) }
+        table {
+            thead { tr { th { "size" } th { "time" } th { "algbw" } th { "busbw" } th { "algorithm" } th { "protocol" } } }
+            tbody { @for c in list { tr {
+                td { (Bytes::new(c.bytes)) } td { (Seconds::new(c.time_s)) } td { (BytesPerSecond::new(c.algbw_bytes_per_s)) }
+                td { (BytesPerSecond::new(c.busbw_bytes_per_s)) } td { (c.algorithm) } td { (c.protocol) }
+            } } }
+        }
+    }
+}
+
+fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
+    let what = if outcome.run.is_some() { "the whole run" } else { "one step" };
+    html! {
+        h2 { "Cost, energy, carbon" }
+        table {
+            caption { "Of " (what) }
+            tbody {
+                @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (si(*usd, "USD")) } } }
+                tr { td { "all together" } td { (si(cost.usd_total, "USD")) } }
+                tr { td { "by the hour" } td { (three(cost.usd_per_hour)) " USD/h" } }
+                tr { td { "per million tokens" } td { (three(cost.usd_per_million_tokens)) " USD" } }
+                tr { td { "energy with cooling (PUE)" } td { (si(cost.energy_kwh * 1e3, "Wh")) } }
+                tr { td { "mean power with cooling" } td { (Watts::new(cost.average_power_w)) } }
+                tr { td { "carbon dioxide" } td { (si(cost.carbon_kg * 1e3, "g")) } }
+            }
+        }
+        @for source in &cost.sources { p.soft { "Price: " (source) } }
+    }
+}
+
+fn sources(outcome: &Outcome) -> Markup {
+    html! {
+        h2 { "Where the constants come from" }
+        table {
+            thead { tr { th { "operators" } th style="text-align:left" { "profile entry" } th style="text-align:left" { "source" } } }
+            tbody { @for used in &outcome.detail.profile { tr { td { (used.operator) } td style="text-align:left" { (used.entry) } td.soft style="text-align:left" { (used.source) } } } }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
+
+mod csv;
+mod html;
+mod json;
+mod plot;
+mod text;
+mod timeline;
+mod validation;
+mod write;
+
+pub use csv::{breakdown_csv, collective_csv, memory_csv};
+pub use html::html;
+pub use json::{NotFinite, json};
+pub use text::{compare, explain, text};
+pub use timeline::timeline;
+pub use validation::{ScatterPoint, SourceRow, validation_html};
+pub use write::{WriteError, write_atomically, write_folder};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Charts by plotters: the only file that knows it.
+
+use plotters::prelude::*;
+
+/// Colours that stay apart for colour-blind readers (Okabe and Ito).
+pub(super) const PALETTE: [&str; 8] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c8c8c"];
+
+fn colour(hex: &str) -> RGBColor {
+    let part = |i: usize| u8::from_str_radix(hex.get(i..i + 2).unwrap_or("80"), 16).unwrap_or(128);
+    RGBColor(part(1), part(3), part(5))
+}
+
+/// Text and lines follow the page's colour, the background is left out.
+fn themed(svg: &str) -> String {
+    svg.replace("fill=\"#000000\"", "fill=\"currentColor\"").replace("stroke=\"#000000\"", "stroke=\"currentColor\"")
+}
+
+/// A named row of parts of a bar.
+pub(super) struct BarRow {
+    pub(super) name: String,
+    pub(super) parts: Vec<f64>,
+}
+
+/// Horizontal stacked bars; `limit` draws a line across, with its name.
+pub(super) fn stacked_bars(rows: &[BarRow], unit: &str, limit: Option<(f64, &str)>) -> String {
+    let height = 70 + 26 * rows.len() as u32;
+    let most = rows.iter().map(|r| r.parts.iter().sum::<f64>()).fold(limit.map_or(0.0, |l| l.0), f64::max) * 1.06;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (900, height)).into_drawing_area();
+        let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+            let names: Vec<String> = rows.iter().map(|r| r.name.clone()).collect();
+            let mut chart = ChartBuilder::on(&root)
+                .margin(8)
+                .margin_right(24)
+                .x_label_area_size(38)
+                .y_label_area_size(110)
+                .build_cartesian_2d(0.0..most, 0.0..rows.len() as f64)?;
+            chart
+                .configure_mesh()
+                .disable_y_mesh()
+                .y_labels(0)
+                .x_desc(unit)
+                .label_style(("sans-serif", 13).into_font().color(&BLACK))
+                .axis_style(BLACK.mix(0.5))
+                .light_line_style(TRANSPARENT)
+                .draw()?;
+            for (i, row) in rows.iter().enumerate() {
+                let y = (rows.len() - 1 - i) as f64;
+                let mut x = 0.0;
+                for (part, value) in row.parts.iter().enumerate() {
+                    let fill = colour(PALETTE[part % PALETTE.len()]).filled();
+                    chart.draw_series([Rectangle::new([(x, y + 0.15), (x + value, y + 0.85)], fill)])?;
+                    x += value;
+                }
+                let style = ("sans-serif", 13).into_font().color(&BLACK);
+                let at = chart.backend_coord(&(0.0, y + 0.5));
+                root.draw(&Text::new(names[i].clone(), (6, at.1 - 7), style))?;
+            }
+            if let Some((at, name)) = limit {
+                chart.draw_series([PathElement::new(vec![(at, 0.0), (at, rows.len() as f64)], colour("#d55e00").stroke_width(2))])?;
+                let place = chart.backend_coord(&(at, rows.len() as f64));
+                root.draw(&Text::new(
+                    name.to_owned(),
+                    (place.0 - 130, (place.1 - 4).max(0)),
+                    ("sans-serif", 12).into_font().color(&colour("#d55e00")),
+                ))?;
+            }
+            root.present()
+        })();
+        // Drawing into a string has no way to fail but a bug; an empty picture is then better than none of the report.
+        drop(drawn);
+    }
+    themed(&svg)
+}
+
+/// One line over sizes on logarithmic axes.
+pub(super) fn log_line(points: &[(f64, f64)], x_name: &str, y_name: &str) -> String {
+    scatter_like(&[(String::new(), points.to_vec())], x_name, y_name, true, None)
+}
+
+/// Points by series on logarithmic axes, with bands of equal relative error around the diagonal.
+pub(super) fn scatter(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str) -> String {
+    scatter_like(series, x_name, y_name, false, Some(&[0.1, 0.2]))
+}
+
+/// A decade around the data: a logarithmic axis of less has no labels.
+fn span(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let low = values.clone().fold(f64::INFINITY, f64::min);
+    let high = values.fold(0.0, f64::max);
+    let (low, high) = if low.is_finite() && high > 0.0 { (low, high) } else { (1.0, 10.0) };
+    (libm::pow(10.0, libm::log10(low).floor()), libm::pow(10.0, libm::log10(high * 1.001).ceil().max(libm::log10(low).floor() + 1.0)))
+}
+
+fn scatter_like(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str, line: bool, bands: Option<&[f64]>) -> String {
+    let all = || series.iter().flat_map(|s| s.1.iter().copied());
+    let (mut x, mut y) = (span(all().map(|p| p.0)), span(all().map(|p| p.1)));
+    if bands.is_some() {
+        x = (x.0.min(y.0), x.1.max(y.1));
+        y = x;
+    }
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (900, 520)).into_drawing_area();
+        let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+            let mut chart = ChartBuilder::on(&root)
+                .margin(12)
+                .x_label_area_size(44)
+                .y_label_area_size(80)
+                .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
+            let label = |v: &f64| crate::units::si(*v, "").trim().to_owned();
+            chart
+                .configure_mesh()
+                .x_desc(x_name)
+                .y_desc(y_name)
+                .x_label_formatter(&label)
+                .y_label_formatter(&label)
+                .label_style(("sans-serif", 13).into_font().color(&BLACK))
+                .axis_style(BLACK.mix(0.5))
+                .bold_line_style(colour("#8c8c8c").mix(0.35))
+                .light_line_style(TRANSPARENT)
+                .draw()?;
+            for band in bands.unwrap_or(&[]) {
+                for factor in [1.0 + band, 1.0 / (1.0 + band)] {
+                    let ends = [x.0, x.1].map(|v| (v, (v * factor).clamp(y.0, y.1)));
+                    chart.draw_series([PathElement::new(ends.to_vec(), colour("#8c8c8c").stroke_width(1))])?;
+                }
+            }
+            for (i, (_, points)) in series.iter().enumerate() {
+                let ink = colour(PALETTE[i % PALETTE.len()]);
+                if line {
+                    chart.draw_series([PathElement::new(points.clone(), ink.stroke_width(2))])?;
+                }
+                chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, ink.filled())))?;
+            }
+            root.present()
+        })();
+        drop(drawn);
+    }
+    themed(&svg)
+}

@@ -1,0 +1,1 @@
+//! Formats: contract keys, well-formed pages, no requests.

@@ -1,0 +1,188 @@
+//! Outcomes as text for a terminal.
+
+use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, TrainingOutcome};
+use crate::units::{Bytes, BytesPerSecond, DAY, Flops, FlopsPerSecond, Seconds, Watts, si, three};
+use comfy_table::{CellAlignment, Table, presets};
+use std::fmt::Write;
+
+const BAR: usize = 24;
+
+fn percent(share: f64) -> String {
+    format!("{} %", three(100.0 * share))
+}
+
+fn bar(share: f64) -> String {
+    let full = (share * BAR as f64).round().clamp(0.0, BAR as f64) as usize;
+    format!("{}{}", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+fn table(right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for &column in right {
+        table.column_mut(column).map(|c| c.set_cell_alignment(CellAlignment::Right));
+    }
+    table
+}
+
+/// A number with a thousands separator, for money and counts.
+fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// The summary of one outcome.
+#[must_use]
+pub fn text(outcome: &Outcome) -> String {
+    let mut out = format!("{}\n\n", outcome.title);
+    let mut facts = table(&[]);
+    for fact in &outcome.detail.facts {
+        facts.add_row(vec![fact.name.as_str(), fact.value.as_str()]);
+    }
+    let _ = writeln!(out, "{}\n", facts.trim_fmt());
+    if let Some(training) = &outcome.training {
+        out.push_str(&training_text(outcome, training));
+    }
+    if let Some(list) = &outcome.collective {
+        out.push_str(&collective_text(list));
+    }
+    if let Some(run) = &outcome.run {
+        let _ = writeln!(
+            out,
+            "Run: {} steps, {}tokens, {} ({} PF-days) in {} days",
+            grouped(run.steps),
+            si(run.tokens, ""),
+            Flops::new(run.model_flops),
+            three(run.model_flops / 1e15 / DAY),
+            three(run.days),
+        );
+    }
+    if let Some(cost) = &outcome.cost {
+        out.push_str(&cost_text(cost, outcome.run.is_some()));
+    }
+    let _ = writeln!(out, "Simulated {} events in {}", grouped(outcome.simulation.events as f64), Seconds::new(outcome.simulation.wall_s));
+    out
+}
+
+fn training_text(outcome: &Outcome, t: &TrainingOutcome) -> String {
+    let mut out = String::new();
+    let mut head = table(&[1]);
+    head.add_row(vec!["Step time".into(), Seconds::new(t.step_time_s).to_string()]);
+    head.add_row(vec![
+        "Throughput".into(),
+        format!("{}tokens/s, {} per accelerator", si(t.tokens_per_s, ""), three(t.tokens_per_s_per_accelerator)),
+    ]);
+    head.add_row(vec!["MFU, HFU".into(), format!("{}, {}", percent(t.mfu), percent(t.hfu))]);
+    let model_rate = FlopsPerSecond::new(t.model_flops_per_step / t.step_time_s);
+    head.add_row(vec!["Model FLOPs".into(), format!("{} a step, {model_rate}", Flops::new(t.model_flops_per_step))]);
+    let _ = writeln!(out, "{}\n", head.trim_fmt());
+    let _ = writeln!(out, "Where the step goes (critical rank)");
+    let mut parts = table(&[1, 2]);
+    for (name, seconds) in t.breakdown_s.parts().into_iter().filter(|p| p.1 > 0.0) {
+        let share = seconds / t.step_time_s;
+        parts.add_row(vec![format!("  {}", name.replace('_', " ")), Seconds::new(seconds).to_string(), percent(share), bar(share)]);
+    }
+    let _ = writeln!(out, "{}", parts.trim_fmt());
+    if t.hidden_comm_s > 0.0 {
+        let _ = writeln!(out, "  (hidden behind compute: {} of communication)", Seconds::new(t.hidden_comm_s));
+    }
+    let m = &t.memory_bytes;
+    let verdict = if t.fits { "fits" } else { "DOES NOT FIT" };
+    let fullest = outcome.detail.stages.iter().find(|s| s.memory.peak == m.peak).map_or("", |s| s.name.as_str());
+    let _ =
+        writeln!(out, "\nMemory of the fullest accelerator ({fullest}): {} of {}, {verdict}", Bytes::new(m.peak), Bytes::new(m.capacity));
+    let mut memory = table(&[1, 2]);
+    for (name, bytes) in m.parts() {
+        let share = bytes / m.capacity;
+        memory.add_row(vec![format!("  {name}"), Bytes::new(bytes).to_string(), percent(share), bar(share)]);
+    }
+    let _ = writeln!(out, "{}", memory.trim_fmt());
+    for line in &t.advice {
+        let _ = writeln!(out, "  try: {line}");
+    }
+    out.push('\n');
+    out
+}
+
+fn collective_text(list: &[CollectiveOutcome]) -> String {
+    let mut rows = table(&[0, 1, 2, 3]);
+    rows.add_row(vec!["size", "time", "algbw", "busbw", "algorithm", "protocol"]);
+    for c in list {
+        rows.add_row(vec![
+            Bytes::new(c.bytes).to_string(),
+            Seconds::new(c.time_s).to_string(),
+            BytesPerSecond::new(c.algbw_bytes_per_s).to_string(),
+            BytesPerSecond::new(c.busbw_bytes_per_s).to_string(),
+            c.algorithm.clone(),
+            c.protocol.clone(),
+        ]);
+    }
+    format!("{}\n\n", rows.trim_fmt())
+}
+
+fn cost_text(cost: &CostOutcome, run: bool) -> String {
+    let what = if run { "Run" } else { "One step" };
+    let mut out = String::new();
+    let money = if cost.usd_total >= 100.0 { grouped(cost.usd_total) } else { three(cost.usd_total) };
+    let _ = writeln!(
+        out,
+        "{what}: {money} USD ({} USD/h, {} USD per million tokens), {} kWh at {}, {} kg CO2",
+        grouped(cost.usd_per_hour),
+        three(cost.usd_per_million_tokens),
+        grouped(cost.energy_kwh),
+        Watts::new(cost.average_power_w),
+        grouped(cost.carbon_kg),
+    );
+    for source in &cost.sources {
+        let _ = writeln!(out, "  price: {source}");
+    }
+    out
+}
+
+/// Which profile entry served which operator class.
+#[must_use]
+pub fn explain(outcome: &Outcome) -> String {
+    let mut out = String::from("Where the constants come from\n");
+    for used in &outcome.detail.profile {
+        let _ = writeln!(out, "  {}: {}\n    {}", used.operator, used.entry, used.source);
+    }
+    if !outcome.detail.operators.is_empty() {
+        let _ = writeln!(out, "Kernel time of one microbatch on the critical rank");
+        for (name, seconds) in &outcome.detail.operators {
+            let _ = writeln!(out, "  {name}: {}", Seconds::new(*seconds));
+        }
+    }
+    out
+}
+
+/// Several outcomes side by side, the first as the reference.
+#[must_use]
+pub fn compare(outcomes: &[Outcome]) -> String {
+    let mut rows = table(&[1, 2, 3, 4, 5, 6]);
+    rows.add_row(vec!["scenario", "step", "against first", "MFU", "tokens/s/acc.", "memory", "USD per M tokens"]);
+    let first = outcomes.first().and_then(|o| o.training.as_ref()).map(|t| t.step_time_s);
+    for outcome in outcomes {
+        let Some(t) = &outcome.training else {
+            rows.add_row(vec![outcome.title.clone(), "no training".into()]);
+            continue;
+        };
+        let ratio = first.map_or(1.0, |f| t.step_time_s / f);
+        rows.add_row(vec![
+            outcome.title.clone(),
+            Seconds::new(t.step_time_s).to_string(),
+            format!("× {}", three(ratio)),
+            percent(t.mfu),
+            three(t.tokens_per_s_per_accelerator),
+            format!("{}{}", Bytes::new(t.memory_bytes.peak), if t.fits { "" } else { " (does not fit)" }),
+            outcome.cost.as_ref().map_or_else(|| "-".into(), |c| three(c.usd_per_million_tokens)),
+        ]);
+    }
+    format!("{}\n", rows.trim_fmt())
+}

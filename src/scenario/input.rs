@@ -1,0 +1,176 @@
+//! The scenario file: its keys, types and defaults.
+
+use crate::collectives::Op;
+use crate::diag::{Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes};
+use crate::fabric::TopologyInput;
+use crate::model::ModelInput;
+use crate::training::{Attention, Precision, Recompute};
+use crate::units::{Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
+use crate::{choice, record};
+
+choice! {
+    /// Training frameworks.
+    pub enum Framework {
+        /// Megatron-LM, Megatron-Core, NeMo, Megatron-Bridge.
+        Megatron = "megatron",
+        /// Megatron-DeepSpeed (ZeRO 0 and 1).
+        MegatronDeepspeed = "megatron-deepspeed",
+    }
+}
+
+choice! {
+    /// How accelerators are paid.
+    pub enum Payment {
+        /// Pay as you go.
+        OnDemand = "on-demand",
+        /// Under a commitment.
+        Reserved = "reserved",
+        /// May be taken away.
+        Spot = "spot",
+        /// Bought.
+        Owned = "owned",
+    }
+}
+
+record! {
+    /// Parallel degrees.
+    pub struct ParallelInput {
+        /// Tensor-parallel degree.
+        pub tensor: Count = 1,
+        /// Pipeline stages.
+        pub pipeline: Count = 1,
+        /// Data-parallel degree; absent: what the accelerators leave.
+        pub data: Option<Count>,
+        /// Model chunks on each stage (interleaved schedule).
+        pub virtual_stages: Count = 1,
+        /// Sequence parallelism: norms and dropouts split over the tensor ranks.
+        pub sequence: bool = false,
+        /// Layers of the first stage, where they differ from the others.
+        pub first_stage_layers: Option<Count>,
+        /// Layers of the last stage, where they differ from the others.
+        pub last_stage_layers: Option<Count>,
+    }
+}
+
+record! {
+    /// A training job.
+    pub struct TrainingInput {
+        /// Framework whose policy is followed.
+        pub framework: Framework = Framework::Megatron,
+        /// Software stack, such as `megatron-2022`; absent: the framework's newest.
+        pub stack: Option<Name>,
+        /// Sequences of one optimizer step.
+        pub global_batch: Count,
+        /// Sequences of one pass.
+        pub microbatch: Count = 1,
+        /// Number format of the matrix products.
+        pub precision: Precision = Precision::Bf16,
+        /// What is computed again in the backward pass.
+        pub recompute: Recompute = Recompute::None,
+        /// Attention kernels.
+        pub attention: Attention = Attention::Flash,
+        /// Whether optimizer state is sharded over the data-parallel ranks (ZeRO-1).
+        pub distributed_optimizer: bool = true,
+        /// What is trained.
+        pub model: ModelInput,
+        /// Parallel degrees.
+        pub parallel: ParallelInput,
+    }
+}
+
+record! {
+    /// The whole run.
+    pub struct RunInput {
+        /// Tokens to train on.
+        pub tokens: Option<Count>,
+        /// Optimizer steps.
+        pub steps: Option<Count>,
+    }
+}
+
+record! {
+    /// Money, energy, carbon.
+    pub struct CostInput {
+        /// How accelerators are paid.
+        pub payment: Payment = Payment::OnDemand,
+        /// Price of one accelerator; absent: the price list.
+        pub rent: Option<Pos<UsdPerSecond>>,
+        /// Life over which a purchase is spread.
+        pub life: Option<Pos<Seconds>>,
+        /// Share of its life in which a bought cluster works.
+        pub utilization: Option<Share>,
+        /// Power usage effectiveness of the site. Default 1.25, between hyperscale (1.09) and industry average (1.56).
+        pub pue: Finite = 1.25,
+        /// Price of electricity (bought clusters).
+        pub electricity: Option<NonNeg<UsdPerJoule>>,
+        /// Carbon of the grid. Default 0.4 kg/kWh, about the world's average of recent years.
+        pub carbon_intensity: NonNeg<KilogramsPerJoule> = KilogramsPerJoule::new(0.4 / crate::units::KWH),
+    }
+}
+
+record! {
+    /// A sweep of a collective over sizes, as nccl-tests does it.
+    pub struct CollectiveInput {
+        /// Operation.
+        pub op: Op = Op::AllReduce,
+        /// Smallest size.
+        pub min_bytes: Pos<Bytes> = Bytes::new(1024.0),
+        /// Greatest size; sizes double in between.
+        pub max_bytes: Pos<Bytes> = Bytes::gib(8.0),
+        /// How many of the first accelerators take part; absent: all.
+        pub ranks: Option<Count>,
+    }
+}
+
+/// A topology: the path of a file, or the table itself.
+#[derive(Debug, Clone)]
+pub enum TopologyRef {
+    /// A file, relative to the scenario.
+    File(String),
+    /// Given in place.
+    Inline(Box<TopologyInput>),
+}
+
+impl Decode for TopologyRef {
+    type Out = Self;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::Str(_) => FilePath::decode(node, diags).map(Self::File),
+            Value::Table(_) => TopologyInput::decode(node, diags).map(|t| Self::Inline(Box::new(t))),
+            other => {
+                let message = format!("expected the path of a topology file or a table, found {}", other.kind());
+                diags.push(Diagnostic::error(codes::WRONG_TYPE, message).at(node.span, "expected a path or a table"));
+                None
+            }
+        }
+    }
+    fn describe() -> serde_json::Value {
+        serde_json::json!({"oneOf": [{"type": "string", "minLength": 1}, TopologyInput::describe()]})
+    }
+}
+
+record! {
+    /// A scenario.
+    pub struct ScenarioInput {
+        /// Format version.
+        pub format: Count = 1,
+        /// Title for people.
+        pub title: Name,
+        /// Description for people.
+        pub description: Option<Text>,
+        /// Cluster: the path of a topology file, or the table itself.
+        pub topology: TopologyRef,
+        /// Nodes of the cluster, instead of the topology's number.
+        pub nodes: Option<Count>,
+        /// Seed of all random streams.
+        pub seed: Whole = 1,
+        /// Training of one job.
+        pub training: Option<TrainingInput>,
+        /// A collective by itself.
+        pub collective: Option<CollectiveInput>,
+        /// The whole run of a training job.
+        pub run: Option<RunInput>,
+        /// Money, energy, carbon.
+        pub cost: Option<CostInput>,
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
+
+use super::check;
+use super::input::{CollectiveInput, ScenarioInput, TopologyRef};
+use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
+use crate::economics::CostPlan;
+use crate::fabric::{Fabric, FabricInput, TopologyInput};
+use crate::hardware::Catalogue;
+use crate::training::Config;
+use std::path::Path;
+
+/// What a scenario computes.
+pub enum Job {
+    /// A training step, and perhaps the run of it.
+    Training {
+        /// The job.
+        config: Box<Config>,
+        /// Optimizer steps of the run, where one is given.
+        steps: Option<f64>,
+    },
+    /// A collective over sizes.
+    Collective {
+        /// The sweep.
+        input: CollectiveInput,
+        /// Ranks that take part.
+        ranks: usize,
+    },
+}
+
+/// A checked scenario: a fabric and a job that fit each other.
+pub struct Scenario {
+    /// Title.
+    pub title: String,
+    /// Seed.
+    pub seed: u64,
+    /// Hash of all that was read.
+    pub hash: String,
+    /// The cluster.
+    pub fabric: Fabric,
+    /// What it computes.
+    pub job: Job,
+    /// Payment and site.
+    pub cost: CostPlan,
+}
+
+/// Loads a scenario file; `None` when anything is wrong, which `diags` then holds.
+pub fn load(path: &Path, overrides: &[String], seed: Option<u64>, diags: &mut Diagnostics) -> Option<Scenario> {
+    let source = diags.read_file(path, None)?;
+    finish(Node::parse(source, diags)?, overrides, seed, diags)
+}
+
+/// Loads a scenario from a text; paths in it are relative to the folder of `name`.
+pub fn load_text(name: &str, text: &str, overrides: &[String], seed: Option<u64>, diags: &mut Diagnostics) -> Option<Scenario> {
+    let source = diags.add_source(name, text);
+    finish(Node::parse(source, diags)?, overrides, seed, diags)
+}
+
+fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut Diagnostics) -> Option<Scenario> {
+    for assignment in overrides {
+        node.set(assignment, diags);
+    }
+    if diags.has_errors() {
+        return None;
+    }
+    let root = node.span;
+    let input = ScenarioInput::decode(&node, diags)?;
+    if *input.format != 1 {
+        diags.push(
+            Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *input.format))
+                .at(input.format.span, "unknown format")
+                .hint("this program reads format 1"),
+        );
+        return None;
+    }
+    let (fabric, catalogue) = fabric_of(&input, diags)?;
+    let job = check::job(&input, &fabric, root, diags);
+    let cost = check::cost(&input, &fabric, &catalogue, diags);
+    let (job, cost) = (job?, cost?);
+    Some(Scenario { title: input.title.value, seed: seed.unwrap_or(*input.seed), hash: hash(diags), fabric, job, cost })
+}
+
+/// The hash of all texts that were read, in order.
+fn hash(diags: &Diagnostics) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for source in diags.sources() {
+        hasher.update(&(source.text.len() as u64).to_le_bytes());
+        hasher.update(source.text.as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// Loads a topology file by itself.
+pub fn load_topology(path: &Path, overrides: &[String], diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
+    let source = diags.read_file(path, None)?;
+    let mut node = Node::parse(source, diags)?;
+    for assignment in overrides {
+        node.set(assignment, diags);
+    }
+    if diags.has_errors() {
+        return None;
+    }
+    TopologyInput::decode(&node, diags)?.build(diags)
+}
+
+fn fabric_of(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
+    let span = input.topology.span;
+    match &input.topology.value {
+        TopologyRef::Inline(topology) => with_nodes((**topology).clone(), input.nodes, diags)?.build(diags),
+        TopologyRef::File(name) => {
+            let folder = diags.folder_of(span.source);
+            let text = embedded_topology(&diags.source(span.source).name, name);
+            let source = match text {
+                Some(text) => diags.add_source(name.as_str(), text),
+                None => diags.read_file(&folder.join(name), Some(span))?,
+            };
+            let nodes = input.nodes;
+            diags.including(span, |diags| {
+                let node = Node::parse(source, diags)?;
+                with_nodes(TopologyInput::decode(&node, diags)?, nodes, diags)?.build(diags)
+            })
+        }
+    }
+}
+
+/// Topologies of the embedded scenarios, which have no folder.
+fn embedded_topology(scenario: &str, name: &str) -> Option<&'static str> {
+    let known = [("../../topologies/dgx-a100-hdr.toml", include_str!("../../topologies/dgx-a100-hdr.toml"))];
+    scenario.starts_with("(embedded)").then(|| known.into_iter().find(|(n, _)| *n == name).map(|(_, t)| t)).flatten()
+}
+
+/// Replaces the number of nodes.
+fn with_nodes(mut topology: TopologyInput, nodes: At<Option<u64>>, diags: &mut Diagnostics) -> Option<TopologyInput> {
+    let Some(wanted) = nodes.value else { return Some(topology) };
+    let put = At { value: Some(wanted), span: nodes.span };
+    if topology.node.len() > 1 {
+        diags.push(
+            Diagnostic::error(codes::CONFLICT, "`nodes` does nothing where the topology has several node templates")
+                .at(nodes.span, "does nothing")
+                .hint("set the `count` of each template"),
+        );
+        return None;
+    }
+    if let Some(first) = topology.node.value.first_mut() {
+        first.value.count.value = None;
+    }
+    match &mut topology.fabric.value {
+        FabricInput::FatTree(t) | FabricInput::Rail(t) => t.nodes = put,
+        FabricInput::Single(s) => s.nodes = put,
+        FabricInput::Explicit(e) => e.nodes = put,
+        FabricInput::None(n) => n.nodes = At { value: wanted, span: nodes.span },
+    }
+    Some(topology)
+}
+
+/// The first line of a span: where a whole table is to blame.
+pub(super) fn head(span: Span, diags: &Diagnostics) -> Span {
+    let text = &diags.source(span.source).text;
+    let start = span.start as usize;
+    let line = text.get(start..).and_then(|t| t.find('\n')).map_or(text.len(), |i| start + i);
+    Span { end: (line as u32).min(span.end.max(span.start)), ..span }
+}

@@ -1,0 +1,297 @@
+//! Runs a task graph: events, compute at the rate that communication kernels leave it, transfers at fair rates.
+
+use super::fluid::Fluid;
+use super::network::{KindLoad, Network, Settled};
+use crate::engine::EventQueue;
+use crate::fair::ResourceId;
+use crate::workload::{ClassId, TaskGraph, TaskId, Work};
+use std::fmt;
+
+/// When every task started and ended, and what the network carried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// Start of every task, seconds.
+    pub start: Vec<f64>,
+    /// End of every task, seconds.
+    pub finish: Vec<f64>,
+    /// End of the last task.
+    pub makespan: f64,
+    /// Events that it took.
+    pub events: u64,
+    /// The most loaded link of every kind.
+    pub loads: Vec<KindLoad>,
+}
+
+/// Work remains and nothing can happen any more: tasks wait for each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deadlock {
+    /// Tasks that wait in a circle, in words.
+    pub circle: Vec<String>,
+    /// How many tasks never ran.
+    pub stuck: usize,
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "deadlock: {} tasks never run; these wait for each other: {}", self.stuck, self.circle.join(" → "))
+    }
+}
+impl std::error::Error for Deadlock {}
+
+/// Least rate of compute under communication kernels; they cannot hold the whole device.
+const LEAST_RATE: f64 = 0.1;
+
+#[derive(Clone, Copy)]
+/// Something ends: a compute task, the latency of a transfer, a transfer on links of its own.
+enum Event {
+    Compute { task: u32, generation: u32 },
+    Latency { task: u32 },
+    Transfer { task: u32 },
+}
+
+#[derive(Clone, Copy)]
+struct Running {
+    task: u32,
+    remaining: f64,
+    since: f64,
+    generation: u32,
+}
+
+#[derive(Default, Clone)]
+struct Device {
+    /// Shares held by communication kernels: sum and count, so that the sum returns to exactly 0.
+    held: f64,
+    holders: u32,
+    running: Vec<Running>,
+}
+
+impl Device {
+    fn rate(&self) -> f64 {
+        (1.0 - self.held).max(LEAST_RATE)
+    }
+}
+
+struct Executor<'a> {
+    graph: &'a TaskGraph,
+    network: &'a Network<'a>,
+    settled: Settled,
+    queue: EventQueue<Event>,
+    fluid: Fluid,
+    shared: Vec<ResourceId>,
+    devices: Vec<Device>,
+    waiting: Vec<u32>,
+    ready: Vec<u32>,
+    now: f64,
+    generation: u32,
+    payload: Vec<f64>,
+    out: Execution,
+    done: usize,
+}
+
+/// Runs a graph on a network; `classes` is the number of rank classes.
+///
+/// # Errors
+/// Names the tasks that wait for each other when the graph cannot finish.
+pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize) -> Result<Execution, Deadlock> {
+    let settled = network.settle(graph);
+    let mut fluid = Fluid::new();
+    let shared = settled.capacities.iter().map(|&capacity| fluid.add_resource(capacity)).collect();
+    let waiting: Vec<u32> = (0..graph.len()).map(|i| graph.predecessors(TaskId(i as u32)).len() as u32).collect();
+    let ready = (0..graph.len() as u32).filter(|&i| waiting[i as usize] == 0).collect();
+    let mut executor = Executor {
+        graph,
+        network,
+        payload: vec![0.0; settled.channels.len()],
+        settled,
+        queue: EventQueue::new(),
+        fluid,
+        shared,
+        devices: vec![Device::default(); classes],
+        waiting,
+        ready,
+        now: 0.0,
+        generation: 0,
+        out: Execution { start: vec![0.0; graph.len()], finish: vec![0.0; graph.len()], makespan: 0.0, events: 0, loads: Vec::new() },
+        done: 0,
+    };
+    executor.run();
+    if executor.done < graph.len() {
+        return Err(executor.deadlock());
+    }
+    executor.out.loads = network.loads(&executor.settled, &executor.payload);
+    executor.out.makespan = executor.out.finish.iter().copied().fold(0.0, f64::max);
+    Ok(executor.out)
+}
+
+impl Executor<'_> {
+    fn run(&mut self) {
+        let mut ended = Vec::new();
+        loop {
+            // Tasks become ready in a fixed order; starting one may make others ready at the same instant.
+            let mut next = 0;
+            while next < self.ready.len() {
+                let task = self.ready[next];
+                next += 1;
+                self.begin(task);
+            }
+            self.ready.clear();
+            let event = self.queue.peek_time();
+            let flow = self.fluid.next_finish();
+            match (event, flow) {
+                (None, None) => return,
+                (Some(e), f) if f.is_none_or(|f| e <= f) => self.pop(),
+                (_, Some(f)) => {
+                    self.now = self.now.max(f);
+                    self.fluid.finish_at(f, &mut ended);
+                    self.out.events += ended.len() as u64;
+                    for task in ended.drain(..) {
+                        self.end_transfer(task);
+                    }
+                }
+                (Some(_), None) => self.pop(),
+            }
+        }
+    }
+
+    fn pop(&mut self) {
+        let Some((time, event)) = self.queue.pop() else { return };
+        self.now = self.now.max(time);
+        match event {
+            Event::Compute { task, generation } => {
+                let class = self.graph.tasks()[task as usize].class.0 as usize;
+                let running = &mut self.devices[class].running;
+                if let Some(at) = running.iter().position(|r| r.task == task && r.generation == generation) {
+                    running.swap_remove(at);
+                    self.out.events += 1;
+                    self.end(task);
+                }
+            }
+            Event::Latency { task } => {
+                self.out.events += 1;
+                self.flow(task);
+            }
+            Event::Transfer { task } => {
+                self.out.events += 1;
+                self.end_transfer(task);
+            }
+        }
+    }
+
+    fn begin(&mut self, task: u32) {
+        self.out.start[task as usize] = self.now;
+        let work = self.graph.tasks()[task as usize].work;
+        match work {
+            Work::Join => self.end(task),
+            Work::Compute { seconds } => {
+                let class = self.graph.tasks()[task as usize].class;
+                self.generation += 1;
+                let running = Running { task, remaining: seconds, since: self.now, generation: self.generation };
+                let device = &mut self.devices[class.0 as usize];
+                device.running.push(running);
+                let end = self.now + seconds / device.rate();
+                self.queue.push(end, Event::Compute { task, generation: running.generation });
+            }
+            Work::Transfer { bytes, .. } => {
+                let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
+                self.hold(task, cost.share);
+                let channel = &self.settled.channels[cost.channel as usize];
+                if channel.uses.is_empty() {
+                    self.queue.push(self.now + cost.latency + bytes / cost.cap, Event::Transfer { task });
+                } else if cost.latency > 0.0 {
+                    self.queue.push(self.now + cost.latency, Event::Latency { task });
+                } else {
+                    self.flow(task);
+                }
+            }
+        }
+    }
+
+    /// The bytes of a transfer start to flow over links that it shares.
+    fn flow(&mut self, task: u32) {
+        let Work::Transfer { bytes, .. } = self.graph.tasks()[task as usize].work else { return };
+        let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
+        let channel = &self.settled.channels[cost.channel as usize];
+        let shared = &self.shared;
+        let uses = channel.uses.iter().map(|&(row, c)| (shared[row as usize], c));
+        self.fluid.start(self.now, bytes, uses, cost.cap, task);
+    }
+
+    fn end_transfer(&mut self, task: u32) {
+        let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
+        if let Work::Transfer { bytes, .. } = self.graph.tasks()[task as usize].work {
+            self.payload[cost.channel as usize] += bytes;
+        }
+        self.hold(task, -cost.share);
+        self.end(task);
+    }
+
+    /// Communication kernels take (or give back) a share of the devices of their route's classes.
+    fn hold(&mut self, task: u32, share: f64) {
+        if share == 0.0 {
+            return;
+        }
+        let Work::Transfer { route, .. } = self.graph.tasks()[task as usize].work else { return };
+        let network = self.network;
+        for &ClassId(class) in &network.route(route).classes {
+            let device = &mut self.devices[class as usize];
+            let before = device.rate();
+            if share > 0.0 {
+                device.holders += 1;
+            } else {
+                device.holders -= 1;
+            }
+            device.held = if device.holders == 0 { 0.0 } else { device.held + share };
+            let rate = device.rate();
+            for running in &mut device.running {
+                running.remaining = (running.remaining - (self.now - running.since) * before).max(0.0);
+                running.since = self.now;
+                self.generation += 1;
+                running.generation = self.generation;
+                let event = Event::Compute { task: running.task, generation: running.generation };
+                self.queue.push(self.now + running.remaining / rate, event);
+            }
+        }
+    }
+
+    fn end(&mut self, task: u32) {
+        self.out.finish[task as usize] = self.now;
+        self.done += 1;
+        let graph = self.graph;
+        for next in graph.successors(TaskId(task)) {
+            let left = &mut self.waiting[next.0 as usize];
+            *left -= 1;
+            if *left == 0 {
+                self.ready.push(next.0);
+            }
+        }
+    }
+
+    /// Follows unfinished predecessors until a task comes up again: a circle.
+    fn deadlock(&self) -> Deadlock {
+        let n = self.graph.len();
+        let stuck = n - self.done;
+        let mut seen_at = vec![usize::MAX; n];
+        let mut path = Vec::new();
+        let mut at = (0..n).find(|&i| self.waiting[i] > 0).unwrap_or(0);
+        while seen_at[at] == usize::MAX {
+            seen_at[at] = path.len();
+            path.push(at);
+            let blocked = self.graph.predecessors(TaskId(at as u32)).find(|p| self.waiting[p.0 as usize] > 0);
+            match blocked {
+                Some(before) => at = before.0 as usize,
+                None => break,
+            }
+        }
+        let circle = path[seen_at[at].min(path.len() - 1)..].iter().rev().map(|&t| self.describe(t)).collect();
+        Deadlock { circle, stuck }
+    }
+
+    fn describe(&self, task: usize) -> String {
+        let task = &self.graph.tasks()[task];
+        let over = match task.work {
+            Work::Transfer { route, .. } => format!(" over {}", self.network.route(route).name),
+            _ => String::new(),
+        };
+        format!("{} of {} (microbatch {}, chunk {}){over}", task.kind.word(), task.class, task.label.microbatch, task.label.chunk)
+    }
+}

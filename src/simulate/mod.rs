@@ -1,0 +1,11 @@
+//! Runs task graphs on a fabric: drives events, fair sharing, kernels' and collectives' times; names deadlocks.
+
+mod execute;
+mod flows;
+mod fluid;
+mod network;
+
+pub use execute::{Deadlock, Execution, execute};
+pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
+pub use fluid::Fluid;
+pub use network::{KindLoad, Network, Route};

@@ -1,0 +1,206 @@
+//! Routes on the fabric: which links a transfer loads, how fast it is alone, and which links it shares with others.
+//!
+//! Every route is a class of symmetric groups, and what one byte of its payload puts on each link is summed over the
+//! exact paths of all members. Links that are loaded by the same routes in the same proportion are one constraint of
+//! the solver, with the least capacity among them; links that only one route loads are folded into that route's own
+//! greatest rate. So the solver's size follows the number of distinct routes, not the number of accelerators.
+
+use crate::collectives::{Algorithm, Communicator, Op, Plan};
+use crate::fabric::{Fabric, LinkId, LinkKind};
+use crate::ids::{Id, Table};
+use crate::workload::{ClassId, RouteId, TaskGraph, Work};
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+/// A set of symmetric groups that run one operation.
+pub struct Route<'f> {
+    /// Name in messages and reports.
+    pub name: String,
+    /// Who talks to whom.
+    pub communicator: Rc<Communicator<'f>>,
+    /// What they do.
+    pub op: Op,
+    /// Classes whose compute is slowed while the operation's kernels run.
+    pub classes: Vec<ClassId>,
+}
+
+/// All routes of a workload on one fabric.
+pub struct Network<'f> {
+    fabric: &'f Fabric,
+    routes: Table<RouteId, Route<'f>>,
+}
+
+/// What one (route, size) costs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    /// Seconds before bytes flow.
+    pub(super) latency: f64,
+    /// Greatest payload rate: protocol, channels, and the links that only this channel loads.
+    pub(super) cap: f64,
+    /// Index of the channel.
+    pub(super) channel: u32,
+    /// Share of the device that its kernels hold.
+    pub(super) share: f64,
+}
+
+/// One algorithm on one route: its load on the links.
+pub(super) struct Channel {
+    /// Constraints shared with other channels, as (constraint, bytes per payload byte).
+    pub(super) uses: Vec<(u32, f64)>,
+    traffic: Rc<[(LinkId, f64)]>,
+    solo: f64,
+}
+
+/// A workload's transfers, settled on the fabric.
+pub(super) struct Settled {
+    /// For every task the index of its cost; unused for tasks that are no transfer.
+    pub(super) cost_of: Vec<u32>,
+    /// Distinct costs.
+    pub(super) costs: Vec<Cost>,
+    /// Distinct channels.
+    pub(super) channels: Vec<Channel>,
+    /// Capacities of the shared constraints.
+    pub(super) capacities: Vec<f64>,
+}
+
+/// Load of the most loaded link of a kind.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KindLoad {
+    /// Kind of link.
+    pub kind: LinkKind,
+    /// The link.
+    pub link: LinkId,
+    /// Bytes that it carried.
+    pub bytes: f64,
+    /// Its capacity in bytes per second.
+    pub capacity: f64,
+}
+
+impl<'f> Network<'f> {
+    /// A network without routes.
+    #[must_use]
+    pub const fn new(fabric: &'f Fabric) -> Self {
+        Self { fabric, routes: Table::new() }
+    }
+    /// Adds a route.
+    pub fn add(&mut self, route: Route<'f>) -> RouteId {
+        self.routes.push(route)
+    }
+    /// A route by its id.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> &Route<'f> {
+        &self.routes[id]
+    }
+    /// The plan of a transfer of `bytes`.
+    #[must_use]
+    pub fn plan(&self, id: RouteId, bytes: f64) -> Plan {
+        let route = &self.routes[id];
+        route.communicator.plan(route.op, bytes)
+    }
+    /// Seconds of a transfer of `bytes` on an idle fabric.
+    #[must_use]
+    pub fn time_alone(&self, id: RouteId, bytes: f64) -> f64 {
+        let route = &self.routes[id];
+        route.communicator.time_alone(route.op, bytes)
+    }
+    /// Marks every link that a route loads for a payload of `bytes`.
+    pub fn mark_links(&self, id: RouteId, bytes: f64, marks: &mut [bool]) {
+        let route = &self.routes[id];
+        for (link, _) in route.communicator.traffic(route.op, self.plan(id, bytes).algorithm).iter() {
+            marks[link.index()] = true;
+        }
+    }
+    /// Whether a route loads any marked link.
+    #[must_use]
+    pub fn touches(&self, id: RouteId, bytes: f64, marks: &[bool]) -> bool {
+        let route = &self.routes[id];
+        route.communicator.traffic(route.op, self.plan(id, bytes).algorithm).iter().any(|(link, _)| marks[link.index()])
+    }
+    /// The fabric below.
+    #[must_use]
+    pub const fn fabric(&self) -> &'f Fabric {
+        self.fabric
+    }
+
+    /// Settles all transfers of a graph.
+    pub(super) fn settle(&self, graph: &TaskGraph) -> Settled {
+        let mut settled = Settled { cost_of: vec![u32::MAX; graph.len()], costs: Vec::new(), channels: Vec::new(), capacities: Vec::new() };
+        let mut costs: FxHashMap<(u32, u64), u32> = FxHashMap::default();
+        let mut channels: FxHashMap<(u32, Algorithm), u32> = FxHashMap::default();
+        for (i, task) in graph.tasks().iter().enumerate() {
+            let Work::Transfer { route: id, bytes } = task.work else { continue };
+            settled.cost_of[i] = *costs.entry((id.0, bytes.to_bits())).or_insert_with(|| {
+                let route = &self.routes[id];
+                let plan = route.communicator.plan(route.op, bytes);
+                let channel = *channels.entry((id.0, plan.algorithm)).or_insert_with(|| {
+                    let traffic = route.communicator.traffic(route.op, plan.algorithm);
+                    settled.channels.push(Channel { uses: Vec::new(), traffic, solo: f64::INFINITY });
+                    settled.channels.len() as u32 - 1
+                });
+                settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share });
+                settled.costs.len() as u32 - 1
+            });
+        }
+        self.constrain(&mut settled);
+        for cost in &mut settled.costs {
+            cost.cap = cost.cap.min(settled.channels[cost.channel as usize].solo);
+        }
+        settled
+    }
+
+    /// Groups links into constraints.
+    fn constrain(&self, settled: &mut Settled) {
+        let mut loads: Vec<(LinkId, u32, f64)> = Vec::new();
+        for (c, channel) in settled.channels.iter().enumerate() {
+            loads.extend(channel.traffic.iter().map(|&(link, coefficient)| (link, c as u32, coefficient)));
+        }
+        loads.sort_unstable_by_key(|&(link, channel, _)| (link, channel));
+        let mut rows: FxHashMap<Vec<(u32, u32)>, usize> = FxHashMap::default();
+        let mut coefficients: Vec<Vec<(u32, f64)>> = Vec::new();
+        for group in loads.chunk_by(|a, b| a.0 == b.0) {
+            let capacity = self.fabric.link(group[0].0).capacity;
+            if let [(_, channel, coefficient)] = group {
+                let solo = &mut settled.channels[*channel as usize].solo;
+                *solo = solo.min(capacity / coefficient);
+                continue;
+            }
+            // Sums over the same members in another order differ in their last bits; f32 makes them one constraint.
+            let key = group.iter().map(|&(_, c, x)| (c, (x as f32).to_bits())).collect();
+            let row = *rows.entry(key).or_insert_with(|| {
+                settled.capacities.push(capacity);
+                coefficients.push(group.iter().map(|&(_, c, x)| (c, x)).collect());
+                coefficients.len() - 1
+            });
+            settled.capacities[row] = settled.capacities[row].min(capacity);
+            for (known, &(_, _, x)) in coefficients[row].iter_mut().zip(group) {
+                known.1 = known.1.max(x);
+            }
+        }
+        for (row, members) in coefficients.iter().enumerate() {
+            for &(channel, coefficient) in members {
+                settled.channels[channel as usize].uses.push((row as u32, coefficient));
+            }
+        }
+    }
+
+    /// The most loaded link of every kind, from the payload that each channel carried.
+    pub(super) fn loads(&self, settled: &Settled, payload: &[f64]) -> Vec<KindLoad> {
+        let mut bytes = vec![0.0; self.fabric.link_count()];
+        for (channel, &carried) in settled.channels.iter().zip(payload) {
+            for &(link, coefficient) in channel.traffic.iter() {
+                bytes[link.index()] += carried * coefficient;
+            }
+        }
+        let mut out: Vec<KindLoad> = Vec::new();
+        for (i, &carried) in bytes.iter().enumerate().filter(|(_, b)| **b > 0.0) {
+            let link = LinkId::from_index(i);
+            let (kind, capacity) = (self.fabric.link(link).kind, self.fabric.link(link).capacity);
+            match out.iter_mut().find(|l| l.kind == kind) {
+                Some(most) if carried / capacity > most.bytes / most.capacity => *most = KindLoad { kind, link, bytes: carried, capacity },
+                Some(_) => {}
+                None => out.push(KindLoad { kind, link, bytes: carried, capacity }),
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,506 @@
+//! From a job on a fabric to a task graph: passes, messages between stages, gradient reduction, optimizer.
+//!
+//! A rank class is a pipeline stage: all its tensor and data ranks do the same at the same time, and the routes sum
+//! their traffic over all of them. Tensor-parallel communication is folded into the passes as long as nothing else uses
+//! its links; else each of its collectives is a task of its own.
+
+use super::config::Config;
+use super::layer::{PassCost, Passes};
+use super::memory::stage_parameters;
+use super::place::{data_groups, stage_pairs, tensor_groups};
+use super::schedule::{Op, program};
+use super::stack::{DataSync, PipelineComm};
+use crate::collectives::{Communicator, Library, Op as Collective};
+use crate::ids::Id;
+use crate::simulate::{Network, Route};
+use crate::workload::{ClassId, GraphBuilder, Label, RouteId, Task, TaskGraph, TaskId, TaskKind, Track, Work};
+use rustc_hash::FxHashMap;
+use std::rc::Rc;
+
+/// Parameters of a gradient bucket for each data-parallel rank (Megatron-Core's rule: at least a million a rank).
+const BUCKET_PER_RANK: u64 = 1_000_000;
+/// Fixed time of the optimizer step: gradient norm, scaler, kernel launches (measured minus modelled of 13 vTrain pairs: 1 to 40 ms in
+/// all, median of the rest below 0.5 ms).
+const OPTIMIZER_FIXED: f64 = 0.5e-3;
+
+/// A lowered step.
+pub(super) struct Lowered {
+    /// The tasks.
+    pub(super) graph: TaskGraph,
+    /// Rank classes (stages).
+    pub(super) classes: usize,
+}
+
+#[derive(Clone, Copy)]
+struct TensorRoutes {
+    /// All-reduce, or gather and scatter under sequence parallelism.
+    routes: [Option<RouteId>; 2],
+    /// Seconds of one of them (of one pair) on idle links.
+    seconds: f64,
+    /// Share of the device that its kernels hold.
+    share: f64,
+    /// Whether pipeline messages use the same links.
+    with_pipeline: bool,
+    /// Whether data-parallel traffic uses the same links.
+    with_data: bool,
+}
+
+/// A piece of a pass: some layers, perhaps the embedding or the head.
+#[derive(Clone, Copy)]
+struct Piece {
+    layers: u64,
+    embedding: bool,
+    head: bool,
+}
+
+#[derive(Default, Clone, Copy)]
+struct DataRoutes {
+    reduce: Option<RouteId>,
+    gather: Option<RouteId>,
+}
+
+/// Lowers one optimizer step.
+pub(super) struct Lowering<'a, 'f> {
+    config: &'a Config,
+    passes: &'a Passes,
+    layers: &'a [Vec<u64>],
+    memory_rate: f64,
+    network: &'a mut Network<'f>,
+    graph: GraphBuilder,
+    tensor: Vec<TensorRoutes>,
+    forward: Vec<Option<RouteId>>,
+    backward: Vec<Option<RouteId>>,
+    data: Vec<DataRoutes>,
+    embedding: Option<RouteId>,
+    messages: FxHashMap<(bool, u32, u64), TaskId>,
+    /// What the next task of each stage waits for.
+    frontier: Vec<Vec<TaskId>>,
+    /// Last task of each route that keeps the order of its messages.
+    last_on: FxHashMap<RouteId, TaskId>,
+    /// Last data-parallel task of each stage.
+    last_data: Vec<Option<TaskId>>,
+}
+
+impl<'a, 'f> Lowering<'a, 'f> {
+    /// Sets up the routes of a job. `memory_rate` is the rate at which the optimizer streams memory, bytes per second.
+    pub(super) fn new(
+        config: &'a Config,
+        passes: &'a Passes,
+        layers: &'a [Vec<u64>],
+        memory_rate: f64,
+        network: &'a mut Network<'f>,
+        library: &Library,
+    ) -> Self {
+        let stages = config.parallel.pipeline as usize;
+        let mut lowering = Self {
+            config,
+            passes,
+            layers,
+            memory_rate,
+            network,
+            graph: GraphBuilder::new(),
+            tensor: Vec::new(),
+            forward: vec![None; stages],
+            backward: vec![None; stages],
+            data: vec![DataRoutes::default(); stages],
+            embedding: None,
+            messages: FxHashMap::default(),
+            frontier: vec![Vec::new(); stages],
+            last_on: FxHashMap::default(),
+            last_data: vec![None; stages],
+        };
+        lowering.add_routes(library);
+        lowering
+    }
+
+    fn stages(&self) -> u64 {
+        self.config.parallel.pipeline
+    }
+
+    fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
+        let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
+        self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes })
+    }
+
+    fn communicator(&self, groups: &[Vec<crate::fabric::AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
+        Rc::new(Communicator::new(self.network.fabric(), library, groups))
+    }
+
+    fn add_routes(&mut self, library: &Library) {
+        let parallel = self.config.parallel;
+        let stages = self.stages();
+        for s in 0..stages {
+            let next = (s + 1) % stages;
+            if stages > 1 && (s + 1 < stages || parallel.virtual_stages > 1) {
+                let down = self.communicator(&stage_pairs(&parallel, s, next), library);
+                let up = self.communicator(&stage_pairs(&parallel, next, s), library);
+                self.forward[s as usize] = Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[s, next]));
+                self.backward[next as usize] = Some(self.route(format!("stage {next} → stage {s}"), &up, Collective::SendRecv, &[next, s]));
+            }
+            if parallel.data > 1 {
+                let group = self.communicator(&data_groups(&parallel, s), library);
+                let sharded = self.config.shard_optimizer;
+                let reduce =
+                    if sharded && self.config.stack.reduce_scatter.value { Collective::ReduceScatter } else { Collective::AllReduce };
+                self.data[s as usize].reduce = Some(self.route(format!("data parallel of stage {s}"), &group, reduce, &[s]));
+                if sharded {
+                    self.data[s as usize].gather =
+                        Some(self.route(format!("data parallel of stage {s}"), &group, Collective::AllGather, &[s]));
+                }
+            }
+        }
+        if self.config.model.tied_embeddings && stages > 1 {
+            let pairs = self.communicator(&stage_pairs(&parallel, 0, stages - 1), library);
+            self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &[0, stages - 1]));
+        }
+        for s in 0..stages {
+            let routes = self.add_tensor_routes(s, library);
+            self.tensor.push(routes);
+        }
+    }
+
+    fn add_tensor_routes(&mut self, stage: u64, library: &Library) -> TensorRoutes {
+        let mut out = TensorRoutes { routes: [None; 2], seconds: 0.0, share: 0.0, with_pipeline: false, with_data: false };
+        let parallel = self.config.parallel;
+        if parallel.tensor == 1 {
+            return out;
+        }
+        let group = self.communicator(&tensor_groups(&parallel, stage), library);
+        let name = format!("tensor parallel of stage {stage}");
+        out.routes = if parallel.sequence {
+            let gather = self.route(name.clone(), &group, Collective::AllGather, &[stage]);
+            [Some(gather), Some(self.route(name, &group, Collective::ReduceScatter, &[stage]))]
+        } else {
+            [Some(self.route(name, &group, Collective::AllReduce, &[stage])), None]
+        };
+        let bytes = self.passes.layer_forward.comm_bytes;
+        for route in out.routes.into_iter().flatten() {
+            out.seconds += self.network.time_alone(route, bytes);
+            out.share = self.network.plan(route, bytes).kernel_sm_share;
+        }
+        let mut marks = vec![false; self.network.fabric().link_count()];
+        for route in out.routes.into_iter().flatten() {
+            self.network.mark_links(route, bytes, &mut marks);
+        }
+        let message = self.message_bytes();
+        let touches = |r: Option<RouteId>, bytes: f64| r.is_some_and(|r| self.network.touches(r, bytes, &marks));
+        out.with_pipeline = (0..self.stages() as usize).any(|s| touches(self.forward[s], message) || touches(self.backward[s], message));
+        let gradients = stage_parameters(self.config, self.layers, stage) * self.config.gradient_bytes();
+        out.with_data =
+            self.data.iter().any(|d| touches(d.reduce, gradients) || touches(d.gather, gradients)) || touches(self.embedding, gradients);
+        out
+    }
+
+    /// Bytes of an activation between two stages on one rank.
+    fn message_bytes(&self) -> f64 {
+        let whole = 2.0 * (self.config.microbatch_tokens() * self.config.model.hidden) as f64;
+        let split = self.config.parallel.sequence || self.config.stack.scatter_gather.value;
+        if split { whole / self.config.parallel.tensor as f64 } else { whole }
+    }
+
+    /// Builds the whole step.
+    pub(super) fn lower(mut self) -> Lowered {
+        let stages = self.stages();
+        let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
+        let mut gathered = vec![Vec::new(); stages as usize];
+        if overlapped {
+            for s in 0..stages {
+                gathered[s as usize] = self.gather_first(s);
+            }
+        }
+        for s in 0..stages {
+            self.lower_stage(s, &gathered[s as usize]);
+        }
+        self.finish_step(overlapped);
+        Lowered { graph: self.graph.finish(), classes: stages as usize }
+    }
+
+    /// The pieces into which a chunk's pass is cut where buckets of gradients or weights follow it.
+    fn pieces(&self, stage: u64, chunk: u64, cut: bool) -> Vec<Piece> {
+        let layers = self.layers[stage as usize][chunk as usize];
+        let virtual_stage = chunk * self.stages() + stage;
+        let embedding = virtual_stage == 0;
+        let head = virtual_stage + 1 == self.stages() * self.config.parallel.virtual_stages;
+        let whole = vec![Piece { layers, embedding, head }];
+        if !cut || self.config.parallel.data == 1 || layers < 2 {
+            return whole;
+        }
+        let bucket = (*self.config.stack.bucket_parameters).max(BUCKET_PER_RANK * self.config.parallel.data) as f64;
+        let local = self.config.model.layer_parameters() / self.config.parallel.tensor as f64;
+        let each = ((bucket / local).ceil() as u64).clamp(1, layers);
+        let mut out = Vec::new();
+        let mut left = layers;
+        while left > 0 {
+            let n = each.min(left);
+            left -= n;
+            out.push(Piece { layers: n, embedding: embedding && out.is_empty(), head: head && left == 0 });
+        }
+        out
+    }
+
+    /// Parameters of a piece on one rank.
+    fn piece_parameters(&self, piece: Piece) -> f64 {
+        let model = &self.config.model;
+        let tables = if piece.embedding { model.embedding_parameters() + model.position_parameters() } else { 0.0 }
+            + if piece.head { model.embedding_parameters() } else { 0.0 };
+        (piece.layers as f64 * model.layer_parameters() + tables) / self.config.parallel.tensor as f64
+    }
+
+    /// Gathers of the weights that the last optimizer step has changed, chunk by chunk, under the first forward passes.
+    fn gather_first(&mut self, stage: u64) -> Vec<Vec<TaskId>> {
+        let Some(route) = self.data[stage as usize].gather else { return Vec::new() };
+        let mut out = Vec::new();
+        for chunk in 0..self.config.parallel.virtual_stages {
+            let pieces = self.pieces(stage, chunk, true);
+            let ids = pieces.into_iter().map(|p| self.data_task(stage, route, 2.0 * self.piece_parameters(p), chunk, &[])).collect();
+            out.push(ids);
+        }
+        out
+    }
+
+    /// A data-parallel collective, in order on the stage's data stream.
+    fn data_task(&mut self, stage: u64, route: RouteId, bytes: f64, chunk: u64, after: &[TaskId]) -> TaskId {
+        let mut after = after.to_vec();
+        after.extend(self.last_data[stage as usize]);
+        let label = Label { microbatch: 0, chunk: chunk as u16, piece: 0 };
+        let task = self.transfer(stage, route, bytes, TaskKind::DataComm, Track::Data, label);
+        let id = self.graph.add(task, &after);
+        self.last_data[stage as usize] = Some(id);
+        id
+    }
+
+    fn transfer(&self, stage: u64, route: RouteId, bytes: f64, kind: TaskKind, track: Track, label: Label) -> Task {
+        Task { class: ClassId::from_index(stage as usize), track, kind, label, work: Work::Transfer { route, bytes }, inner_comm: 0.0 }
+    }
+
+    fn lower_stage(&mut self, stage: u64, gathered: &[Vec<TaskId>]) {
+        let (chunks, microbatches) = (self.config.parallel.virtual_stages, self.config.microbatches());
+        let ops = program(stage, self.stages(), chunks, microbatches);
+        let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
+        let asynchronous = *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
+        for op in ops {
+            match op {
+                Op::Exchange { send, receive } if asynchronous => self.send_async(stage, &send, &receive),
+                Op::Exchange { send, receive } => self.exchange(stage, &send, &receive),
+                Op::Forward { microbatch, chunk } => {
+                    self.await_message(stage, true, microbatch, chunk, asynchronous);
+                    let gates = if microbatch == 0 { gathered.get(chunk as usize).cloned().unwrap_or_default() } else { Vec::new() };
+                    self.pass(stage, true, microbatch, chunk, &gates, false);
+                }
+                Op::Backward { microbatch, chunk } => {
+                    self.await_message(stage, false, microbatch, chunk, asynchronous);
+                    let last = u64::from(microbatch) + 1 == microbatches;
+                    self.pass(stage, false, microbatch, chunk, &[], last && overlapped);
+                }
+            }
+        }
+    }
+
+    /// The message that leaves a pass, if the pass has a neighbour on that side: its key and its route.
+    fn outgoing(&self, stage: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<((bool, u32, u64), RouteId)> {
+        let stages = self.stages();
+        let at = u64::from(chunk) * stages + stage;
+        let total = stages * self.config.parallel.virtual_stages;
+        let leaves = if forward { at + 1 < total } else { at > 0 };
+        if !leaves || stages == 1 {
+            return None;
+        }
+        let route = if forward { self.forward[stage as usize] } else { self.backward[stage as usize] };
+        Some(((forward, microbatch, at), route?))
+    }
+
+    /// The message that a pass waits for, as the neighbour's outgoing one.
+    fn incoming(&self, stage: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<((bool, u32, u64), RouteId)> {
+        let stages = self.stages();
+        let at = u64::from(chunk) * stages + stage;
+        let total = stages * self.config.parallel.virtual_stages;
+        let from = if forward { at.checked_sub(1)? } else { Some(at + 1).filter(|n| *n < total)? };
+        self.outgoing(from % stages, forward, microbatch, (from / stages) as u16)
+    }
+
+    fn message(&mut self, (key, route): ((bool, u32, u64), RouteId)) -> TaskId {
+        if let Some(&id) = self.messages.get(&key) {
+            return id;
+        }
+        let stages = self.stages();
+        let label = Label { microbatch: key.1, chunk: (key.2 / stages) as u16, piece: 0 };
+        let task = self.transfer(key.2 % stages, route, self.message_bytes(), TaskKind::PipelineComm, Track::Pipeline, label);
+        let id = self.graph.add(task, &[]);
+        self.messages.insert(key, id);
+        id
+    }
+
+    /// Both sides post the messages and wait for all of them.
+    fn exchange(&mut self, stage: u64, send: &[(bool, u32, u16)], receive: &[(bool, u32, u16)]) {
+        let mut posted = Vec::new();
+        posted.extend(send.iter().filter_map(|&(f, m, c)| self.outgoing(stage, f, m, c)));
+        posted.extend(receive.iter().filter_map(|&(f, m, c)| self.incoming(stage, f, m, c)));
+        if posted.is_empty() {
+            return;
+        }
+        let before = std::mem::take(&mut self.frontier[stage as usize]);
+        let ids: Vec<TaskId> = posted.into_iter().map(|p| self.message(p)).collect();
+        for &id in &ids {
+            for &b in &before {
+                self.graph.depend(b, id);
+            }
+        }
+        self.frontier[stage as usize] = ids;
+    }
+
+    /// Results leave from a side stream in order; only the pass that needs a message waits for it.
+    fn send_async(&mut self, stage: u64, send: &[(bool, u32, u16)], _receive: &[(bool, u32, u16)]) {
+        for &(f, m, c) in send {
+            let Some(key) = self.outgoing(stage, f, m, c) else { continue };
+            let id = self.message(key);
+            for b in self.frontier[stage as usize].clone() {
+                self.graph.depend(b, id);
+            }
+            if let Some(previous) = self.last_on.insert(key.1, id) {
+                self.graph.depend(previous, id);
+            }
+        }
+    }
+
+    fn await_message(&mut self, stage: u64, forward: bool, microbatch: u32, chunk: u16, asynchronous: bool) {
+        if let (true, Some(key)) = (asynchronous, self.incoming(stage, forward, microbatch, chunk)) {
+            let id = self.message(key);
+            self.frontier[stage as usize].push(id);
+        }
+    }
+
+    /// One pass of a microbatch through a chunk; `gates` hold its pieces back, `reduce` starts their gradient buckets.
+    fn pass(&mut self, stage: u64, forward: bool, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
+        let cut = !gates.is_empty() || reduce;
+        let mut pieces = self.pieces(stage, u64::from(chunk), cut);
+        if !forward {
+            pieces.reverse();
+        }
+        for (i, piece) in pieces.into_iter().enumerate() {
+            self.frontier[stage as usize].extend(gates.get(i));
+            let label = Label { microbatch, chunk, piece: i as u16 };
+            self.run_piece(stage, forward, piece, label, cut);
+            if let (true, Some(route)) = (reduce, self.data[stage as usize].reduce) {
+                let after = self.frontier[stage as usize].clone();
+                let bytes = self.config.gradient_bytes() * self.piece_parameters(piece);
+                self.data_task(stage, route, bytes, u64::from(chunk), &after);
+            }
+        }
+    }
+
+    fn piece_cost(&self, forward: bool, piece: Piece) -> PassCost {
+        let p = self.passes;
+        let (layer, embedding, head) = if forward {
+            (p.layer_forward, p.embedding_forward, p.head_forward)
+        } else {
+            (p.layer_backward, p.embedding_backward, p.head_backward)
+        };
+        let mut cost = layer.times(piece.layers as f64);
+        if piece.embedding {
+            cost = cost.plus(embedding);
+        }
+        if piece.head {
+            cost = cost.plus(head);
+        }
+        cost
+    }
+
+    /// Seconds of one tensor-parallel collective that the products next to it do not hide.
+    ///
+    /// With user buffers a collective of t parts runs beside the parts of a product: what is longer shows, and the first
+    /// or last part of the shorter; its kernels hold a share of the device meanwhile.
+    fn exposed(&self, tensor: &TensorRoutes, cost: &PassCost) -> f64 {
+        if !self.config.stack.tensor_overlap.value || cost.comm_count == 0.0 {
+            return tensor.seconds;
+        }
+        let parts = self.config.parallel.tensor as f64;
+        let product = cost.matrix / cost.comm_count;
+        let hidden = tensor.seconds.min(product) * (1.0 - 1.0 / parts);
+        tensor.seconds - hidden * (1.0 - tensor.share)
+    }
+
+    fn run_piece(&mut self, stage: u64, forward: bool, piece: Piece, label: Label, beside_data: bool) {
+        let cost = self.piece_cost(forward, piece);
+        let tensor = self.tensor[stage as usize];
+        let exposed = self.exposed(&tensor, &cost);
+        let comm = cost.comm_count * exposed;
+        let seconds = (cost.compute() + comm).max(cost.host);
+        let kind = if forward { TaskKind::Forward } else { TaskKind::Backward };
+        let compute = |seconds, inner_comm| Task {
+            class: ClassId::from_index(stage as usize),
+            track: Track::Compute,
+            kind,
+            label,
+            work: Work::Compute { seconds },
+            inner_comm,
+        };
+        let apart = tensor.with_pipeline || (tensor.with_data && beside_data);
+        let count = if apart { cost.comm_count.round() as u64 } else { 0 };
+        if count == 0 {
+            let before = std::mem::take(&mut self.frontier[stage as usize]);
+            let id = self.graph.add(compute(seconds, comm.min(seconds)), &before);
+            self.frontier[stage as usize] = vec![id];
+            return;
+        }
+        let each = (seconds - comm).max(0.0) / count as f64;
+        let bytes = self.passes.layer_forward.comm_bytes * exposed / tensor.seconds;
+        for _ in 0..count {
+            let before = std::mem::take(&mut self.frontier[stage as usize]);
+            let mut id = self.graph.add(compute(each, 0.0), &before);
+            for route in tensor.routes.into_iter().flatten() {
+                let task = self.transfer(stage, route, bytes, TaskKind::TensorComm, Track::Tensor, label);
+                id = self.graph.add(task, &[id]);
+            }
+            self.frontier[stage as usize] = vec![id];
+        }
+    }
+
+    /// Gradient reduction that is left, the tied embedding, optimizer, and the gather of weights that is not hidden.
+    fn finish_step(&mut self, overlapped: bool) {
+        let stages = self.stages();
+        let mut done = Vec::new();
+        for s in 0..stages {
+            if let (false, Some(route)) = (overlapped, self.data[s as usize].reduce) {
+                let after = self.frontier[s as usize].clone();
+                let bytes = self.config.gradient_bytes() * stage_parameters(self.config, self.layers, s);
+                let id = self.data_task(s, route, bytes, 0, &after);
+                self.frontier[s as usize] = vec![id];
+            }
+            self.frontier[s as usize].extend(self.last_data[s as usize]);
+        }
+        if let Some(route) = self.embedding {
+            let bytes = self.config.gradient_bytes() * self.config.model.embedding_parameters() / self.config.parallel.tensor as f64;
+            let mut after = self.frontier[0].clone();
+            after.extend(&self.frontier[stages as usize - 1]);
+            let task = self.transfer(0, route, bytes, TaskKind::DataComm, Track::Data, Label::default());
+            let id = self.graph.add(task, &after);
+            self.frontier[0] = vec![id];
+            self.frontier[stages as usize - 1] = vec![id];
+        }
+        for s in 0..stages {
+            done.extend(&self.frontier[s as usize]);
+        }
+        // The gradient norm needs every stage.
+        let join = Task {
+            class: ClassId(0),
+            track: Track::Compute,
+            kind: TaskKind::Other,
+            label: Label::default(),
+            work: Work::Join,
+            inner_comm: 0.0,
+        };
+        let norm = self.graph.add(join, &done);
+        for s in 0..stages {
+            let parameters = stage_parameters(self.config, self.layers, s);
+            let shards = if self.config.shard_optimizer { self.config.parallel.data as f64 } else { 1.0 };
+            let bytes = *self.config.stack.optimizer_bytes * parameters / shards + 4.0 * parameters;
+            let work = Work::Compute { seconds: OPTIMIZER_FIXED + bytes / self.memory_rate };
+            let task = Task { class: ClassId::from_index(s as usize), kind: TaskKind::Optimizer, work, ..join };
+            let id = self.graph.add(task, &[norm]);
+            if let (false, Some(route)) = (overlapped, self.data[s as usize].gather) {
+                self.last_data[s as usize] = None;
+                self.data_task(s, route, 2.0 * parameters, 0, &[id]);
+            }
+        }
+    }
+}

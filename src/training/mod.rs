@@ -1,0 +1,24 @@
+//! Training of dense transformers: parallel layouts and schedules lowered to a task graph, memory, and one step's time.
+//!
+//! A framework is a [`Stack`]: data that says how many kernels a layer launches, how many bytes its element-wise
+//! kernels move, what it overlaps and how it splits layers over stages. `layer` gives the time of one pass through a
+//! layer, `stages` and `schedule` say who computes what in which order, `lower` turns that into tasks and routes, and
+//! `step` lets `simulate` run them. Memory is counted along the same schedule.
+
+mod config;
+mod layer;
+mod lower;
+mod memory;
+mod place;
+mod schedule;
+mod stack;
+mod stages;
+mod step;
+
+pub use config::{Attention, Config, Parallel, Precision, Recompute};
+pub use layer::{PassCost, Passes};
+pub use memory::{MemoryPlan, advice, stage_memory};
+pub use schedule::{Op, program};
+pub use stack::{DataSync, PipelineComm, Split, Stack, stacks};
+pub use stages::{SplitError, split};
+pub use step::{Step, StepError, simulate_step};

@@ -1,0 +1,127 @@
+//! Software stacks: what a framework of a certain age does, as data (`stacks.toml`).
+
+use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, render};
+use crate::kernels::AttentionGeneration;
+use crate::units::Seconds;
+use crate::{choice, record};
+use std::sync::OnceLock;
+
+choice! {
+    /// How data-parallel gradients are reduced.
+    pub enum DataSync {
+        /// After the last backward pass, nothing hidden.
+        Serial = "serial",
+        /// Bucket by bucket under the last microbatches' backward; weights gathered under the next forward.
+        Overlapped = "overlapped",
+    }
+}
+
+choice! {
+    /// How pipeline neighbours exchange activations and gradients.
+    pub enum PipelineComm {
+        /// Batched send and receive that both sides wait for.
+        Blocking = "blocking",
+        /// Sent from a side stream; only the consumer waits (with interleaved stages; else blocking).
+        Overlapped = "overlapped",
+    }
+}
+
+choice! {
+    /// How layers that do not divide are split over stages.
+    pub enum Split {
+        /// Equal; else embedding and head count as one layer each; else refused.
+        Equal = "equal",
+        /// The smallest possible heaviest stage, filled from the left (DeepSpeed).
+        Greedy = "greedy",
+    }
+}
+
+record! {
+    /// A software stack.
+    pub struct Stack {
+        /// Name, such as `megatron-2022`.
+        pub id: Name,
+        /// Name for people.
+        pub title: Name,
+        /// First month of use, as `2022-05`.
+        pub since: Name,
+        /// Host-launched kernels of one layer, forward.
+        pub kernels_forward: Finite,
+        /// Host-launched kernels of one layer, backward.
+        pub kernels_backward: Finite,
+        /// Host time of one kernel launch, forward (0: captured graphs).
+        pub launch_forward: NonNeg<Seconds>,
+        /// Host time of one kernel launch, backward.
+        pub launch_backward: NonNeg<Seconds>,
+        /// Host time of one tensor-parallel communication call.
+        pub launch_comm: NonNeg<Seconds>,
+        /// Host time of saving and restoring random state for one recomputed layer, backward.
+        pub launch_checkpoint: NonNeg<Seconds>,
+        /// Memory traffic of norms, bias, dropout and residual, forward: bytes per token and hidden element.
+        pub norm_bytes_forward: Finite,
+        /// The same, backward.
+        pub norm_bytes_backward: Finite,
+        /// Memory traffic of the loss: bytes per token and vocabulary entry, forward and backward.
+        pub logit_bytes: Finite,
+        /// Score traffic of unfused attention, forward: bytes per score (softmax, dropout, mask).
+        pub score_bytes_forward: Finite,
+        /// The same, backward.
+        pub score_bytes_backward: Finite,
+        /// Generation of flash-attention kernels.
+        pub attention: AttentionGeneration,
+        /// Gradient reduction.
+        pub data_sync: DataSync,
+        /// Whether sharded gradients are reduce-scattered; else they are all-reduced and only the weights are gathered.
+        pub reduce_scatter: bool,
+        /// Pipeline exchange.
+        pub pipeline_comm: PipelineComm,
+        /// Whether the tensor ranks each send a part of an activation between stages and gather it again.
+        pub scatter_gather: bool,
+        /// Whether tensor-parallel communication is pipelined with the products next to it (user buffers).
+        pub tensor_overlap: bool,
+        /// Split of layers over stages.
+        pub split: Split,
+        /// Bytes of a gradient element under fp16.
+        pub gradient_bytes_fp16: Finite,
+        /// Bytes of a gradient element under bf16 and fp8.
+        pub gradient_bytes_bf16: Finite,
+        /// Memory traffic of accumulating gradients outside the matrix product, fp16: bytes per local parameter and microbatch.
+        pub accumulate_bytes_fp16: Plain,
+        /// The same under bf16 and fp8.
+        pub accumulate_bytes_bf16: Plain,
+        /// Memory traffic of the optimizer per owned parameter.
+        pub optimizer_bytes: Finite,
+        /// Smallest gradient bucket, parameters (the larger of this and a million per data-parallel rank).
+        pub bucket_parameters: Count,
+        /// Where the figures come from.
+        pub source: Text,
+    }
+}
+
+record! {
+    /// The stacks file.
+    pub struct StackFile {
+        /// Stacks.
+        pub stack: List<Stack>,
+    }
+}
+
+/// All stacks, oldest first within a framework.
+pub fn stacks() -> &'static [Stack] {
+    static STACKS: OnceLock<Vec<Stack>> = OnceLock::new();
+    STACKS.get_or_init(|| {
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("training/stacks.toml", include_str!("stacks.toml"));
+        let file = Node::parse(source, &mut diags).and_then(|node| StackFile::decode(&node, &mut diags));
+        let Some(file) = file else { panic!("the embedded stacks are faulty:\n{}", render(&diags, Style::Plain)) };
+        file.stack.value.into_iter().map(|s| s.value).collect()
+    })
+}
+
+impl Stack {
+    /// A stack by its name.
+    #[must_use]
+    pub fn named(id: &str) -> Option<&'static Self> {
+        stacks().iter().find(|s| s.id.value == id)
+    }
+}

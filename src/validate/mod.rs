@@ -1,0 +1,57 @@
+//! Predictions against tables of measurements: rows that the model does not cover are skipped with the reason, never guessed.
+
+mod attention;
+mod collective;
+mod gemm;
+mod summary;
+mod table;
+mod training;
+
+pub use summary::{Bound, Report, Row, Summary, parse_bounds};
+
+use crate::diag::{Diagnostics, SourceId};
+
+/// What a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Step times.
+    Training,
+    /// Collectives.
+    Collective,
+    /// Matrix products.
+    Gemm,
+    /// Attention kernels.
+    Attention,
+}
+
+impl Kind {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Training => "training",
+            Self::Collective => "collective",
+            Self::Gemm => "gemm",
+            Self::Attention => "attention",
+        }
+    }
+    /// Unit of the measured column.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Training => "seconds",
+            _ => "microseconds",
+        }
+    }
+}
+
+/// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
+pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
+    let rows = match kind {
+        Kind::Training => table::predict(sources, &training::COLUMNS, diags, training::predict),
+        Kind::Collective => table::predict(sources, &collective::COLUMNS, diags, collective::predict),
+        Kind::Gemm => table::predict(sources, &gemm::COLUMNS, diags, gemm::predict),
+        Kind::Attention => table::predict(sources, &attention::COLUMNS, diags, attention::predict),
+    }?;
+    Some(Report::new(kind, rows))
+}

@@ -1,0 +1,202 @@
+//! The answer of a validation: every row once, errors, quantiles, bounds.
+
+use super::Kind;
+use serde_json::{Map, Value as Json, json};
+
+/// One row: predicted, or skipped with the reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Id of the row.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Measured value in the unit of the table.
+    pub measured: f64,
+    /// Predicted value, or why there is none.
+    pub outcome: Result<f64, String>,
+}
+
+impl Row {
+    /// predicted ÷ measured − 1.
+    #[must_use]
+    pub fn error(&self) -> Option<f64> {
+        self.outcome.as_ref().ok().map(|p| p / self.measured - 1.0)
+    }
+}
+
+/// Errors over some rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// Rows that were predicted.
+    pub n: usize,
+    /// Rows that were skipped.
+    pub skipped: usize,
+    /// Median of the absolute error.
+    pub median: f64,
+    /// Mean of the absolute error.
+    pub mean: f64,
+    /// 90th percentile of the absolute error.
+    pub p90: f64,
+    /// Median of the signed error.
+    pub bias: f64,
+}
+
+/// A quantile by linear interpolation; 0 of nothing.
+fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let at = q * last as f64;
+    let low = at.floor() as usize;
+    let high = (low + 1).min(last);
+    values[low] + (values[high] - values[low]) * (at - low as f64)
+}
+
+impl Summary {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
+        let (mut errors, mut skipped) = (Vec::new(), 0);
+        for row in rows {
+            match row.error() {
+                Some(error) => errors.push(error),
+                None => skipped += 1,
+            }
+        }
+        let absolute: Vec<f64> = errors.iter().map(|e| e.abs()).collect();
+        let mean = if absolute.is_empty() { 0.0 } else { absolute.iter().sum::<f64>() / absolute.len() as f64 };
+        Self {
+            n: errors.len(),
+            skipped,
+            median: quantile(absolute.clone(), 0.5),
+            mean,
+            p90: quantile(absolute, 0.9),
+            bias: quantile(errors, 0.5),
+        }
+    }
+    fn json(&self) -> Json {
+        json!({"n": self.n, "skipped": self.skipped, "median_abs_error": self.median, "mean_abs_error": self.mean, "p90_abs_error": self.p90, "bias": self.bias})
+    }
+}
+
+/// A requirement on a figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// `median`, `mean`, `p90`, `bias` (at most) or `covered` (at least).
+    pub name: String,
+    /// The bound.
+    pub value: f64,
+}
+
+/// Reads requirements such as `median=0.08,p90=0.2`.
+///
+/// # Errors
+/// Which part is wrong.
+pub fn parse_bounds(text: &str) -> Result<Vec<Bound>, String> {
+    let one = |part: &str| {
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("`{part}` has no `=`"))?;
+        if !["median", "mean", "p90", "bias", "covered"].contains(&name.trim()) {
+            return Err(format!("`{name}` is none of median, mean, p90, bias, covered"));
+        }
+        match value.trim().parse::<f64>() {
+            Ok(v) if v.is_finite() && v >= 0.0 => Ok(Bound { name: name.trim().into(), value: v }),
+            _ => Err(format!("`{value}` is no number of at least 0")),
+        }
+    };
+    text.split(',').map(one).collect()
+}
+
+/// The answer of a validation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// What the table holds.
+    pub kind: Kind,
+    /// Every row, in order.
+    pub rows: Vec<Row>,
+    /// Over all rows.
+    pub all: Summary,
+    /// By source, most rows first.
+    pub by_source: Vec<(String, Summary)>,
+}
+
+impl Report {
+    /// Sums up rows.
+    #[must_use]
+    pub fn new(kind: Kind, rows: Vec<Row>) -> Self {
+        let mut names: Vec<String> = Vec::new();
+        for row in &rows {
+            if !names.contains(&row.source) {
+                names.push(row.source.clone());
+            }
+        }
+        let mut by_source: Vec<(String, Summary)> =
+            names.into_iter().map(|n| (n.clone(), Summary::of(rows.iter().filter(|r| r.source == n)))).collect();
+        by_source.sort_by(|a, b| (b.1.n + b.1.skipped).cmp(&(a.1.n + a.1.skipped)).then(a.0.cmp(&b.0)));
+        Self { kind, all: Summary::of(rows.iter()), by_source, rows }
+    }
+
+    /// Reasons for skipping with their counts, most frequent first.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<(String, usize)> {
+        let mut out: Vec<(String, usize)> = Vec::new();
+        for reason in self.rows.iter().filter_map(|r| r.outcome.as_ref().err()) {
+            match out.iter_mut().find(|x| x.0 == *reason) {
+                Some(x) => x.1 += 1,
+                None => out.push((reason.clone(), 1)),
+            }
+        }
+        out.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        out
+    }
+
+    /// The bounds that do not hold, in words.
+    #[must_use]
+    pub fn missed(&self, bounds: &[Bound]) -> Vec<String> {
+        let s = &self.all;
+        let covered = s.n as f64 / (s.n + s.skipped).max(1) as f64;
+        let miss = |b: &Bound| {
+            let (value, holds) = match b.name.as_str() {
+                "median" => (s.median, s.median <= b.value),
+                "mean" => (s.mean, s.mean <= b.value),
+                "p90" => (s.p90, s.p90 <= b.value),
+                "bias" => (s.bias, s.bias.abs() <= b.value),
+                _ => (covered, covered >= b.value),
+            };
+            (!holds).then(|| format!("{} is {value:.4}, bound {}", b.name, b.value))
+        };
+        bounds.iter().filter_map(miss).collect()
+    }
+
+    /// The contract of `validate --json`.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        let row = |r: &Row| match &r.outcome {
+            Ok(p) => json!({"id": r.id, "measured": r.measured, "predicted": p, "error": r.error()}),
+            Err(reason) => json!({"id": r.id, "skipped": reason}),
+        };
+        let mut summary = self.all.json();
+        let by_source: Map<String, Json> = self.by_source.iter().map(|(n, s)| (n.clone(), s.json())).collect();
+        if let Some(map) = summary.as_object_mut() {
+            map.insert("by_source".into(), Json::Object(by_source));
+        }
+        json!({"kind": self.kind.word(), "rows": self.rows.iter().map(row).collect::<Vec<_>>(), "summary": summary})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str, measured: f64, outcome: Result<f64, String>) -> Row {
+        Row { id: id.into(), source: "s".into(), measured, outcome }
+    }
+
+    #[test]
+    fn quantiles_bounds_and_contract() {
+        let report = Report::new(Kind::Gemm, vec![row("a", 1.0, Ok(1.1)), row("b", 2.0, Ok(1.8)), row("c", 1.0, Err("no".into()))]);
+        assert!((report.all.median - 0.1).abs() < 1e-12 && report.all.bias.abs() < 1e-12 && report.all.skipped == 1);
+        assert_eq!(report.missed(&parse_bounds("median=0.2,covered=0.5").unwrap()), Vec::<String>::new());
+        assert_eq!(report.missed(&parse_bounds("median=0.05").unwrap()).len(), 1);
+        assert!(parse_bounds("mode=1").is_err() && parse_bounds("median").is_err() && parse_bounds("median=x").is_err());
+        let json = report.json();
+        assert_eq!(json["rows"][2]["skipped"], "no");
+        assert_eq!(json["summary"]["n"], 2);
+    }
+}

@@ -1,0 +1,216 @@
+//! The task graph and its builder.
+
+crate::ids! {
+    /// A task.
+    TaskId "task";
+    /// A class of ranks that behave the same.
+    ClassId "class";
+    /// A set of symmetric groups that communicate at the same time.
+    RouteId "route";
+}
+
+/// What a task asks of the hardware.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Work {
+    /// Keeps the device busy for a time that it would take alone; slower while communication kernels hold a share of it.
+    Compute {
+        /// Seconds alone.
+        seconds: f64,
+    },
+    /// Moves a payload over a route.
+    Transfer {
+        /// Which route.
+        route: RouteId,
+        /// Payload by the convention of the route's operation.
+        bytes: f64,
+    },
+    /// Takes no time: several tasks come together.
+    Join,
+}
+
+/// What a task is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TaskKind {
+    /// Forward pass, or a piece of it.
+    Forward,
+    /// Backward pass with recompute, or a piece of it.
+    Backward,
+    /// Tensor-parallel communication.
+    TensorComm,
+    /// Pipeline send and receive.
+    PipelineComm,
+    /// Data-parallel communication.
+    DataComm,
+    /// Optimizer.
+    Optimizer,
+    /// Anything else.
+    Other,
+}
+
+impl TaskKind {
+    /// The word in messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+            Self::TensorComm => "tensor-parallel communication",
+            Self::PipelineComm => "pipeline transfer",
+            Self::DataComm => "data-parallel communication",
+            Self::Optimizer => "optimizer",
+            Self::Other => "other work",
+        }
+    }
+}
+
+/// Where a timeline shows a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Track {
+    /// Kernels.
+    Compute,
+    /// Tensor-parallel communication.
+    Tensor,
+    /// Pipeline communication.
+    Pipeline,
+    /// Data-parallel communication.
+    Data,
+}
+
+impl Track {
+    /// All tracks in the order of a timeline.
+    pub const ALL: [Self; 4] = [Self::Compute, Self::Tensor, Self::Pipeline, Self::Data];
+    /// The name in a timeline.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Tensor => "tensor parallel",
+            Self::Pipeline => "pipeline",
+            Self::Data => "data parallel",
+        }
+    }
+}
+
+/// Which piece of the step a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Label {
+    /// Microbatch, from 0.
+    pub microbatch: u32,
+    /// Model chunk on the stage, from 0.
+    pub chunk: u16,
+    /// Piece of a pass that is split, from 0.
+    pub piece: u16,
+}
+
+/// A task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Task {
+    /// Class that it belongs to; a transfer between two classes belongs to the sender.
+    pub class: ClassId,
+    /// Where a timeline shows it.
+    pub track: Track,
+    /// What it is for.
+    pub kind: TaskKind,
+    /// Which piece of the step.
+    pub label: Label,
+    /// What it asks of the hardware.
+    pub work: Work,
+    /// Seconds of a compute task that are blocking communication inside it (on links that nothing else uses).
+    pub inner_comm: f64,
+}
+
+/// A task graph, ready to run.
+#[derive(Debug, Clone)]
+pub struct TaskGraph {
+    tasks: Vec<Task>,
+    successor_start: Vec<u32>,
+    successors: Vec<u32>,
+    predecessor_start: Vec<u32>,
+    predecessors: Vec<u32>,
+}
+
+/// Collects tasks and dependencies.
+#[derive(Debug, Clone, Default)]
+pub struct GraphBuilder {
+    tasks: Vec<Task>,
+    edges: Vec<(u32, u32)>,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Adds a task that starts when all of `after` have ended.
+    pub fn add(&mut self, task: Task, after: &[TaskId]) -> TaskId {
+        let id = TaskId(self.tasks.len() as u32);
+        self.tasks.push(task);
+        for before in after {
+            self.edges.push((before.0, id.0));
+        }
+        id
+    }
+    /// Lets `after` wait for `before` too.
+    pub fn depend(&mut self, before: TaskId, after: TaskId) {
+        self.edges.push((before.0, after.0));
+    }
+    /// The finished graph.
+    #[must_use]
+    pub fn finish(mut self) -> TaskGraph {
+        self.edges.sort_unstable();
+        self.edges.dedup();
+        let n = self.tasks.len();
+        let (successor_start, successors) = compress(n, self.edges.iter().copied());
+        self.edges.sort_unstable_by_key(|&(a, b)| (b, a));
+        let (predecessor_start, predecessors) = compress(n, self.edges.iter().map(|&(a, b)| (b, a)));
+        TaskGraph { tasks: self.tasks, successor_start, successors, predecessor_start, predecessors }
+    }
+}
+
+/// Turns edges that are sorted by their first end into row starts and second ends.
+fn compress(n: usize, edges: impl Iterator<Item = (u32, u32)>) -> (Vec<u32>, Vec<u32>) {
+    let mut start = vec![0u32; n + 1];
+    let mut to = Vec::new();
+    for (a, b) in edges {
+        start[a as usize + 1] += 1;
+        to.push(b);
+    }
+    for i in 0..n {
+        start[i + 1] += start[i];
+    }
+    (start, to)
+}
+
+impl TaskGraph {
+    /// The tasks in order of their ids.
+    #[must_use]
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+    /// One task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> &Task {
+        &self.tasks[id.0 as usize]
+    }
+    /// How many tasks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+    /// The tasks that wait for one.
+    pub fn successors(&self, id: TaskId) -> impl ExactSizeIterator<Item = TaskId> + '_ {
+        let i = id.0 as usize;
+        self.successors[self.successor_start[i] as usize..self.successor_start[i + 1] as usize].iter().map(|&t| TaskId(t))
+    }
+    /// The tasks that one waits for.
+    pub fn predecessors(&self, id: TaskId) -> impl ExactSizeIterator<Item = TaskId> + '_ {
+        let i = id.0 as usize;
+        self.predecessors[self.predecessor_start[i] as usize..self.predecessor_start[i + 1] as usize].iter().map(|&t| TaskId(t))
+    }
+}
