@@ -22,7 +22,7 @@ struct Loaded {
 }
 
 pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
-    if !(args.max_work > 0.0) {
+    if args.max_work.is_nan() || args.max_work <= 0.0 {
         out.note("error: --max-work needs a number of seconds above 0");
         return Status::BadInput;
     }

@@ -20,7 +20,9 @@ fn table(right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for &column in right {
-        table.column_mut(column).map(|c| c.set_cell_alignment(CellAlignment::Right));
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table
 }

@@ -29,7 +29,9 @@ pub fn split(
     last: Option<u64>,
 ) -> Result<Vec<Vec<u64>>, SplitError> {
     let total = stages * chunks;
-    if total > layers {
+    // With interleaved stages the ends may hold nothing but the embedding and the head.
+    let alone = chunks > 1 && total == layers + 2;
+    if total > layers && !alone {
         return Err(SplitError::TooManyStages);
     }
     if first.is_some() || last.is_some() {
@@ -39,7 +41,7 @@ pub fn split(
         vec![layers / total; total as usize]
     } else if rule == Split::Greedy && chunks == 1 {
         greedy(layers, stages)
-    } else if total > 1 && (layers + 2).is_multiple_of(total) && (layers + 2) / total > 1 {
+    } else if total > 1 && (layers + 2).is_multiple_of(total) && ((layers + 2) / total > 1 || alone) {
         // Embedding and head count as one layer each.
         ends(total, (layers + 2) / total, 1, 1)
     } else if total > 1 && (layers + 1).is_multiple_of(total) && (layers + 1) / total > 1 {
@@ -122,6 +124,8 @@ mod tests {
         assert_eq!(s[7][7], 1);
         assert_eq!(s.iter().flatten().sum::<u64>(), 126);
         assert_eq!(s[3], [2; 8]);
+        let s = split(126, 16, 8, Split::Equal, None, None).unwrap();
+        assert_eq!((s[0][0], s[15][7], s.iter().flatten().sum::<u64>()), (0, 0, 126));
     }
 
     #[test]
