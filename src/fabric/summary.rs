@@ -1,7 +1,10 @@
 //! What a topology is: counts, bisection bandwidth, power and price.
 
-use super::graph::{Fabric, LinkKind, Scale};
+use super::graph::{Fabric, LinkKind, Scale, Vertex};
 use crate::hardware::{Catalogue, PriceKind};
+use crate::ids::Id;
+use petgraph::graph::DiGraph;
+use petgraph::visit::EdgeRef;
 use serde::Serialize;
 
 /// Counts, bandwidth, power and price of a topology.
@@ -95,7 +98,7 @@ impl Fabric {
     }
 
     /// What crosses between two halves: in a tree the least of half the NICs, half the leaf uplinks and half the spine uplinks.
-    /// For an explicit fabric half the capacity of its switch-to-switch cables bounds it from above.
+    /// For an explicit fabric the greatest flow from the first half of the nodes to the second.
     fn bisection(&self, nics: f64) -> f64 {
         let half = |kind: LinkKind| self.graph.edge_weights().filter(|l| l.kind == kind).map(|l| l.capacity).sum::<f64>() / 4.0;
         match &self.scale {
@@ -103,11 +106,31 @@ impl Fabric {
             Scale::Tree(t) if t.leaf_cables == 0 => nics,
             Scale::Tree(t) if t.pods() == 1 => nics.min(half(LinkKind::Leaf)),
             Scale::Tree(_) => nics.min(half(LinkKind::Leaf)).min(half(LinkKind::Spine)),
-            Scale::Explicit(_) => {
-                let cables = half(LinkKind::Leaf);
-                if cables > 0.0 { nics.min(cables) } else { nics }
+            Scale::Explicit(_) => self.explicit_bisection(),
+        }
+    }
+
+    /// Greatest flow from the NICs of the first half of the nodes to those of the second.
+    fn explicit_bisection(&self) -> f64 {
+        let mut net: DiGraph<(), f64> = DiGraph::new();
+        let (source, sink) = (net.add_node(()), net.add_node(()));
+        let first = net.node_count();
+        for _ in self.graph.node_indices() {
+            net.add_node(());
+        }
+        let place = |v: petgraph::graph::NodeIndex| petgraph::graph::NodeIndex::new(v.index() + first);
+        for edge in self.graph.edge_references().filter(|e| matches!(e.weight().kind, LinkKind::Leaf | LinkKind::Nic)) {
+            net.add_edge(place(edge.source()), place(edge.target()), edge.weight().capacity);
+        }
+        for v in self.graph.node_indices() {
+            let Vertex::Nic(node, _) = self.graph[v] else { continue };
+            if node.index() < self.node_count() / 2 {
+                net.add_edge(source, place(v), f64::MAX);
+            } else {
+                net.add_edge(place(v), sink, f64::MAX);
             }
         }
+        petgraph::algo::ford_fulkerson(&net, source, sink).0
     }
 
     fn diameter(&self) -> u64 {

@@ -3,7 +3,7 @@
 use super::attention::{Decode, FlashAttention, Pass, Prefill, decode, flash, prefill};
 use super::gemm::{Gemm, GemmModel, Sheet};
 use super::profile::{GemmRow, Profile, profile_of};
-use crate::hardware::{Accelerator, Dtype};
+use crate::hardware::{Accelerator, Catalogue, Dtype};
 
 /// Which profile entry serves an operator class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,7 @@ impl DeviceModel {
         let (profile, borrowed) = profile_of(&part.generation);
         let peaks: Vec<_> = DTYPES.iter().filter_map(|&d| Some((d, part.peak.of(d)?.get()))).collect();
         let models = peaks.iter().map(|&(d, _)| (d, GemmModel::of(&rows(profile, d, library)))).collect();
-        // Clocks follow power: a part of the generation with less power sustains (power ratio)^0.6 of the rate (one 500 W site).
-        let power = (part.tdp.get() / profile.reference_tdp.get()).min(1.0);
-        let derate = if borrowed || *part.id == *profile.reference { 1.0 } else { derate(part, power) };
+        let derate = if borrowed { 1.0 } else { derate(part, profile) };
         Self {
             name: part.name.value.clone(),
             peaks,
@@ -165,11 +163,15 @@ impl DeviceModel {
     }
 }
 
-/// A lower power limit at the same peak lowers the sustained clock.
-fn derate(part: &Accelerator, power: f64) -> f64 {
-    // Parts whose data-sheet peak already reflects a lower clock (PCIe cards) are not derated twice.
-    let pcie = part.scale_up.value.is_none();
-    if pcie { 1.0 } else { libm::pow(power, 0.6) }
+/// Clocks follow power: a part with fewer watts for each FLOP of its peak than the measured one sustains (ratio)^0.6 of the rate
+/// (one site with H100 limited to 500 W; nothing else tests it).
+fn derate(part: &Accelerator, profile: &Profile) -> f64 {
+    let reference = Catalogue::embedded().accelerators.get(profile.reference.as_str());
+    let watts = |a: &Accelerator| a.peak.of(Dtype::Bf16).map(|p| a.tdp.get() / p.get());
+    match (watts(part), reference.and_then(watts)) {
+        (Some(own), Some(measured)) => libm::pow((own / measured).min(1.0), 0.6),
+        _ => 1.0,
+    }
 }
 
 /// The rows of a format, of the library that is asked for if it was measured.
@@ -201,7 +203,6 @@ fn best_match<'a, R>(rows: impl Iterator<Item = &'a R> + Clone, library: Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::Catalogue;
     use proptest::prelude::*;
 
     fn device(id: &str, library: Option<&str>) -> DeviceModel {

@@ -1,8 +1,8 @@
 //! Kernel profiles: the schema, the embedded file, and which profile serves which generation.
 
-use crate::diag::{Decode as _, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Style, Text, render};
+use crate::diag::{Decode as _, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, render};
 use crate::hardware::Dtype;
-use crate::units::{Seconds, Watts};
+use crate::units::Seconds;
 use crate::{choice, record};
 use std::sync::OnceLock;
 
@@ -115,8 +115,6 @@ record! {
         pub generation: Name,
         /// Part that was measured.
         pub reference: Name,
-        /// Thermal design power of that part.
-        pub reference_tdp: Pos<Watts>,
         /// Share of the memory bandwidth that element-wise kernels reach in training.
         pub memory_efficiency: Finite,
         /// Gap between two element-wise kernels on the device.
