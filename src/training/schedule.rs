@@ -31,10 +31,19 @@ pub enum Op {
     },
 }
 
-/// The order of forward passes through the chunks of a stage: groups of `stages` microbatches, chunk by chunk.
-fn forward_order(stages: u64, chunks: u64, microbatches: u64) -> Vec<(u32, u16)> {
+/// Microbatches that go through a chunk one after the other before the next chunk: the stages, or the least number above for
+/// which the last group is whole or no smaller than the stages (else stages would wait for each other).
+fn group_size(stages: u64, chunks: u64, microbatches: u64) -> u64 {
+    if chunks == 1 || microbatches <= stages {
+        return microbatches.max(1);
+    }
+    let fits = |n: u64| microbatches.is_multiple_of(n) || microbatches % n >= stages;
+    (stages..=microbatches).find(|&n| fits(n)).unwrap_or(microbatches)
+}
+
+/// The order of forward passes through the chunks of a stage: group by group, chunk by chunk.
+fn forward_order(chunks: u64, microbatches: u64, group: u64) -> Vec<(u32, u16)> {
     let mut order = Vec::with_capacity((microbatches * chunks) as usize);
-    let group = if chunks > 1 { stages } else { microbatches.max(1) };
     let mut first = 0;
     while first < microbatches {
         let last = (first + group).min(microbatches);
@@ -47,13 +56,14 @@ fn forward_order(stages: u64, chunks: u64, microbatches: u64) -> Vec<(u32, u16)>
 }
 
 /// How many forward passes a stage runs before its first backward pass.
-fn warmup(stage: u64, stages: u64, chunks: u64, total: u64, microbatches: u64) -> u64 {
+fn warmup(stage: u64, stages: u64, chunks: u64, microbatches: u64, group: u64) -> u64 {
+    let total = chunks * microbatches;
     let warmup = if chunks == 1 {
         stages - stage - 1
     } else if microbatches <= stages {
         total
     } else {
-        (stages - stage - 1) * 2 + (chunks - 1) * stages
+        (stages - stage - 1) * 2 + (chunks - 1) * group
     };
     warmup.min(total)
 }
@@ -61,10 +71,11 @@ fn warmup(stage: u64, stages: u64, chunks: u64, total: u64, microbatches: u64) -
 /// The program of one stage.
 #[must_use]
 pub fn program(stage: u64, stages: u64, chunks: u64, microbatches: u64) -> Vec<Op> {
-    let forward = forward_order(stages, chunks, microbatches);
+    let group = group_size(stages, chunks, microbatches);
+    let forward = forward_order(chunks, microbatches, group);
     let backward: Vec<(u32, u16)> = forward.iter().map(|&(m, c)| (m, chunks as u16 - 1 - c)).collect();
     let total = forward.len();
-    let warm = warmup(stage, stages, chunks, total as u64, microbatches) as usize;
+    let warm = warmup(stage, stages, chunks, microbatches, group) as usize;
     let plain = chunks == 1;
     let f = |i: usize| Op::Forward { microbatch: forward[i].0, chunk: forward[i].1 };
     let b = |i: usize| Op::Backward { microbatch: backward[i].0, chunk: backward[i].1 };

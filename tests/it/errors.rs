@@ -1,0 +1,117 @@
+//! One bad input for every code, with its rendered text.
+
+use super::{files, orrery, root};
+use orrery::diag::{Diagnostics, Style, codes, render};
+use orrery::scenario::load_text;
+
+const GOOD: &str = r#"title = "good"
+topology = "../../topologies/dgx-a100-hdr.toml"
+nodes = 2
+[training]
+global_batch = 16
+[training.model]
+preset = "llama-2-7b"
+[training.parallel]
+tensor = 2
+"#;
+
+/// What a scenario says when `from` is replaced by `to`.
+fn said(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let mut diags = Diagnostics::new();
+    let text = GOOD.replace(from, to);
+    let loaded = load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags);
+    assert!(loaded.is_none() && diags.has_errors(), "{to} was taken");
+    render(&diags, Style::Plain)
+}
+
+fn check(code: &str, text: &str) {
+    assert!(text.contains(code), "{code} is not in: {text}");
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!(code, text) });
+}
+
+#[test]
+fn the_good_one_is_good() {
+    let mut diags = Diagnostics::new();
+    assert!(load_text("scenarios/training/good.toml", GOOD, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
+}
+
+#[test]
+fn scenarios_and_topologies() {
+    for (code, from, to) in [
+        ("E0001", "dgx-a100-hdr", "no-such-file"),
+        ("E0101", "nodes = 2", "nodes = = 2\nx = \"unclosed"),
+        ("E0102", "global_batch", "global_bach"),
+        ("E0103", "preset = \"llama-2-7b\"", "layers = 4"),
+        ("E0104", "global_batch = 16", "global_batch = [16]"),
+        ("E0105", "global_batch = 16", "global_batch = 16\nrecompute = \"fully\""),
+        ("E0106", "nodes = 2", "nodes = 2\nformat = 7"),
+        ("E0201", "[training]", "[cost]\nrent = 2.95\n[training]"),
+        ("E0202", "global_batch = 16", "global_batch = -16"),
+        ("E0204", "llama-2-7b", "llama-2-7bb"),
+        ("E0205", "tensor = 2", "tensor = 2\nvirtual_stages = 2"),
+        ("E0401", "tensor = 2", "tensor = 2\ndata = 16"),
+        ("E0402", "preset = \"llama-2-7b\"", "preset = \"llama-2-7b\"\nheads = 31\nhead_dim = 128"),
+        ("E0403", "tensor = 2", "pipeline = 16"),
+        ("E0404", "global_batch = 16", "global_batch = 17"),
+        ("E0405", "llama-2-7b", "deepseek-v3"),
+    ] {
+        let text = if code == "E0403" { stages() } else { said(from, to) };
+        check(code, &text);
+    }
+}
+
+/// More stages than layers.
+fn stages() -> String {
+    let mut diags = Diagnostics::new();
+    let text = GOOD.replace("tensor = 2", "pipeline = 16").replace("preset = \"llama-2-7b\"", "preset = \"llama-2-7b\"\nlayers = 4");
+    assert!(load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags).is_none());
+    render(&diags, Style::Plain)
+}
+
+#[test]
+fn topologies() {
+    let node = "[[node]]\nname = \"n\"\naccelerator = \"l40s\"\naccelerators = 4\nscale_up = \"pcie\"\nhost = \"pcie-8\"\n";
+    let topology = |text: &str| {
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("topologies/bad.toml", text);
+        let built = orrery::diag::Node::parse(source, &mut diags)
+            .and_then(|n| <orrery::fabric::TopologyInput as orrery::diag::Decode>::decode(&n, &mut diags))
+            .and_then(|t| t.build(&mut diags));
+        assert!(built.is_none());
+        render(&diags, Style::Plain)
+    };
+    check("E0203", &topology(&format!("{node}{node}[fabric]\nkind = \"none\"\n")));
+    check("E0301", &topology(&format!("{node}[fabric]\nkind = \"none\"\nnodes = 2\n")));
+    check("E0302", &topology(&format!("{node}nic = \"eth-25\"\nnics = 3\n[fabric]\nkind = \"none\"\n")));
+}
+
+#[test]
+fn the_program() {
+    let err = |args: &[&str]| {
+        let out = orrery(args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    check("E0002", &err(&["run", "tests/it/bad/latin1.toml"]));
+    check("E0004", &err(&["run", "--out", "Cargo.toml/report"]));
+    check("E0107", &err(&["run", "--set", "title.x=1"]));
+    check("E0501", &err(&["run", "--max-work", "0.001", "--set", "training.global_batch=1600000"]));
+    check("E0601", &err(&["validate", "gemm", "tests/it/bad/table.csv"]));
+    check("E0602", &err(&["flows", "tests/it/bad/flows.json"]));
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large.toml");
+    std::fs::File::create(&large).unwrap().set_len((256 << 20) + 1).unwrap();
+    let text = err(&["run", large.to_str().unwrap()]).replace(folder.path().to_str().unwrap(), "FOLDER");
+    check("E0003", &text);
+}
+
+#[test]
+fn every_code_has_a_snapshot() {
+    let have: Vec<String> =
+        files("tests/it/errors", ".snap").iter().map(|p| p.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    for (code, _) in codes::ALL {
+        // A deadlock cannot be made from a file: the built-in schedules have none. `physics` makes one from tasks.
+        assert!(code.0 == "E0502" || have.contains(&code.0.to_owned()), "{} has no snapshot in {}", code.0, root().display());
+    }
+}

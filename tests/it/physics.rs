@@ -1,0 +1,174 @@
+//! Closed forms and invariants of whole steps: pipeline bubble, scaling of rates, symmetry.
+
+use orrery::collectives::{Communicator, Library, Op};
+use orrery::diag::{Decode, Diagnostics, Node, Style, render};
+use orrery::fabric::{AcceleratorId, Fabric, TopologyInput};
+use orrery::simulate::{Network, execute};
+use orrery::training::{Config, Op as Step, program, simulate_step};
+use orrery::workload::{ClassId, GraphBuilder, Label, Task, TaskKind, Track, Work};
+use proptest::prelude::*;
+
+fn fabric(text: &str) -> Fabric {
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("topology", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
+}
+
+fn dgx(nodes: u32, extra: &str) -> Fabric {
+    fabric(&format!(
+        "[[node]]\nname = \"dgx\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-a100\"\nnic = \"cx6-hdr200\"\nnics = 8\n\
+         [fabric]\nkind = \"rail-optimised\"\nnodes = {nodes}\nlevels = 3\nswitch = \"qm8700\"\n{extra}"
+    ))
+}
+
+fn compute(class: u32, seconds: f64) -> Task {
+    Task {
+        class: ClassId(class),
+        track: Track::Compute,
+        kind: TaskKind::Forward,
+        label: Label::default(),
+        work: Work::Compute { seconds },
+        inner_comm: 0.0,
+    }
+}
+
+/// A pipeline of stages that take `f` forward and `2 f` backward for each chunk, without communication.
+fn ideal_pipeline(stages: u64, chunks: u64, microbatches: u64, f: f64) -> f64 {
+    let mut graph = GraphBuilder::new();
+    let mut ends = std::collections::BTreeMap::new();
+    let mut tasks = Vec::new();
+    for stage in 0..stages {
+        let mut last = None;
+        for op in program(stage, stages, chunks, microbatches) {
+            let (forward, m, c) = match op {
+                Step::Forward { microbatch, chunk } => (true, microbatch, chunk),
+                Step::Backward { microbatch, chunk } => (false, microbatch, chunk),
+                Step::Exchange { .. } => continue,
+            };
+            let id = graph.add(compute(stage as u32, if forward { f } else { 2.0 * f }), last.as_slice());
+            last = Some(id);
+            let at = u64::from(c) * stages + stage;
+            ends.insert((forward, m, at), id);
+            tasks.push((forward, m, at, id));
+        }
+    }
+    for (forward, m, at, id) in tasks {
+        let before = if forward { at.checked_sub(1) } else { Some(at + 1) };
+        if let Some(&b) = before.and_then(|b| ends.get(&(forward, m, b))) {
+            graph.depend(b, id);
+        }
+        if !forward && at + 1 == stages * chunks {
+            graph.depend(ends[&(true, m, at)], id);
+        }
+    }
+    let fabric = dgx(1, "");
+    execute(&graph.finish(), &Network::new(&fabric), stages as usize).unwrap().makespan
+}
+
+#[test]
+fn bubble_of_1f1b_and_interleaved() {
+    for (p, v, m) in [(4, 1, 8), (8, 1, 32), (2, 1, 2), (4, 2, 8), (8, 3, 24), (4, 4, 16)] {
+        let f = 1e-3;
+        let ideal = (m * v) as f64 * 3.0 * f;
+        let time = ideal_pipeline(p, v, m, f);
+        let bubble = (time - ideal) / time;
+        let want = (p - 1) as f64 / ((m * v + p - 1) as f64);
+        assert!((bubble - want).abs() < 1e-9, "p {p} v {v} m {m}: {bubble} against {want}");
+    }
+}
+
+#[test]
+fn a_circle_of_tasks_is_named() {
+    let mut graph = GraphBuilder::new();
+    let a = graph.add(compute(0, 1.0), &[]);
+    let b = graph.add(compute(1, 1.0), &[a]);
+    graph.depend(b, a);
+    let fabric = dgx(1, "");
+    let deadlock = execute(&graph.finish(), &Network::new(&fabric), 2).unwrap_err();
+    assert_eq!(deadlock.stuck, 2);
+    assert_eq!(
+        deadlock.to_string(),
+        "deadlock: 2 tasks never run; these wait for each other: forward of class1 (microbatch 0, chunk 0) → forward of class0 (microbatch 0, chunk 0)"
+    );
+}
+
+fn config(tensor: u64, pipeline: u64, data: u64, chunks: u64, microbatches: u64) -> Config {
+    let text = format!(
+        "title = \"t\"\ntopology = \"../../topologies/dgx-a100-hdr.toml\"\nnodes = {}\n[training]\nstack = \"nemo-2024\"\nglobal_batch = {}\n[training.model]\npreset = \"gpt3-13b\"\nlayers = {}\n\
+         [training.parallel]\ntensor = {tensor}\npipeline = {pipeline}\nvirtual_stages = {chunks}\n",
+        (tensor * pipeline * data).div_ceil(8),
+        data * microbatches,
+        pipeline * chunks * 2,
+    );
+    let mut diags = Diagnostics::new();
+    let scenario = orrery::scenario::load_text("scenarios/training/t.toml", &text, &[], None, &mut diags);
+    let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
+    match scenario.job {
+        orrery::scenario::Job::Training { config, .. } => *config,
+        orrery::scenario::Job::Collective { .. } => unreachable!(),
+    }
+}
+
+#[test]
+fn ring_closed_form_across_nodes() {
+    // 16 ranks, one of each node, 200 Gb/s a rail: payload rate n / (2 (n − 1)) of the NIC for long messages.
+    let fabric = dgx(16, "");
+    let ranks: Vec<AcceleratorId> = (0..16).map(|n| AcceleratorId(8 * n)).collect();
+    let c = Communicator::new(&fabric, &Library::nccl(), &[ranks]);
+    let bytes = 64e9;
+    let nic = 25e9 * 0.96;
+    let want = bytes * 2.0 * 15.0 / 16.0 / nic;
+    let got = c.time_alone(Op::AllReduce, bytes);
+    assert!((got / want - 1.0).abs() < 1e-3, "{got} against {want}");
+    let gathered = c.time_alone(Op::AllGather, bytes);
+    assert!((gathered / (want / 2.0) - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn groups_that_share_a_nic_take_turns() {
+    let shared = dgx(2, "").accelerator_count();
+    assert_eq!(shared, 16);
+    let half = fabric(
+        "[[node]]\nname = \"dgx\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-a100\"\nnic = \"cx6-hdr200\"\nnics = 4\n\
+         [fabric]\nkind = \"rail-optimised\"\nnodes = 2\nlevels = 3\nswitch = \"qm8700\"\n",
+    );
+    let groups: Vec<Vec<AcceleratorId>> = (0..8).map(|r| vec![AcceleratorId(r), AcceleratorId(8 + r)]).collect();
+    let time = |fabric: &Fabric| Communicator::new(fabric, &Library::nccl(), &groups).time_alone(Op::AllGather, 1e10);
+    let ratio = time(&half) / time(&dgx(2, ""));
+    assert!((ratio - 2.0).abs() < 1e-2, "half the NICs take {ratio} times as long");
+}
+
+#[test]
+fn oversubscription_never_helps_and_halves_a_shifted_ring() {
+    let groups: Vec<Vec<AcceleratorId>> = (0..8).map(|r| (0..40).map(|n| AcceleratorId(8 * n + r)).collect()).collect();
+    let time = |extra: &str| {
+        let fabric = dgx(40, extra);
+        Communicator::new(&fabric, &Library::nccl(), &groups).time_alone(Op::AllReduce, 1e10)
+    };
+    assert!(time("oversubscription = 4.0\n") >= time("") * (1.0 - 1e-12));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// A step runs for any layout, takes at least its compute, and more microbatches never take less time.
+    #[test]
+    fn steps_are_sane(t in 0u32..3, p in 0u32..3, d in 0u32..3, v in 1u64..3, m in 1u64..10) {
+        let (t, p, d) = (1u64 << t, 1u64 << p, 1u64 << d);
+        prop_assume!((t * p * d) % 8 == 0);
+        let v = if p == 1 { 1 } else { v };
+        let fabric = dgx((t * p * d / 8) as u32, "");
+        let one = config(t, p, d, v, m);
+        let step = simulate_step(&one, &fabric).unwrap();
+        let passes = &step.passes;
+        let layers: u64 = step.layers[0].iter().sum();
+        let least = m as f64 * layers as f64 * (passes.layer_forward.compute() + passes.layer_backward.compute());
+        prop_assert!(step.execution.makespan > least, "{} under {least}", step.execution.makespan);
+        let more = simulate_step(&config(t, p, d, v, m + 1), &fabric).unwrap();
+        prop_assert!(more.execution.makespan >= step.execution.makespan * (1.0 - 1e-9));
+        for load in &step.execution.loads {
+            prop_assert!(load.bytes <= load.capacity * step.execution.makespan * (1.0 + 1e-9), "a link carries more than it can");
+        }
+    }
+}
