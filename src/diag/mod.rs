@@ -12,6 +12,9 @@ mod macros;
 mod render;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use codes::Code;
 pub use decode::{At, Decode, Fields, KeyInfo, default_at, describe_table, finish_table, join_docs, take_field};
 pub use doc::{Entry, Node, TableNode, Value};

@@ -17,6 +17,9 @@ mod summary;
 mod svg;
 mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
 pub use input::{ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput};
 pub use summary::TopologySummary;

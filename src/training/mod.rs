@@ -15,6 +15,9 @@ mod stack;
 mod stages;
 mod step;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Attention, Config, Parallel, Precision, Recompute};
 pub use layer::{PassCost, Passes};
 pub use memory::{MemoryPlan, advice, stage_memory};

@@ -22,6 +22,9 @@ pub fn si(value: f64, unit: &str) -> String {
 }
 
 fn scale<'a>(value: f64, table: &[(f64, &'a str)]) -> (f64, &'a str) {
+    if value == 0.0 {
+        return table.iter().copied().find(|(s, _)| *s == 1.0).unwrap_or((1.0, ""));
+    }
     // 0.9995 of a unit prints as 1.00, so it belongs to that unit already.
     table.iter().copied().find(|(s, _)| value.abs() >= s * 0.9995).unwrap_or_else(|| *table.last().unwrap_or(&(1.0, "")))
 }

@@ -8,6 +8,9 @@
 mod display;
 mod parse;
 
+#[cfg(test)]
+mod tests;
+
 pub use display::{si, three};
 pub use parse::{UnitError, parse_count};
 

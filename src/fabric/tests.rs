@@ -1,0 +1,173 @@
+//! Counts by closed form, invariants of routes, faults of topology files.
+
+use super::*;
+use crate::diag::{Decode, Diagnostics, Node, Style, render};
+use crate::hardware::Catalogue;
+use crate::ids::Id;
+use petgraph::graph::EdgeIndex;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn build(text: &str) -> Result<Fabric, String> {
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("topology.toml", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    built.map(|b| b.0).ok_or_else(|| render(&diags, Style::Plain))
+}
+
+fn nodes(accelerators: u32, nics: u32, scale_up: &str) -> String {
+    format!(
+        "[[node]]\nname = \"n\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = {accelerators}\nscale_up = \"{scale_up}\"\nhost = \"dgx-a100\"\nnic = \"cx6-hdr200\"\nnics = {nics}\n"
+    )
+}
+
+fn tree(kind: &str, count: u32, levels: u32, policy: &str) -> Fabric {
+    let text = format!(
+        "{}[fabric]\nkind = \"{kind}\"\nnodes = {count}\nlevels = {levels}\nswitch = \"qm8700\"\npath_policy = \"{policy}\"\n",
+        nodes(8, 8, "nvswitch")
+    );
+    build(&text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn counts_of_trees() {
+    let s = tree("rail-optimised", 128, 3, "adaptive").summary(Catalogue::embedded());
+    assert_eq!((s.nodes, s.accelerators, s.nics, s.scale_up_domains), (128, 1024, 1024, 128));
+    // Twenty nodes share a leaf for each rail: ceil(128 / 20) × 8.
+    assert_eq!(s.leaf_switches, 56);
+    assert!((s.bisection_bytes_per_s / s.full_bisection_bytes_per_s - 1.0).abs() < 0.1);
+    let s = tree("fat-tree", 10, 2, "ecmp").summary(Catalogue::embedded());
+    // 80 NICs at 20 a leaf, 4 × 20 uplinks on 40-port spines.
+    assert_eq!((s.leaf_switches, s.spine_switches, s.network_cables), (4, 2, 80 + 80));
+    let text =
+        format!("{}[fabric]\nkind = \"fat-tree\"\nnodes = 10\noversubscription = 4.0\nswitch = \"qm8700\"\n", nodes(8, 8, "nvswitch"));
+    let s = build(&text).unwrap().summary(Catalogue::embedded());
+    let share = s.bisection_bytes_per_s / s.full_bisection_bytes_per_s;
+    assert!((0.2..0.35).contains(&share), "{share}");
+}
+
+#[test]
+fn nvl72_domains_span_nodes() {
+    let text = "[[node]]\nname = \"tray\"\naccelerator = \"gb200\"\naccelerators = 4\nscale_up = \"nvswitch\"\nscale_up_domain = 72\nhost = \"gb200-tray\"\nnic = \"cx7-ndr400\"\nnics = 4\n\
+        [fabric]\nkind = \"rail-optimised\"\nnodes = 36\nswitch = \"qm9700\"\n";
+    let fabric = build(text).unwrap();
+    assert_eq!(fabric.domains.len(), 2);
+    let hops = |a: u32, b: u32| {
+        let mut kinds = Vec::new();
+        fabric.route(AcceleratorId(a), AcceleratorId(b), 0, &mut |l, _| kinds.push(fabric.link(l).kind));
+        kinds
+    };
+    assert_eq!(hops(0, 71), [LinkKind::ScaleUp, LinkKind::ScaleUp]);
+    assert!(hops(0, 72).contains(&LinkKind::Nic));
+}
+
+#[test]
+fn meshes_and_tori_route_inside() {
+    let cube = build("[[node]]\nname = \"n\"\naccelerator = \"v100-sxm2-32gb\"\naccelerators = 8\nscale_up = \"cube-mesh\"\nhost = \"dgx-1\"\n[fabric]\nkind = \"none\"\n").unwrap();
+    let degree = |a: u32| (0..8).filter(|&b| cube.domain(DomainId(0)).direct[(a * 8 + b) as usize].is_some()).count();
+    assert!((0..8).all(|a| degree(a) == 4), "every V100 has four neighbours");
+    let rate: f64 = cube
+        .graph
+        .edges(cube.graph.node_indices().find(|&v| cube.graph[v] == Vertex::Accelerator(AcceleratorId(0))).unwrap())
+        .filter(|e| e.weight().kind == LinkKind::ScaleUp)
+        .map(|e| e.weight().capacity)
+        .sum();
+    assert!((rate / (6.0 * 25e9 * 0.9) - 1.0).abs() < 1e-9, "six NVLinks: {rate}");
+    let torus = build("[[node]]\nname = \"n\"\naccelerator = \"tpu-v4\"\naccelerators = 4\nscale_up = \"torus\"\nscale_up_domain = 64\ntorus = [4, 4, 4]\nhost = \"tpu-host\"\n[fabric]\nkind = \"none\"\nnodes = 16\n").unwrap();
+    let hops = |a: u32, b: u32| {
+        let mut n = 0;
+        torus.route(AcceleratorId(a), AcceleratorId(b), 0, &mut |_, _| n += 1);
+        n
+    };
+    assert_eq!((hops(0, 1), hops(0, 3), hops(0, 2), hops(0, 2 + 8 + 32)), (1, 1, 2, 6));
+}
+
+#[test]
+fn faults_point_into_the_file() {
+    let wrong = nodes(8, 8, "nvswitch").replace("a100-sxm-80gb", "a100-sxm-80g");
+    let said = build(&format!("{wrong}[fabric]\nkind = \"none\"\n")).unwrap_err();
+    assert!(said.contains("E0204") && said.contains("topology.toml:3:15") && said.contains("did you mean \"a100-sxm-80gb\""), "{said}");
+    let explicit = format!(
+        "{}[fabric]\nkind = \"explicit\"\nnodes = 2\nswitches = [\"a\", \"b\"]\nlink = [{{ from = \"node0.nic0\", to = \"a\", bandwidth = \"1 GB/s\", latency = \"1 us\" }}, {{ from = \"node1.nic0\", to = \"b\", bandwidth = \"1 GB/s\", latency = \"1 us\" }}]\n",
+        nodes(1, 1, "nvswitch")
+    );
+    assert!(build(&explicit).unwrap_err().contains("E0301"));
+    for (extra, code) in [
+        ("levels = 7", "E0202"),
+        ("queue_pairs = 4", "E0205"),
+        ("core_oversubscription = 2.0", "E0205"),
+        ("nodes = 5000000", "E0302"),
+        ("switch = \"qm\"", "E0204"),
+    ] {
+        let rest = if extra.starts_with("switch") {
+            "nodes = 2"
+        } else if extra.starts_with("nodes") {
+            "switch = \"qm8700\""
+        } else {
+            "nodes = 2\nswitch = \"qm8700\""
+        };
+        let said = build(&format!("{}[fabric]\nkind = \"fat-tree\"\n{extra}\n{rest}\n", nodes(8, 8, "nvswitch"))).unwrap_err();
+        assert!(said.contains(code), "{extra}: {said}");
+    }
+}
+
+/// The share of the flow that enters and leaves every vertex of a route.
+fn conserved(fabric: &Fabric, from: AcceleratorId, to: AcceleratorId, flow: u64) -> Result<(), String> {
+    let mut net: BTreeMap<usize, f64> = BTreeMap::new();
+    fabric.route(from, to, flow, &mut |link, share| {
+        let (a, b) = fabric.graph.edge_endpoints(EdgeIndex::new(link.index())).unwrap();
+        *net.entry(a.index()).or_default() -= share;
+        *net.entry(b.index()).or_default() += share;
+    });
+    let mut ends = [None, None];
+    for (vertex, value) in net {
+        let Vertex::Accelerator(a) = fabric.graph[petgraph::graph::NodeIndex::new(vertex)] else {
+            if value.abs() > 1e-9 {
+                return Err(format!("vertex {vertex} keeps {value}"));
+            }
+            continue;
+        };
+        ends[usize::from(value > 0.0)] = Some((a, value.abs()));
+    }
+    match ends {
+        [Some((a, x)), Some((b, y))] if a == from && b == to && (x - 1.0).abs() < 1e-9 && (y - 1.0).abs() < 1e-9 => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A route leads the whole flow from one accelerator to the other, nothing is lost at any switch, and both ways are equally long.
+    #[test]
+    fn routes_conserve_the_flow(kind in prop::sample::select(vec!["fat-tree", "rail-optimised"]), levels in 2u32..4, policy in prop::sample::select(vec!["static", "ecmp", "adaptive"]), count in 2u32..60, a in 0u32..480, b in 0u32..480, flow in 0u64..5) {
+        let fabric = tree(kind, count, levels, policy);
+        let n = fabric.accelerator_count() as u32;
+        let (a, b) = (AcceleratorId(a % n), AcceleratorId(b % n));
+        if a != b {
+            prop_assert_eq!(conserved(&fabric, a, b, flow), Ok(()));
+            let there = fabric.route(a, b, flow, &mut |_, _| {});
+            let back = fabric.route(b, a, flow, &mut |_, _| {});
+            prop_assert!((there - back).abs() < 1e-12);
+        }
+    }
+
+    /// Explicit fabrics conserve the flow under every policy too.
+    #[test]
+    fn explicit_routes_conserve_the_flow(policy in prop::sample::select(vec!["static", "ecmp", "adaptive"]), flow in 0u64..9) {
+        let mut cables = Vec::new();
+        for s in ["l0", "l1"] {
+            for t in ["s0", "s1", "s2"] {
+                cables.push(format!("{{ from = \"{s}\", to = \"{t}\", bandwidth = \"1 GB/s\", latency = \"1 us\" }}"));
+            }
+        }
+        for n in 0..4 {
+            cables.push(format!("{{ from = \"node{n}.nic0\", to = \"l{}\", bandwidth = \"1 GB/s\", latency = \"1 us\" }}", n / 2));
+        }
+        let text = format!("{}[fabric]\nkind = \"explicit\"\nnodes = 4\nswitches = [\"l0\", \"l1\", \"s0\", \"s1\", \"s2\"]\npath_policy = \"{policy}\"\nlink = [{}]\n", nodes(1, 1, "nvswitch"), cables.join(", "));
+        let fabric = build(&text).unwrap_or_else(|e| panic!("{e}"));
+        for b in 1..4 {
+            prop_assert_eq!(conserved(&fabric, AcceleratorId(0), AcceleratorId(b), flow), Ok(()));
+        }
+    }
+}
