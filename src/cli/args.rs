@@ -219,4 +219,6 @@ pub(super) enum SchemaKind {
     Scenario,
     /// Topology files
     Topology,
+    /// What `run --json` prints for a scenario
+    Output,
 }

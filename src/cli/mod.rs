@@ -76,6 +76,7 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
     let schema = match kind {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
+        SchemaKind::Output => crate::scenario::schema("output"),
     };
     match schema {
         Some(schema) => out.result(&format!("{schema:#}\n")),

@@ -51,8 +51,12 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
 fn text(report: &Report) -> String {
     let mut out = format!("{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}\n", "source", "rows", "skipped", "median", "p90", "bias");
     let mut line = |name: &str, s: &Summary| {
-        let _ =
-            writeln!(out, "{name:<34}{:>7}{:>9}{:>9.1}%{:>9.1}%{:>+9.1}%", s.n, s.skipped, 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias);
+        let _ = write!(out, "{name:<34}{:>7}{:>9}", s.n, s.skipped);
+        let _ = if s.n > 0 {
+            writeln!(out, "{:>9.1}%{:>9.1}%{:>+9.1}%", 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias)
+        } else {
+            writeln!(out, "{:>10}{:>10}{:>10}", "-", "-", "-")
+        };
     };
     for (name, summary) in &report.by_source {
         line(name, summary);

@@ -82,6 +82,7 @@ impl TopologyInput {
             switch,
             policy,
             queue_pairs,
+            salt: 0,
         };
         Some((fabric, catalogue))
     }
@@ -461,6 +462,7 @@ fn explicit(input: &ExplicitInput, growing: &mut Growing, templates: &[Template]
     }
     let mut routes = ExplicitRoutes::new(vertices.len());
     let firsts = first_nics(growing, templates);
+    let rates = nic_rates(growing, templates);
     for cable in input.link.iter() {
         let link = Link { capacity: cable.bandwidth.get(), latency: cable.latency.get(), kind: LinkKind::Leaf };
         let ends = [end(&cable.from, &switches, &firsts, diags), end(&cable.to, &switches, &firsts, diags)];
@@ -475,7 +477,8 @@ fn explicit(input: &ExplicitInput, growing: &mut Growing, templates: &[Template]
                     diags.push(Diagnostic::error(codes::DUPLICATE_NAME, "this NIC has two cables").at(cable.from.span, "second cable"));
                     continue;
                 }
-                let pair = growing.cable(growing.nic_vertices[n], vertices[s as usize], Link { kind: LinkKind::Nic, ..link });
+                let capacity = link.capacity.min(rates[n]);
+                let pair = growing.cable(growing.nic_vertices[n], vertices[s as usize], Link { capacity, kind: LinkKind::Nic, ..link });
                 growing.nics[n].network = Some(pair);
                 growing.nics[n].leaf = s;
             }
@@ -523,6 +526,15 @@ fn first_nics(growing: &Growing, templates: &[Template]) -> Vec<(usize, u32)> {
             (first - count as usize, count)
         })
         .collect()
+}
+
+/// Usable rate of every NIC, in order.
+fn nic_rates(growing: &Growing, templates: &[Template]) -> Vec<f64> {
+    let of = |&t: &u32| {
+        let groups = nic_groups(&templates[t as usize]);
+        std::iter::repeat_n(nic_link(&templates[t as usize], groups, 0.0).capacity, groups as usize)
+    };
+    growing.node_template.iter().flat_map(of).collect()
 }
 
 fn end(name: &At<String>, switches: &FxHashMap<&str, (u32, Span)>, nics: &[(usize, u32)], diags: &mut Diagnostics) -> Option<End> {

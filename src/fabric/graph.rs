@@ -3,9 +3,11 @@
 use super::input::PathPolicy;
 use super::route::ExplicitRoutes;
 use super::tree::Tree;
+use crate::engine::Streams;
 use crate::hardware::{Accelerator, Drive, Host, Nic, Switch};
 use crate::ids::Id;
 use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
+use rand_pcg::rand_core::Rng;
 
 crate::ids! {
     /// A directed link.
@@ -215,9 +217,14 @@ pub struct Fabric {
     pub(super) switch: Option<Switch>,
     pub(super) policy: PathPolicy,
     pub(super) queue_pairs: u64,
+    pub(super) salt: u64,
 }
 
 impl Fabric {
+    /// Draws the hashes of paths (`ecmp`) from a seed.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.salt = Streams::new(seed).stream("hashed paths").next_u64();
+    }
     /// How many accelerators there are.
     #[must_use]
     pub fn accelerator_count(&self) -> usize {

@@ -95,7 +95,7 @@ impl Fabric {
             v.hop(b.pcie.down);
             return v.latency;
         }
-        self.network_route(a, b, hash([u64::from(from.0), u64::from(to.0), flow, 0]), u64::from(to.0), &mut v);
+        self.network_route(a, b, hash([u64::from(from.0), u64::from(to.0), flow, self.salt]), u64::from(to.0), &mut v);
         v.latency
     }
 

@@ -117,7 +117,7 @@ impl Fabric {
             let x = 250.0 + each * i as f64;
             let w = (each - 14.0).min(110.0);
             let elided = count > shown && i == shown - 1;
-            let text = if elided { format!("× {} more", count - shown + 1) } else { format!("{i}") };
+            let text = if elided { format!("+{}", count - shown + 1) } else { format!("{i}") };
             p.boxed(x, y, w, 34.0, class, &text);
             xs.push(x + w / 2.0);
         }
@@ -152,9 +152,6 @@ impl Fabric {
             let text = if t.accelerators > count && i == count - 1 { format!("+{}", t.accelerators - count + 1) } else { i.to_string() };
             p.boxed(centre(i) - width / 2.0, row, width, 36.0, "a", &text);
         }
-        let label =
-            format!("{} × {} ({}, {})", t.accelerators, *t.accelerator.name, *t.accelerator.memory, *t.accelerator.memory_bandwidth);
-        p.text(40.0, row + 56.0, "s", "start", &label);
         self.draw_host(p, t, row + 36.0, &centre, count)
     }
 
@@ -162,38 +159,45 @@ impl Fabric {
         let switches = (t.accelerators / 2).clamp(1, 8).max(*t.host.sockets as u32).min(t.accelerators);
         let sw = y + 44.0;
         let span = (WIDTH - 80.0) / f64::from(switches);
-        let sx = |s: u32| 40.0 + span * (f64::from(s) + 0.5);
+        let nics = t.nics.min(16);
+        let per_switch = f64::from(nics) / f64::from(switches);
+        let half = (30.0 + 14.0 * per_switch).min(span / 2.2);
+        let sx = |s: u32| 40.0 + span * (f64::from(s) + 0.5) - half + 30.0;
         for i in 0..count {
             p.line(centre(i), y, sx(i * switches / count), sw, "p");
         }
         for s in 0..switches {
-            p.boxed(sx(s) - 45.0_f64.min(span / 2.2), sw, 90.0_f64.min(span / 1.1), 28.0, "c", "PCIe");
+            p.boxed(sx(s) - 30.0, sw, 60.0_f64.min(span / 1.4), 28.0, "c", "PCIe");
         }
-        let below = sw + 70.0;
+        // NICs stand beside the PCIe switch that they are plugged into.
+        for g in 0..nics {
+            let s = g * switches / nics;
+            let place = g - (s * nics).div_ceil(switches);
+            let x = sx(s) + 34.0 + 27.0 * f64::from(place);
+            p.boxed(x, sw + 2.0, 24.0, 24.0, "n", &g.to_string());
+        }
+        let below = sw + 64.0;
         let sockets = *t.host.sockets as u32;
-        let cx = |s: u32| WIDTH * (f64::from(s) + 0.5) / f64::from(sockets) - 90.0;
+        let cx = |s: u32| 40.0 + (WIDTH - 80.0) * (f64::from(s) + 0.5) / f64::from(sockets);
         for s in 0..switches {
             p.line(sx(s), sw + 28.0, cx(s * sockets / switches), below, "p");
         }
         for s in 0..sockets {
             p.boxed(cx(s) - 70.0, below, 140.0, 32.0, "c", &format!("CPU {s}"));
         }
-        p.text(
-            40.0,
-            below + 52.0,
-            "s",
-            "start",
-            &format!("{}: {} cores, {} at {}", *t.host.name, *t.host.cores, *t.host.memory, *t.host.memory_bandwidth),
-        );
-        if let Some(nic) = &t.nic {
-            let groups = t.nics.min(16);
-            for g in 0..groups {
-                let x = sx(g * switches / groups) + (f64::from(g % (groups / switches).max(1)) - 0.5) * 30.0 + 62.0;
-                p.line(sx(g * switches / groups), sw + 28.0, x, below, "u");
-                p.boxed(x - 13.0, below, 26.0, 32.0, "n", &g.to_string());
-            }
-            p.text(WIDTH - 40.0, below + 52.0, "s", "end", &format!("{} × {}", t.nics, *nic.name));
+        for s in 1..sockets {
+            p.line(cx(s - 1) + 70.0, below + 16.0, cx(s) - 70.0, below + 16.0, "p");
         }
-        below + 60.0
+        let accelerator =
+            format!("{} × {} ({}, {})", t.accelerators, *t.accelerator.name, *t.accelerator.memory, *t.accelerator.memory_bandwidth);
+        let host = format!("{}: {} cores, {} at {}", *t.host.name, *t.host.cores, *t.host.memory, *t.host.memory_bandwidth);
+        let nic = t.nic.as_ref().map(|nic| format!("{} × {} at {}", t.nics, *nic.name, rate(nic.bandwidth.get())));
+        let drive = t.drive.as_ref().map(|(drive, count)| format!("{count} × {}", *drive.name));
+        let mut line = below + 56.0;
+        for text in [Some(accelerator), Some(host), nic, drive].into_iter().flatten() {
+            p.text(40.0, line, "s", "start", &text);
+            line += 19.0;
+        }
+        line
     }
 }

@@ -1,9 +1,10 @@
 //! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Which program, seed and input gave this outcome.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Identity {
     /// Program version.
     pub version: String,
@@ -14,7 +15,7 @@ pub struct Identity {
 }
 
 /// The outcome of one scenario.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Outcome {
     /// Which program, seed and input.
     pub orrery: Identity,
@@ -38,11 +39,12 @@ pub struct Outcome {
     pub simulation: SimulationOutcome,
     /// What reports draw; not part of `--json`.
     #[serde(skip)]
+    #[schemars(skip)]
     pub detail: Detail,
 }
 
 /// One training step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct TrainingOutcome {
     /// Time of one optimizer step.
     pub step_time_s: f64,
@@ -74,7 +76,7 @@ pub struct TrainingOutcome {
 }
 
 /// Where the step time goes.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct BreakdownSeconds {
     /// Kernels of forward, backward and recompute.
     pub compute: f64,
@@ -121,7 +123,7 @@ impl BreakdownSeconds {
 }
 
 /// Memory of one accelerator at the moment of its peak: the parts sum to `peak`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct MemoryBytes {
     /// Weights in compute precision.
     pub weights: f64,
@@ -154,7 +156,7 @@ impl MemoryBytes {
 }
 
 /// The whole run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RunOutcome {
     /// Optimizer steps.
     pub steps: f64,
@@ -173,7 +175,7 @@ pub struct RunOutcome {
 }
 
 /// One size of a collective.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CollectiveOutcome {
     /// Operation.
     pub op: &'static str,
@@ -192,7 +194,7 @@ pub struct CollectiveOutcome {
 }
 
 /// Money, energy, carbon of the run (of one step where no run is given).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CostOutcome {
     /// All together.
     pub usd_total: f64,
@@ -213,7 +215,7 @@ pub struct CostOutcome {
 }
 
 /// What the simulation itself took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct SimulationOutcome {
     /// Events.
     pub events: u64,

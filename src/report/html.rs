@@ -12,8 +12,8 @@ pub(super) const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#30363d;--page:#0d1117;--tile:#161b22;--bad:#ff7b72;--good:#56d364}}
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:1000px;padding:24px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
-p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0}
-.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:22px}.tile span{color:var(--soft);font-size:13px}
+p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(135px,1fr));gap:12px;margin:20px 0}
+.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:20px;white-space:nowrap}.tile span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;margin:8px 0;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}caption{text-align:left;color:var(--soft);padding:4px 0}
 .facts td{text-align:left}.facts td:first-child{color:var(--soft);width:130px}svg{width:100%;height:auto;display:block}
@@ -109,7 +109,9 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
         }
         @if t.hidden_comm_s > 0.0 { p.soft { (Seconds::new(t.hidden_comm_s)) " of communication is hidden behind compute." } }
         h2 { "Pipeline of one step" }
-        figure { (PreEscaped(timeline_svg(outcome, t.step_time_s))) (key(&["forward", "backward", "tensor communication", "pipeline transfer", "data-parallel communication", "optimizer"])) }
+        p.soft { "The whole step, and its beginning and end enlarged." }
+        @for (from, to) in windows(outcome, t.step_time_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
+        figure { (key(&["forward", "backward", "tensor communication", "pipeline transfer", "data-parallel communication", "optimizer"])) }
         h2 { "Memory by stage" }
         figure {
             (PreEscaped(stacked_bars(&memory, "GiB", Some((t.memory_bytes.capacity / 1_073_741_824.0, "capacity")))))
@@ -130,16 +132,26 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
     }
 }
 
-/// Rows of stages over time; slices of a kind that touch within a pixel's hundredth are drawn as one.
-fn timeline_svg(outcome: &Outcome, step: f64) -> String {
+/// The whole step; where it holds more passes than a picture can show, also its beginning and end.
+fn windows(outcome: &Outcome, step: f64) -> Vec<(f64, f64)> {
+    let passes =
+        outcome.detail.timeline.iter().filter(|s| s.process == 0 && matches!(s.kind, SliceKind::Forward | SliceKind::Backward)).count();
+    let part = step * 48.0 / passes.max(1) as f64;
+    if part * 3.0 > step { vec![(0.0, step)] } else { vec![(0.0, step), (0.0, part), (step - part, step)] }
+}
+
+/// Rows of stages over a window of time; slices thinner than a tenth of a pixel beside their neighbour are left out.
+fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     const LEFT: f64 = 70.0;
     const WIDTH: f64 = 900.0 - LEFT - 10.0;
     let stages = outcome.detail.processes.len().min(64);
     let row = if stages > 24 { 12.0 } else { 26.0 };
     let height = stages as f64 * row + 44.0;
-    let scale = WIDTH / step;
+    let scale = WIDTH / (to - from);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 {height:.0}\" role=\"img\"><title>Timeline of one step by pipeline stage</title>"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 {height:.0}\" role=\"img\"><title>Timeline from {} to {} by pipeline stage</title>",
+        Seconds::new(from),
+        Seconds::new(to)
     );
     let kinds = [
         SliceKind::Forward,
@@ -153,12 +165,12 @@ fn timeline_svg(outcome: &Outcome, step: f64) -> String {
     let mut last: Vec<f64> = vec![-1.0; stages * kinds.len()];
     for slice in &outcome.detail.timeline {
         let Some(kind) = kinds.iter().position(|k| *k == slice.kind) else { continue };
-        let stage = slice.process as usize;
-        if stage >= stages {
+        let (stage, end) = (slice.process as usize, (slice.start_s + slice.duration_s).min(to));
+        let start = slice.start_s.max(from);
+        if stage >= stages || end <= start {
             continue;
         }
-        let (x, w) = (LEFT + slice.start_s * scale, slice.duration_s * scale);
-        // What is thinner than a tenth of a pixel and hidden by its neighbour is left out.
+        let (x, w) = (LEFT + (start - from) * scale, (end - start) * scale);
         if w < 0.1 && x + w < last[stage * kinds.len() + kind] + 0.25 {
             continue;
         }
@@ -171,7 +183,14 @@ fn timeline_svg(outcome: &Outcome, step: f64) -> String {
     for (i, path) in paths.iter().enumerate() {
         let _ = write!(out, "<path fill=\"{}\" stroke=\"var(--page)\" stroke-width=\".15\" d=\"{path}\"/>", PALETTE[i]);
     }
-    for s in 0..stages {
+    axis(&mut out, outcome, stages, row, from, to);
+    out.push_str("</svg>");
+    out
+}
+
+/// Names of the stages and marks of time.
+fn axis(out: &mut String, outcome: &Outcome, stages: usize, row: f64, from: f64, to: f64) {
+    for s in 0..stages.min(outcome.detail.processes.len()) {
         if stages <= 24 || s.is_multiple_of(4) {
             let _ = write!(
                 out,
@@ -182,17 +201,15 @@ fn timeline_svg(outcome: &Outcome, step: f64) -> String {
     }
     let base = stages as f64 * row + 8.0;
     for i in 0..=4 {
-        let x = LEFT + WIDTH * f64::from(i) / 4.0;
+        let x = 70.0 + 820.0 * f64::from(i) / 4.0;
         let anchor = if i == 4 { "end" } else { "middle" };
-        let time = Seconds::new(step * f64::from(i) / 4.0);
+        let time = Seconds::new(from + (to - from) * f64::from(i) / 4.0);
         let _ = write!(
             out,
             "<path d=\"M{x:.1} 0V{base:.1}\" stroke=\"currentColor\" stroke-opacity=\".25\" stroke-width=\".6\"/><text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"12\" text-anchor=\"{anchor}\" fill=\"currentColor\">{time}</text>",
             base + 18.0
         );
     }
-    out.push_str("</svg>");
-    out
 }
 
 fn collectives(list: &[CollectiveOutcome]) -> Markup {
@@ -223,7 +240,7 @@ fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
                 tr { td { "per million tokens" } td { (three(cost.usd_per_million_tokens)) " USD" } }
                 tr { td { "energy with cooling (PUE)" } td { (si(cost.energy_kwh * 1e3, "Wh")) } }
                 tr { td { "mean power with cooling" } td { (Watts::new(cost.average_power_w)) } }
-                tr { td { "carbon dioxide" } td { (si(cost.carbon_kg * 1e3, "g")) } }
+                tr { td { "carbon dioxide" } td { (three(cost.carbon_kg / 1e3)) " t" } }
             }
         }
         @for source in &cost.sources { p.soft { "Price: " (source) } }

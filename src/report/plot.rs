@@ -3,7 +3,8 @@
 use plotters::prelude::*;
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito).
-pub(super) const PALETTE: [&str; 8] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c8c8c"];
+pub(super) const PALETTE: [&str; 10] =
+    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c8c8c", "#7b3fa0", "#7a4b00"];
 
 fn colour(hex: &str) -> RGBColor {
     let part = |i: usize| u8::from_str_radix(hex.get(i..i + 2).unwrap_or("80"), 16).unwrap_or(128);
@@ -62,7 +63,7 @@ pub(super) fn stacked_bars(rows: &[BarRow], unit: &str, limit: Option<(f64, &str
                 let place = chart.backend_coord(&(at, rows.len() as f64));
                 root.draw(&Text::new(
                     name.to_owned(),
-                    (place.0 - 130, (place.1 - 4).max(0)),
+                    (place.0 - 58, (place.1 - 4).max(0)),
                     ("sans-serif", 12).into_font().color(&colour("#d55e00")),
                 ))?;
             }

@@ -60,7 +60,7 @@ pub fn validation_html(kind: &str, unit: &str, points: &[ScatterPoint], sources:
         h2 { "By source" }
         table {
             thead { tr { th { "source" } th { "rows" } th { "skipped" } th { "median error" } th { "90th percentile" } th { "bias" } } }
-            tbody { @for s in sources { tr { td { (s.source) } td { (s.n) } td { (s.skipped) } td { (percent(s.median)) } td { (percent(s.p90)) } td { (percent(s.bias)) } } } }
+            tbody { @for s in sources { tr { td { (s.source) } td { (s.n) } td { (s.skipped) } @if s.n > 0 { td { (percent(s.median)) } td { (percent(s.p90)) } td { (percent(s.bias)) } } @else { td { "–" } td { "–" } td { "–" } } } } }
         }
         h2 { "Farthest off" }
         table {

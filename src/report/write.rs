@@ -24,13 +24,24 @@ fn failed(path: &Path, error: &std::io::Error) -> WriteError {
     WriteError { path: path.to_owned(), reason: crate::diag::reason(error) }
 }
 
+/// A temporary file that others may read once it has its name.
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o644));
+    }
+    builder.tempfile_in(folder)
+}
+
 /// Writes a file beside its target and renames it: a reader sees the old file or the new one.
 ///
 /// # Errors
 /// When the folder is missing or not writable, or the disk is full; nothing is left behind.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(path, &e))?;
+    let mut file = temporary(folder).map_err(|e| failed(path, &e))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(path, &e))?;
     file.persist(path).map_err(|e| failed(path, &e.error))?;
     Ok(())
@@ -46,7 +57,7 @@ pub fn write_folder(folder: &Path, files: &[(String, String)]) -> Result<(), Wri
     let mut staged = Vec::new();
     for (name, text) in files {
         let path = folder.join(name);
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&path, &e))?;
+        let mut file = temporary(folder).map_err(|e| failed(&path, &e))?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&path, &e))?;
         staged.push((file, path));
     }

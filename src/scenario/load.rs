@@ -72,11 +72,13 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
         );
         return None;
     }
-    let (fabric, catalogue) = fabric_of(&input, diags)?;
+    let (mut fabric, catalogue) = fabric_of(&input, diags)?;
+    let seed = seed.unwrap_or(*input.seed);
+    fabric.set_seed(seed);
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
     let (job, cost) = (job?, cost?);
-    Some(Scenario { title: input.title.value, seed: seed.unwrap_or(*input.seed), hash: hash(diags), fabric, job, cost })
+    Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost })
 }
 
 /// The hash of all texts that were read, in order.

@@ -1,15 +1,17 @@
-//! JSON Schemas of the input files, made from the same declarations that read them.
+//! JSON Schemas: of the input files from the declarations that read them, of `--json` from the structures that are written.
 
 use super::input::ScenarioInput;
 use crate::diag::Decode;
 use crate::fabric::TopologyInput;
+use crate::metrics::Outcome;
 use serde_json::{Value as Json, json};
 
-/// The schema of a kind of file: `scenario` or `topology`; `None` for other words.
+/// The schema of a kind: `scenario`, `topology` or `output`; `None` for other words.
 #[must_use]
 pub fn schema(kind: &str) -> Option<Json> {
     let (title, body) = match kind {
         "scenario" => ("Orrery scenario", ScenarioInput::describe()),
+        "output" => return serde_json::to_value(schemars::schema_for!(Outcome)).ok(),
         "topology" => ("Orrery topology", TopologyInput::describe()),
         _ => return None,
     };

@@ -4,7 +4,7 @@ use super::fluid::Fluid;
 use super::network::{KindLoad, Network, Settled};
 use crate::engine::EventQueue;
 use crate::fair::ResourceId;
-use crate::workload::{ClassId, TaskGraph, TaskId, Work};
+use crate::workload::{ClassId, RouteId, TaskGraph, TaskId, Work};
 use std::fmt;
 
 /// When every task started and ended, and what the network carried.
@@ -88,11 +88,12 @@ struct Executor<'a> {
     done: usize,
 }
 
-/// Runs a graph on a network; `classes` is the number of rank classes.
+/// Runs a graph on a network; `classes` is the number of rank classes. `inside` is payload that routes carried inside compute
+/// tasks, as (route, bytes of one operation, operations): it takes no part in sharing and counts for the loads of links.
 ///
 /// # Errors
 /// Names the tasks that wait for each other when the graph cannot finish.
-pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize) -> Result<Execution, Deadlock> {
+pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside: &[(RouteId, f64, f64)]) -> Result<Execution, Deadlock> {
     let settled = network.settle(graph);
     let mut fluid = Fluid::new();
     let shared = settled.capacities.iter().map(|&capacity| fluid.add_resource(capacity)).collect();
@@ -118,7 +119,7 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize) -> Resu
     if executor.done < graph.len() {
         return Err(executor.deadlock());
     }
-    executor.out.loads = network.loads(&executor.settled, &executor.payload);
+    executor.out.loads = network.loads(&executor.settled, &executor.payload, inside);
     executor.out.makespan = executor.out.finish.iter().copied().fold(0.0, f64::max);
     Ok(executor.out)
 }

@@ -184,11 +184,17 @@ impl<'f> Network<'f> {
     }
 
     /// The most loaded link of every kind, from the payload that each channel carried.
-    pub(super) fn loads(&self, settled: &Settled, payload: &[f64]) -> Vec<KindLoad> {
+    pub(super) fn loads(&self, settled: &Settled, payload: &[f64], inside: &[(RouteId, f64, f64)]) -> Vec<KindLoad> {
         let mut bytes = vec![0.0; self.fabric.link_count()];
         for (channel, &carried) in settled.channels.iter().zip(payload) {
             for &(link, coefficient) in channel.traffic.iter() {
                 bytes[link.index()] += carried * coefficient;
+            }
+        }
+        for &(id, each, count) in inside {
+            let route = &self.routes[id];
+            for &(link, coefficient) in route.communicator.traffic(route.op, self.plan(id, each).algorithm).iter() {
+                bytes[link.index()] += each * count * coefficient;
             }
         }
         let mut out: Vec<KindLoad> = Vec::new();

@@ -29,6 +29,8 @@ pub(super) struct Lowered {
     pub(super) graph: TaskGraph,
     /// Rank classes (stages).
     pub(super) classes: usize,
+    /// Tensor-parallel payload inside passes: route, bytes of one operation, operations.
+    pub(super) inside: Vec<(RouteId, f64, f64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -79,6 +81,8 @@ pub(super) struct Lowering<'a, 'f> {
     last_on: FxHashMap<RouteId, TaskId>,
     /// Last data-parallel task of each stage.
     last_data: Vec<Option<TaskId>>,
+    /// Tensor-parallel collectives inside the passes of each stage.
+    inside: Vec<f64>,
 }
 
 impl<'a, 'f> Lowering<'a, 'f> {
@@ -108,6 +112,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             frontier: vec![Vec::new(); stages],
             last_on: FxHashMap::default(),
             last_data: vec![None; stages],
+            inside: vec![0.0; stages],
         };
         lowering.add_routes(library);
         lowering
@@ -212,7 +217,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
             self.lower_stage(s, &gathered[s as usize]);
         }
         self.finish_step(overlapped);
-        Lowered { graph: self.graph.finish(), classes: stages as usize }
+        let bytes = self.passes.layer_forward.comm_bytes;
+        let routes = |s: usize| self.tensor[s].routes.into_iter().flatten().map(move |r| (r, s));
+        let inside = (0..stages as usize).flat_map(routes).map(|(r, s)| (r, bytes, self.inside[s])).collect();
+        Lowered { inside, graph: self.graph.finish(), classes: stages as usize }
     }
 
     /// The pieces into which a chunk's pass is cut where buckets of gradients or weights follow it.
@@ -437,6 +445,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let apart = tensor.with_pipeline || (tensor.with_data && beside_data);
         let count = if apart { cost.comm_count.round() as u64 } else { 0 };
         if count == 0 {
+            self.inside[stage as usize] += cost.comm_count;
             let before = std::mem::take(&mut self.frontier[stage as usize]);
             let id = self.graph.add(compute(seconds, comm.min(seconds)), &before);
             self.frontier[stage as usize] = vec![id];

@@ -80,7 +80,7 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
     let library = Library::nccl();
     let memory_rate = 1.0 / device.stream(1e9, 0.0) * 1e9;
     let lowered = Lowering::new(config, &passes, &layers, memory_rate, &mut network, &library).lower();
-    let execution = execute(&lowered.graph, &network, lowered.classes).map_err(StepError::Deadlock)?;
+    let execution = execute(&lowered.graph, &network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
     let memory = (0..parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
     Ok(Step { graph: lowered.graph, execution, layers, passes, memory, device })
 }

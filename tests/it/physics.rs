@@ -63,7 +63,7 @@ fn ideal_pipeline(stages: u64, chunks: u64, microbatches: u64, f: f64) -> f64 {
         }
     }
     let fabric = dgx(1, "");
-    execute(&graph.finish(), &Network::new(&fabric), stages as usize).unwrap().makespan
+    execute(&graph.finish(), &Network::new(&fabric), stages as usize, &[]).unwrap().makespan
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_circle_of_tasks_is_named() {
     let b = graph.add(compute(1, 1.0), &[a]);
     graph.depend(b, a);
     let fabric = dgx(1, "");
-    let deadlock = execute(&graph.finish(), &Network::new(&fabric), 2).unwrap_err();
+    let deadlock = execute(&graph.finish(), &Network::new(&fabric), 2, &[]).unwrap_err();
     assert_eq!(deadlock.stuck, 2);
     assert_eq!(
         deadlock.to_string(),

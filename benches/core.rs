@@ -1,0 +1,87 @@
+//! Wall-clock benches of the event queue beside the standard heap, the fair solver and whole steps.
+//!
+//! `cargo bench`. Machines are noisy: read ratios within one run, or count instructions with
+//! `valgrind --tool=callgrind target/release/orrery run`.
+
+use divan::Bencher;
+use orrery::diag::Diagnostics;
+use orrery::engine::EventQueue;
+use orrery::fair::Fair;
+use orrery::scenario::{execute, load_text};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+fn main() {
+    divan::main();
+}
+
+/// Operations of one hold run: pop the earliest, push one later.
+const HOLD: usize = 100_000;
+
+/// A cheap sequence of delays.
+fn delay(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 40) + 1
+}
+
+#[divan::bench(args = [1_000, 100_000])]
+fn event_queue(bencher: Bencher<'_, '_>, pending: usize) {
+    bencher.bench_local(|| {
+        let (mut queue, mut state) = (EventQueue::new(), 1);
+        for i in 0..pending {
+            queue.push(delay(&mut state) as f64, i as u64);
+        }
+        for _ in 0..HOLD {
+            let Some((time, event)) = queue.pop() else { break };
+            queue.push(time + delay(&mut state) as f64, event);
+        }
+        queue.len()
+    });
+}
+
+#[divan::bench(args = [1_000, 100_000])]
+fn standard_heap(bencher: Bencher<'_, '_>, pending: usize) {
+    bencher.bench_local(|| {
+        let (mut heap, mut state, mut sequence) = (BinaryHeap::new(), 1, 0u64);
+        for i in 0..pending {
+            heap.push(Reverse((delay(&mut state), sequence, i as u64)));
+            sequence += 1;
+        }
+        for _ in 0..HOLD {
+            let Some(Reverse((time, _, event))) = heap.pop() else { break };
+            heap.push(Reverse((time + delay(&mut state), sequence, event)));
+            sequence += 1;
+        }
+        heap.len()
+    });
+}
+
+/// A thousand flows over three of 256 links each, one stopped and one started at a time.
+#[divan::bench]
+fn fair_churn(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(|| {
+        let (mut fair, mut state) = (Fair::new(), 7);
+        let links: Vec<_> = (0..256).map(|_| fair.add_resource(1e9)).collect();
+        let mut flow = |fair: &mut Fair| {
+            let first = delay(&mut state) as usize % 254;
+            fair.start((0..3).map(|i| (links[first + i], 1.0)), 1.0, f64::INFINITY)
+        };
+        let mut open: Vec<_> = (0..1000).map(|_| flow(&mut fair)).collect();
+        for id in open.iter_mut().take(100) {
+            fair.stop(*id);
+            *id = flow(&mut fair);
+            fair.solve();
+        }
+        fair.rate(open[0])
+    });
+}
+
+#[divan::bench]
+fn step_175b_on_1024(bencher: Bencher<'_, '_>) {
+    let text = include_str!("../scenarios/training/gpt3-175b-a100-1024.toml");
+    bencher.bench_local(|| {
+        let mut diags = Diagnostics::new();
+        let scenario = load_text("(embedded) bench.toml", text, &[], None, &mut diags)?;
+        execute(&scenario, 600.0, &|| 0.0).ok()
+    });
+}
