@@ -82,12 +82,14 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
         let task = &graph.tasks()[i];
         let length = run.finish[i] - run.start[i].max(at);
         let Work::Compute { seconds } = task.work else { continue };
-        let comm = if seconds > 0.0 { length * task.inner_comm / seconds } else { 0.0 };
+        let of = |inner: f64| if seconds > 0.0 { length * inner / seconds } else { 0.0 };
+        let (comm, context) = (of(task.inner_comm), of(task.inner_context));
         match task.kind {
             TaskKind::Optimizer => parts.optimizer += length,
             _ => {
-                parts.compute += length - comm;
+                parts.compute += length - comm - context;
                 parts.tensor_comm += comm;
+                parts.context_comm += context;
             }
         }
         at = at.max(run.finish[i]);
@@ -156,11 +158,12 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     let p = &config.parallel;
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let sequence = if p.sequence { " + sequence" } else { "" };
+    let context = if p.context > 1 { format!(" × CP {}", p.context) } else { String::new() };
     let chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
     let facts = vec![
         fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
         fact("Accelerators", format!("{} × {} ({})", p.ranks(), *part.name, fabric.title())),
-        fact("Layout", format!("TP {}{sequence} × PP {}{chunks} × DP {}", p.tensor, p.pipeline, p.data)),
+        fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}", p.tensor, p.pipeline, p.data)),
         fact(
             "Batch",
             format!(
@@ -188,7 +191,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         facts,
         stages,
         processes: (0..step.layers.len())
-            .map(|s| format!("{} ({} layers, {} ranks)", stage_name(s), step.layers[s].iter().sum::<u64>(), p.tensor * p.data))
+            .map(|s| format!("{} ({} layers, {} ranks)", stage_name(s), step.layers[s].iter().sum::<u64>(), p.tensor * p.replicas()))
             .collect(),
         tracks: Track::ALL.iter().map(|t| t.name().to_owned()).collect(),
         timeline: timeline(step),

@@ -134,7 +134,7 @@ fn training_job(input: &TrainingInput, span: Span, fabric: &Fabric, diags: &mut 
         precision: *input.precision,
         recompute: *input.recompute,
         attention: *input.attention,
-        shard_optimizer: *input.distributed_optimizer && parallel.data > 1,
+        shard_optimizer: *input.distributed_optimizer && parallel.replicas() > 1,
         stack,
     })
 }
@@ -143,7 +143,7 @@ fn training_job(input: &TrainingInput, span: Span, fabric: &Fabric, diags: &mut 
 fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Parallel> {
     let p = &input.parallel.value;
     let accelerators = fabric.accelerator_count() as u64;
-    let model = p.tensor.checked_mul(*p.pipeline)?;
+    let model = p.tensor.saturating_mul(*p.pipeline).saturating_mul(*p.context);
     let data = p.data.unwrap_or((accelerators / model.max(1)).max(1));
     let product = model.checked_mul(data);
     if product != Some(accelerators) {
@@ -151,13 +151,18 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         let product = product.map_or_else(|| "far more".to_owned(), |n| n.to_string());
         let mut diagnostic = Diagnostic::error(
             codes::LAYOUT_SIZE,
-            format!("tensor {} × pipeline {} × data {data} = {product} ranks on {accelerators} accelerators", *p.tensor, *p.pipeline),
+            format!(
+                "tensor {} × pipeline {} × {}data {data} = {product} ranks on {accelerators} accelerators",
+                *p.tensor,
+                *p.pipeline,
+                if *p.context > 1 { format!("context {} × ", *p.context) } else { String::new() }
+            ),
         )
         .at(place, "these degrees");
         diagnostic = if accelerators.is_multiple_of(model) {
             diagnostic.hint(format!("set data = {}, or leave it out", accelerators / model))
         } else {
-            diagnostic.hint(format!("tensor × pipeline = {model} has to divide the {accelerators} accelerators"))
+            diagnostic.hint(format!("tensor × pipeline × context = {model} has to divide the {accelerators} accelerators"))
         };
         diags.push(diagnostic);
         return None;
@@ -179,6 +184,7 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         tensor: *p.tensor,
         pipeline: *p.pipeline,
         data,
+        context: *p.context,
         virtual_stages: *p.virtual_stages,
         sequence: *p.sequence,
         first_stage_layers: *p.first_stage_layers,
@@ -206,6 +212,18 @@ fn divisible(input: &TrainingInput, model: &Architecture, parallel: &Parallel, d
                 format!("{} key-value heads and tensor = {t} do not divide each other", model.kv_heads),
             )
             .at(tensor, "does not divide"),
+        );
+    }
+    if parallel.context > 1 && !model.sequence_length.is_multiple_of(2 * parallel.context) {
+        diags.push(
+            Diagnostic::error(
+                codes::NOT_DIVISIBLE,
+                format!(
+                    "sequences of {} tokens cannot be cut into two parts for each of {} context ranks",
+                    model.sequence_length, parallel.context
+                ),
+            )
+            .at(input.parallel.context.span, "does not divide"),
         );
     }
     if parallel.sequence && !model.sequence_length.is_multiple_of(t) {

@@ -41,6 +41,8 @@ record! {
         pub pipeline: Count = 1,
         /// Data-parallel degree; absent: what the accelerators leave.
         pub data: Option<Count>,
+        /// Context-parallel degree: ranks that share every sequence.
+        pub context: Count = 1,
         /// Model chunks on each stage (interleaved schedule).
         pub virtual_stages: Count = 1,
         /// Sequence parallelism: norms and dropouts split over the tensor ranks.

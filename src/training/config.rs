@@ -78,6 +78,8 @@ pub struct Parallel {
     pub pipeline: u64,
     /// Data-parallel degree.
     pub data: u64,
+    /// Context-parallel degree: ranks that share every sequence.
+    pub context: u64,
     /// Model chunks on each stage (interleaved schedule when above 1).
     pub virtual_stages: u64,
     /// Whether norms and dropouts are split along the sequence over the tensor ranks.
@@ -92,7 +94,12 @@ impl Parallel {
     /// Ranks of the job.
     #[must_use]
     pub const fn ranks(&self) -> u64 {
-        self.tensor * self.pipeline * self.data
+        self.tensor * self.pipeline * self.data * self.context
+    }
+    /// Ranks that hold the same weights and reduce gradients together.
+    #[must_use]
+    pub const fn replicas(&self) -> u64 {
+        self.data * self.context
     }
 }
 
@@ -125,10 +132,10 @@ impl Config {
     pub const fn microbatches(&self) -> u64 {
         self.global_batch / (self.microbatch * self.parallel.data)
     }
-    /// Tokens of one microbatch.
+    /// Tokens of one microbatch on one rank.
     #[must_use]
     pub const fn microbatch_tokens(&self) -> u64 {
-        self.microbatch * self.model.sequence_length
+        self.microbatch * self.model.sequence_length / self.parallel.context
     }
     /// Tokens of one optimizer step.
     #[must_use]

@@ -23,6 +23,8 @@ pub struct PassCost {
     pub comm_bytes: f64,
     /// How many of them are all-reduces (or pairs of gather and scatter).
     pub comm_count: f64,
+    /// Gathers of keys and values over the context ranks (a backward pass also returns their gradients: two).
+    pub context_count: f64,
 }
 
 impl PassCost {
@@ -40,6 +42,7 @@ impl PassCost {
             host: self.host * n,
             comm_bytes: self.comm_bytes,
             comm_count: self.comm_count * n,
+            context_count: self.context_count * n,
         }
     }
     /// Both, one after the other.
@@ -51,6 +54,7 @@ impl PassCost {
             host: self.host + other.host,
             comm_bytes: self.comm_bytes.max(other.comm_bytes),
             comm_count: self.comm_count + other.comm_count,
+            context_count: self.context_count + other.context_count,
         }
     }
 }
@@ -96,7 +100,9 @@ impl Passes {
         let backward = shape.layer_backward();
         let recompute = match config.recompute {
             Recompute::None => PassCost::default(),
-            Recompute::Selective => PassCost { attention: shape.attention(Pass::Forward), ..PassCost::default() },
+            Recompute::Selective => {
+                PassCost { attention: shape.attention(Pass::Forward), context_count: forward.context_count, ..PassCost::default() }
+            }
             Recompute::Full => PassCost { host: forward.host + config.stack.launch_checkpoint.get() * launch_factor, ..forward },
         };
         let layer_forward = if config.recompute == Recompute::Full {
@@ -159,21 +165,23 @@ impl Shape<'_> {
         if self.config.attention == Attention::Flash {
             let shape =
                 FlashAttention { batch: self.config.microbatch, heads, sequence: s, head_dim: d, generation: *self.config.stack.attention };
-            return self.device.flash_attention(shape, pass);
+            // Context ranks share the causal work evenly (each takes an early and a late part of the sequence).
+            return self.device.flash_attention(shape, pass) / self.config.parallel.context as f64;
         }
         let dtype = self.config.precision.wide();
         let gemm = |m, n, k| self.device.gemm_sustained(dtype, Gemm { m, n, k, batch, output_bytes: 2.0 });
         // Batched products with a head size that is no multiple of 8 leave the matrix units: measured on BLOOM's trial
         // layouts with head sizes 108 and 150 (facts: factor 11 on 14 rows).
         let odd = if d % 8 == 0 { 1.0 } else { 11.0 };
+        let own = s / self.config.parallel.context;
         let products = match pass {
-            Pass::Forward => gemm(s, s, d) + gemm(s, d, s),
-            Pass::Backward => 2.0 * gemm(s, s, d) + 2.0 * gemm(s, d, s),
+            Pass::Forward => gemm(own, s, d) + gemm(own, d, s),
+            Pass::Backward => 2.0 * gemm(own, s, d) + 2.0 * gemm(own, d, s),
         };
         let stack = &self.config.stack;
         let alibi = if model.position == crate::model::Position::Alibi && pass == Pass::Forward { 4.0 } else { 0.0 };
         let bytes = if pass == Pass::Forward { *stack.score_bytes_forward + alibi } else { *stack.score_bytes_backward };
-        products * odd + self.device.stream(bytes * (batch * s * s) as f64, 3.0)
+        products * odd + self.device.stream(bytes * (batch * own * s) as f64, 3.0)
     }
 
     /// Hidden elements of a token on one rank where norms and residuals are computed.
@@ -200,6 +208,10 @@ impl Shape<'_> {
         PassCost { comm_bytes: bytes, comm_count: count, ..cost }
     }
 
+    fn context(&self, count: f64) -> f64 {
+        if self.config.parallel.context > 1 { count } else { 0.0 }
+    }
+
     fn layer_forward(&self) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
         let gate = if model.gated_mlp { 6.0 } else { 4.0 };
@@ -210,6 +222,7 @@ impl Shape<'_> {
             attention: self.attention(Pass::Forward),
             elementwise: self.elementwise(*stack.norm_bytes_forward, split, *stack.kernels_forward),
             host: self.host(*stack.kernels_forward, stack.launch_forward.get(), comm),
+            context_count: self.context(1.0),
             ..PassCost::default()
         };
         self.comm(cost, comm)
@@ -225,6 +238,7 @@ impl Shape<'_> {
             attention: self.attention(Pass::Backward),
             elementwise: self.elementwise(*stack.norm_bytes_backward, split, *stack.kernels_backward) + self.accumulation(),
             host: self.host(*stack.kernels_backward, stack.launch_backward.get(), comm),
+            context_count: self.context(2.0),
             ..PassCost::default()
         };
         self.comm(cost, comm)

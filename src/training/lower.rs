@@ -7,7 +7,7 @@
 use super::config::Config;
 use super::layer::{PassCost, Passes};
 use super::memory::stage_parameters;
-use super::place::{data_groups, stage_pairs, tensor_groups};
+use super::place::{context_groups, data_groups, stage_pairs, tensor_groups};
 use super::schedule::{Op, program};
 use super::stack::{DataSync, PipelineComm};
 use crate::collectives::{Communicator, Library, Op as Collective};
@@ -47,6 +47,19 @@ struct TensorRoutes {
     with_data: bool,
 }
 
+/// Exchange of keys and values among context ranks.
+#[derive(Clone, Copy, Default)]
+struct ContextRoute {
+    route: Option<RouteId>,
+    /// Keys and values of all context ranks, bytes.
+    bytes: f64,
+    /// Seconds of one gather on idle links.
+    seconds: f64,
+    share: f64,
+    /// Gathers inside the passes of the stage.
+    inside: f64,
+}
+
 /// A piece of a pass: some layers, perhaps the embedding or the head.
 #[derive(Clone, Copy)]
 struct Piece {
@@ -70,6 +83,7 @@ pub(super) struct Lowering<'a, 'f> {
     network: &'a mut Network<'f>,
     graph: GraphBuilder,
     tensor: Vec<TensorRoutes>,
+    context: Vec<ContextRoute>,
     forward: Vec<Option<RouteId>>,
     backward: Vec<Option<RouteId>>,
     data: Vec<DataRoutes>,
@@ -104,6 +118,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             network,
             graph: GraphBuilder::new(),
             tensor: Vec::new(),
+            context: Vec::new(),
             forward: vec![None; stages],
             backward: vec![None; stages],
             data: vec![DataRoutes::default(); stages],
@@ -142,7 +157,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 self.forward[s as usize] = Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[s, next]));
                 self.backward[next as usize] = Some(self.route(format!("stage {next} → stage {s}"), &up, Collective::SendRecv, &[next, s]));
             }
-            if parallel.data > 1 {
+            if parallel.replicas() > 1 {
                 let group = self.communicator(&data_groups(&parallel, s), library);
                 let sharded = self.config.shard_optimizer;
                 let reduce =
@@ -159,9 +174,25 @@ impl<'a, 'f> Lowering<'a, 'f> {
             self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &[0, stages - 1]));
         }
         for s in 0..stages {
+            let context = self.add_context_route(s, library);
+            self.context.push(context);
             let routes = self.add_tensor_routes(s, library);
             self.tensor.push(routes);
         }
+    }
+
+    fn add_context_route(&mut self, stage: u64, library: &Library) -> ContextRoute {
+        let parallel = self.config.parallel;
+        if parallel.context == 1 {
+            return ContextRoute::default();
+        }
+        let model = &self.config.model;
+        let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
+        let bytes = 2.0 * 2.0 * (heads * self.config.microbatch * model.sequence_length) as f64;
+        let group = self.communicator(&context_groups(&parallel, stage), library);
+        let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[stage]);
+        let plan = self.network.plan(route, bytes);
+        ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
     }
 
     fn add_tensor_routes(&mut self, stage: u64, library: &Library) -> TensorRoutes {
@@ -219,7 +250,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
         self.finish_step(overlapped);
         let bytes = self.passes.layer_forward.comm_bytes;
         let routes = |s: usize| self.tensor[s].routes.into_iter().flatten().map(move |r| (r, s));
-        let inside = (0..stages as usize).flat_map(routes).map(|(r, s)| (r, bytes, self.inside[s])).collect();
+        let tensor = (0..stages as usize).flat_map(routes).map(|(r, s)| (r, bytes, self.inside[s]));
+        let context = self.context.iter().filter_map(|c| Some((c.route?, c.bytes, c.inside)));
+        let inside = tensor.chain(context).collect();
         Lowered { inside, graph: self.graph.finish(), classes: stages as usize }
     }
 
@@ -230,10 +263,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let embedding = virtual_stage == 0;
         let head = virtual_stage + 1 == self.stages() * self.config.parallel.virtual_stages;
         let whole = vec![Piece { layers, embedding, head }];
-        if !cut || self.config.parallel.data == 1 || layers < 2 {
+        if !cut || self.config.parallel.replicas() == 1 || layers < 2 {
             return whole;
         }
-        let bucket = (*self.config.stack.bucket_parameters).max(BUCKET_PER_RANK * self.config.parallel.data) as f64;
+        let bucket = (*self.config.stack.bucket_parameters).max(BUCKET_PER_RANK * self.config.parallel.replicas()) as f64;
         let local = self.config.model.layer_parameters() / self.config.parallel.tensor as f64;
         let each = ((bucket / local).ceil() as u64).clamp(1, layers);
         let mut out = Vec::new();
@@ -278,7 +311,15 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     fn transfer(&self, stage: u64, route: RouteId, bytes: f64, kind: TaskKind, track: Track, label: Label) -> Task {
-        Task { class: ClassId::from_index(stage as usize), track, kind, label, work: Work::Transfer { route, bytes }, inner_comm: 0.0 }
+        Task {
+            class: ClassId::from_index(stage as usize),
+            track,
+            kind,
+            label,
+            work: Work::Transfer { route, bytes },
+            inner_comm: 0.0,
+            inner_context: 0.0,
+        }
     }
 
     fn lower_stage(&mut self, stage: u64, gathered: &[Vec<TaskId>]) {
@@ -427,27 +468,42 @@ impl<'a, 'f> Lowering<'a, 'f> {
         tensor.seconds - hidden * (1.0 - tensor.share)
     }
 
+    /// Seconds of context-parallel exchange in a pass that its attention does not hide: a ring passes the parts of keys and values
+    /// on while attention works on the part before, so all but one part runs beside it.
+    fn exposed_context(&mut self, stage: u64, cost: &PassCost) -> f64 {
+        let route = &mut self.context[stage as usize];
+        if cost.context_count == 0.0 {
+            return 0.0;
+        }
+        route.inside += cost.context_count;
+        let all = route.seconds * cost.context_count;
+        let parts = self.config.parallel.context as f64;
+        all - all.min(cost.attention) * (1.0 - 1.0 / parts) * (1.0 - route.share)
+    }
+
     fn run_piece(&mut self, stage: u64, forward: bool, piece: Piece, label: Label, beside_data: bool) {
         let cost = self.piece_cost(forward, piece);
         let tensor = self.tensor[stage as usize];
         let exposed = self.exposed(&tensor, &cost);
         let comm = cost.comm_count * exposed;
-        let seconds = (cost.compute() + comm).max(cost.host);
+        let context = self.exposed_context(stage, &cost);
+        let seconds = (cost.compute() + comm + context).max(cost.host);
         let kind = if forward { TaskKind::Forward } else { TaskKind::Backward };
-        let compute = |seconds, inner_comm| Task {
+        let compute = |seconds, inner_comm, inner_context| Task {
             class: ClassId::from_index(stage as usize),
             track: Track::Compute,
             kind,
             label,
             work: Work::Compute { seconds },
             inner_comm,
+            inner_context,
         };
         let apart = tensor.with_pipeline || (tensor.with_data && beside_data);
         let count = if apart { cost.comm_count.round() as u64 } else { 0 };
         if count == 0 {
             self.inside[stage as usize] += cost.comm_count;
             let before = std::mem::take(&mut self.frontier[stage as usize]);
-            let id = self.graph.add(compute(seconds, comm.min(seconds)), &before);
+            let id = self.graph.add(compute(seconds, comm, context), &before);
             self.frontier[stage as usize] = vec![id];
             return;
         }
@@ -455,7 +511,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let bytes = self.passes.layer_forward.comm_bytes * exposed / tensor.seconds;
         for _ in 0..count {
             let before = std::mem::take(&mut self.frontier[stage as usize]);
-            let mut id = self.graph.add(compute(each, 0.0), &before);
+            let mut id = self.graph.add(compute(each, 0.0, context / count as f64), &before);
             for route in tensor.routes.into_iter().flatten() {
                 let task = self.transfer(stage, route, bytes, TaskKind::TensorComm, Track::Tensor, label);
                 id = self.graph.add(task, &[id]);
@@ -497,11 +553,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
             label: Label::default(),
             work: Work::Join,
             inner_comm: 0.0,
+            inner_context: 0.0,
         };
         let norm = self.graph.add(join, &done);
         for s in 0..stages {
             let parameters = stage_parameters(self.config, self.layers, s);
-            let shards = if self.config.shard_optimizer { self.config.parallel.data as f64 } else { 1.0 };
+            let shards = if self.config.shard_optimizer { self.config.parallel.replicas() as f64 } else { 1.0 };
             let bytes = *self.config.stack.optimizer_bytes * parameters / shards + 4.0 * parameters;
             let work = Work::Compute { seconds: OPTIMIZER_FIXED + bytes / self.memory_rate };
             let task = Task { class: ClassId::from_index(s as usize), kind: TaskKind::Optimizer, work, ..join };

@@ -106,7 +106,7 @@ fn peak_layers(config: &Config, layers: &[u64], stage: u64) -> u64 {
 #[must_use]
 pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryPlan {
     let parameters = stage_parameters(config, layers, stage);
-    let shards = if config.shard_optimizer { config.parallel.data as f64 } else { 1.0 };
+    let shards = if config.shard_optimizer { config.parallel.replicas() as f64 } else { 1.0 };
     let tokens = config.microbatch_tokens() as f64;
     let (h, t) = (config.model.hidden as f64, config.parallel.tensor as f64);
     let mut activations = peak_layers(config, &layers[stage as usize], stage) as f64 * layer_activations(config);
@@ -143,8 +143,8 @@ pub fn advice(config: &Config, plan: &MemoryPlan, capacity: f64) -> Vec<String> 
     } else if config.recompute == Recompute::Selective && plan.activations > over {
         out.push("recompute = \"full\" keeps one activation a layer".to_owned());
     }
-    if !config.shard_optimizer && config.parallel.data > 1 {
-        let saved = plan.optimizer * (1.0 - 1.0 / config.parallel.data as f64);
+    if !config.shard_optimizer && config.parallel.replicas() > 1 {
+        let saved = plan.optimizer * (1.0 - 1.0 / config.parallel.replicas() as f64);
         out.push(format!("distributed_optimizer = true saves {}", crate::units::Bytes::new(saved)));
     }
     if config.microbatch > 1 {

@@ -1,27 +1,37 @@
 //! Which accelerator each rank sits on, and the groups of ranks that communicate.
 //!
-//! Ranks follow Megatron's order: tensor fastest, then data, then pipeline; rank r sits on accelerator r of the fabric.
+//! Ranks follow Megatron's order: tensor fastest, then context, data and pipeline; rank r sits on accelerator r of the fabric.
 
 use super::config::Parallel;
 use crate::fabric::AcceleratorId;
 
-fn rank(parallel: &Parallel, tensor: u64, data: u64, stage: u64) -> AcceleratorId {
-    AcceleratorId((tensor + parallel.tensor * (data + parallel.data * stage)) as u32)
+/// `replica` counts context ranks first, then data ranks.
+fn rank(parallel: &Parallel, tensor: u64, replica: u64, stage: u64) -> AcceleratorId {
+    AcceleratorId((tensor + parallel.tensor * (replica + parallel.replicas() * stage)) as u32)
 }
 
 /// The tensor-parallel groups of a stage.
 pub(super) fn tensor_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
-    (0..parallel.data).map(|d| (0..parallel.tensor).map(|t| rank(parallel, t, d, stage)).collect()).collect()
+    (0..parallel.replicas()).map(|d| (0..parallel.tensor).map(|t| rank(parallel, t, d, stage)).collect()).collect()
 }
 
-/// The data-parallel groups of a stage.
+/// The groups of a stage that reduce gradients together.
 pub(super) fn data_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
-    (0..parallel.tensor).map(|t| (0..parallel.data).map(|d| rank(parallel, t, d, stage)).collect()).collect()
+    (0..parallel.tensor).map(|t| (0..parallel.replicas()).map(|d| rank(parallel, t, d, stage)).collect()).collect()
+}
+
+/// The context-parallel groups of a stage.
+pub(super) fn context_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
+    let c = parallel.context;
+    (0..parallel.data)
+        .flat_map(|d| (0..parallel.tensor).map(move |t| (t, d)))
+        .map(|(t, d)| (0..c).map(|i| rank(parallel, t, d * c + i, stage)).collect())
+        .collect()
 }
 
 /// The pairs of ranks at the same position of two stages.
 pub(super) fn stage_pairs(parallel: &Parallel, from: u64, to: u64) -> Vec<Vec<AcceleratorId>> {
-    (0..parallel.data)
+    (0..parallel.replicas())
         .flat_map(|d| (0..parallel.tensor).map(move |t| (t, d)))
         .map(|(t, d)| vec![rank(parallel, t, d, from), rank(parallel, t, d, to)])
         .collect()

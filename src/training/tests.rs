@@ -25,7 +25,16 @@ fn gpt(heads: u64, hidden: u64, sequence_length: u64) -> Architecture {
 fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
     Config {
         model: gpt(64, 6144, 2048),
-        parallel: Parallel { tensor, pipeline: 1, data: 1, virtual_stages: 1, sequence, first_stage_layers: None, last_stage_layers: None },
+        parallel: Parallel {
+            tensor,
+            pipeline: 1,
+            data: 1,
+            context: 1,
+            virtual_stages: 1,
+            sequence,
+            first_stage_layers: None,
+            last_stage_layers: None,
+        },
         global_batch: 4,
         microbatch: 4,
         precision: Precision::Fp16,

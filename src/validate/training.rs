@@ -181,10 +181,8 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
 }
 
 fn config(record: &Record<'_>) -> Result<Config, String> {
-    for (column, what) in [("context_parallel", "context parallelism"), ("expert_parallel", "expert parallelism")] {
-        if record.count(column)? > 1 {
-            return Err(format!("{what} is not modelled yet"));
-        }
+    if record.count("expert_parallel")? > 1 {
+        return Err("expert parallelism is not modelled yet".into());
     }
     let stack = stack(record.text("framework"), record.text("date"))?;
     let model = architecture(record)?;
@@ -196,6 +194,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         tensor: record.count("tensor_parallel")?,
         pipeline: record.count("pipeline_parallel")?,
         data: record.count("data_parallel")?,
+        context: record.count("context_parallel")?,
         virtual_stages: record.count("virtual_stages")?,
         sequence: yes(record, "sequence_parallel"),
         first_stage_layers: None,
@@ -218,7 +217,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         // In newer recipes "selective" means cheap modules only, which this table cannot tell from the attention core.
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
-        shard_optimizer: zero >= 1 && parallel.data > 1,
+        shard_optimizer: zero >= 1 && parallel.replicas() > 1,
         stack: stack.clone(),
     })
 }

@@ -117,6 +117,8 @@ pub struct Task {
     pub work: Work,
     /// Seconds of a compute task that are blocking communication inside it (on links that nothing else uses).
     pub inner_comm: f64,
+    /// The same for context-parallel communication.
+    pub inner_context: f64,
 }
 
 /// A task graph, ready to run.

@@ -30,6 +30,7 @@ fn compute(class: u32, seconds: f64) -> Task {
         label: Label::default(),
         work: Work::Compute { seconds },
         inner_comm: 0.0,
+        inner_context: 0.0,
     }
 }
 
