@@ -4,7 +4,7 @@
 //! with unfused attention and dropout, split over tensor ranks where the tensors are. How many microbatches are in flight
 //! is counted along the stage's program.
 
-use super::config::{Attention, Config, Precision, Recompute};
+use super::config::{Attention, Config, Recompute};
 use super::schedule::{Op, program};
 
 /// Memory of one stage at the moment of its peak, in bytes.
@@ -121,8 +121,7 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
         // Logits in fp32 and their gradient in 16 bit.
         activations += 6.0 * tokens * config.model.vocabulary as f64 / t;
     }
-    // 8-bit copies of the weights, plain and transposed, are kept over the microbatches of a step.
-    let weight_bytes = if matches!(config.precision, Precision::Fp8 | Precision::Mxfp8 | Precision::Nvfp4) { 4.0 } else { 2.0 };
+    let weight_bytes = if config.precision.casts() { *config.stack.narrow_weight_bytes } else { 2.0 };
     let exchange = if config.parallel.pipeline > 1 { 4.0 * 2.0 * tokens * h } else { 0.0 };
     MemoryPlan {
         weights: weight_bytes * parameters,

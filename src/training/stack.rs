@@ -89,6 +89,8 @@ record! {
         pub accumulate_bytes_fp16: Plain,
         /// The same under bf16 and fp8.
         pub accumulate_bytes_bf16: Plain,
+        /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
+        pub narrow_weight_bytes: Finite,
         /// Memory traffic of the optimizer per owned parameter.
         pub optimizer_bytes: Finite,
         /// Smallest gradient bucket, parameters (the larger of this and a million per data-parallel rank).
