@@ -39,6 +39,7 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
                     ("bandwidth_bytes_per_s", json!(*n.bandwidth)),
                     ("efficiency", json!(*n.efficiency)),
                     ("latency_s", json!(*n.latency)),
+                    ("messages_per_s", json!(*n.message_rate)),
                     ("source", json!(*n.source)),
                 ]
             })
@@ -112,6 +113,8 @@ fn accelerator(a: &crate::hardware::Accelerator) -> Vec<(&'static str, Json)> {
     row.push(("memory_bytes", json!(*a.memory)));
     row.push(("memory_bytes_per_s", json!(*a.memory_bandwidth)));
     row.extend(a.scale_up_bandwidth.map(|b| ("scale_up_bytes_per_s", json!(b))));
+    row.push(("memory_type", json!(*a.memory_type)));
+    row.extend(a.cache.value.map(|c| ("cache_bytes", json!(c))));
     row.push(("tdp_w", json!(*a.tdp)));
     row.push(("source", json!(*a.source)));
     row

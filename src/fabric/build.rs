@@ -1,9 +1,9 @@
 //! From a topology file to the graph; every contradiction is reported at its place.
 
-use super::graph::{DomainKind, Fabric, Link, LinkKind, NodeId, Scale, Template};
-use super::input::{ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput, TreeInput};
+use super::explicit::explicit;
+use super::graph::{DomainKind, Fabric, Link, LinkKind, Scale, Template};
+use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput, TreeInput};
 use super::node::{Growing, nic_groups};
-use super::route::ExplicitRoutes;
 use super::tree::{Tree, TreePlan, down_ports};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::hardware::{Catalogue, PartLists, Switch, find};
@@ -324,7 +324,7 @@ fn grow_tree(mut tree: Tree, growing: &mut Growing, templates: &[Template], plac
 }
 
 /// The cable of a group of NICs.
-fn nic_link(template: &Template, groups: u32, latency: f64) -> Link {
+pub(super) fn nic_link(template: &Template, groups: u32, latency: f64) -> Link {
     let rate = template.nic.as_ref().map_or(0.0, |n| n.bandwidth.get() * *n.efficiency);
     Link { capacity: rate * f64::from(template.nics) / f64::from(groups.max(1)), latency, kind: LinkKind::Nic }
 }
@@ -424,6 +424,11 @@ fn domain(input: &NodeInput, part: &crate::hardware::Accelerator, diags: &mut Di
     if size != own && !matches!(kind, DomainKind::Switched | DomainKind::Torus) {
         return refuse(input.scale_up_domain.span, "only switched and torus domains span nodes".into(), "leave scale_up_domain out");
     }
+    if kind != DomainKind::Pcie && size > *part.scale_up_domain {
+        let message = format!("a domain of {size}, but `{}` joins at most {}", *part.id, *part.scale_up_domain);
+        let span = if input.scale_up_domain.is_some() { input.scale_up_domain.span } else { input.accelerators.span };
+        return refuse(span, message, "use fewer, or a part of your own with a larger scale_up_domain");
+    }
     if kind == DomainKind::CubeMesh && own > 8 {
         return refuse(input.accelerators.span, "a cube mesh has at most 8 accelerators".into(), "use another scale_up");
     }
@@ -443,116 +448,4 @@ fn domain(input: &NodeInput, part: &crate::hardware::Accelerator, diags: &mut Di
         return refuse(input.torus.span, "`torus` does nothing with this scale_up".into(), "set scale_up = \"torus\", or leave it out");
     }
     Some((kind, size as u32, torus))
-}
-
-/// Switches and cables one by one.
-fn explicit(input: &ExplicitInput, growing: &mut Growing, templates: &[Template], diags: &mut Diagnostics) -> Option<ExplicitRoutes> {
-    let before = diags.error_count();
-    let mut switches: FxHashMap<&str, (u32, Span)> = FxHashMap::default();
-    let mut vertices = Vec::new();
-    for (i, name) in input.switches.iter().enumerate() {
-        if let Some((_, first)) = switches.insert(name, (i as u32, name.span)) {
-            diags.push(
-                Diagnostic::error(codes::DUPLICATE_NAME, format!("there are two switches named `{}`", **name))
-                    .at(name.span, "second one")
-                    .at(first, "first one"),
-            );
-        }
-        vertices.push(growing.graph.add_node(super::graph::Vertex::Switch(0, i as u32)));
-    }
-    let mut routes = ExplicitRoutes::new(vertices.len());
-    let firsts = first_nics(growing, templates);
-    let rates = nic_rates(growing, templates);
-    for cable in input.link.iter() {
-        let link = Link { capacity: cable.bandwidth.get(), latency: cable.latency.get(), kind: LinkKind::Leaf };
-        let ends = [end(&cable.from, &switches, &firsts, diags), end(&cable.to, &switches, &firsts, diags)];
-        match ends {
-            [Some(End::Switch(a)), Some(End::Switch(b))] => {
-                let pair = growing.cable(vertices[a as usize], vertices[b as usize], link);
-                routes.neighbours[a as usize].push((b, pair.up));
-                routes.neighbours[b as usize].push((a, pair.down));
-            }
-            [Some(End::Nic(n)), Some(End::Switch(s))] | [Some(End::Switch(s)), Some(End::Nic(n))] => {
-                if growing.nics[n].network.is_some() {
-                    diags.push(Diagnostic::error(codes::DUPLICATE_NAME, "this NIC has two cables").at(cable.from.span, "second cable"));
-                    continue;
-                }
-                let capacity = link.capacity.min(rates[n]);
-                let pair = growing.cable(growing.nic_vertices[n], vertices[s as usize], Link { capacity, kind: LinkKind::Nic, ..link });
-                growing.nics[n].network = Some(pair);
-                growing.nics[n].leaf = s;
-            }
-            [Some(End::Nic(_)), Some(End::Nic(_))] => diags
-                .push(Diagnostic::error(codes::BAD_TOPOLOGY, "a cable joins two NICs").at(cable.from.span, "one end has to be a switch")),
-            _ => {}
-        }
-    }
-    for list in &mut routes.neighbours {
-        list.sort_unstable();
-    }
-    check_connected(input, growing, &routes, diags);
-    (diags.error_count() == before).then_some(routes)
-}
-
-fn check_connected(input: &ExplicitInput, growing: &Growing, routes: &ExplicitRoutes, diags: &mut Diagnostics) {
-    let Some(first) = growing.nics.first() else { return };
-    let distance = routes.distances(first.leaf);
-    let alone = growing.nics.iter().position(|n| n.network.is_none() || distance[n.leaf as usize] == u32::MAX);
-    if let Some(nic) = alone {
-        let site = growing.sites.iter().find(|s| s.nic == Some(nic as u32));
-        let node = site.map_or(NodeId(0), |s| s.node);
-        diags.push(
-            Diagnostic::error(codes::DISCONNECTED, format!("the fabric is not connected: NIC {nic} (node {}) cannot reach NIC 0", node.0))
-                .at(input.link.span, "no cable joins the parts")
-                .hint("give every NIC a cable, and the switches cables among themselves"),
-        );
-    }
-}
-
-enum End {
-    Switch(u32),
-    Nic(usize),
-}
-
-/// First NIC of every node and how many it has.
-fn first_nics(growing: &Growing, templates: &[Template]) -> Vec<(usize, u32)> {
-    let mut first = 0;
-    growing
-        .node_template
-        .iter()
-        .map(|&t| {
-            let count = nic_groups(&templates[t as usize]);
-            first += count as usize;
-            (first - count as usize, count)
-        })
-        .collect()
-}
-
-/// Usable rate of every NIC, in order.
-fn nic_rates(growing: &Growing, templates: &[Template]) -> Vec<f64> {
-    let of = |&t: &u32| {
-        let groups = nic_groups(&templates[t as usize]);
-        std::iter::repeat_n(nic_link(&templates[t as usize], groups, 0.0).capacity, groups as usize)
-    };
-    growing.node_template.iter().flat_map(of).collect()
-}
-
-fn end(name: &At<String>, switches: &FxHashMap<&str, (u32, Span)>, nics: &[(usize, u32)], diags: &mut Diagnostics) -> Option<End> {
-    if let Some(&(number, _)) = switches.get(name.as_str()) {
-        return Some(End::Switch(number));
-    }
-    let nic = name.strip_prefix("node").and_then(|rest| {
-        let (node, nic) = rest.split_once(".nic")?;
-        let &(first, count) = nics.get(node.parse::<usize>().ok()?)?;
-        let nic: u32 = nic.parse().ok()?;
-        (nic < count).then_some(End::Nic(first + nic as usize))
-    });
-    if nic.is_none() {
-        diags.push(
-            Diagnostic::error(codes::UNKNOWN_PART, format!("there is no switch and no NIC named `{}`", **name))
-                .at(name.span, "unknown end")
-                .hint("an end is the name of a switch, or a NIC such as node3.nic0"),
-        );
-    }
-    nic
 }

@@ -9,6 +9,7 @@
 //! every cable is a link of its own.
 
 mod build;
+mod explicit;
 mod graph;
 mod input;
 mod node;

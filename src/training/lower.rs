@@ -7,15 +7,14 @@
 use super::config::Config;
 use super::layer::{PassCost, Passes};
 use super::memory::stage_parameters;
-use super::place::{context_groups, data_groups, stage_pairs, tensor_groups};
+use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
 use super::schedule::{Op, program};
 use super::stack::{DataSync, PipelineComm};
-use crate::collectives::{Communicator, Library, Op as Collective};
+use crate::collectives::Library;
 use crate::ids::Id;
-use crate::simulate::{Network, Route};
+use crate::simulate::Network;
 use crate::workload::{ClassId, GraphBuilder, Label, RouteId, Task, TaskGraph, TaskId, TaskKind, Track, Work};
 use rustc_hash::FxHashMap;
-use std::rc::Rc;
 
 /// Parameters of a gradient bucket for each data-parallel rank (Megatron-Core's rule: at least a million a rank).
 const BUCKET_PER_RANK: u64 = 1_000_000;
@@ -33,33 +32,6 @@ pub(super) struct Lowered {
     pub(super) inside: Vec<(RouteId, f64, f64)>,
 }
 
-#[derive(Clone, Copy)]
-struct TensorRoutes {
-    /// All-reduce, or gather and scatter under sequence parallelism.
-    routes: [Option<RouteId>; 2],
-    /// Seconds of one of them (of one pair) on idle links.
-    seconds: f64,
-    /// Share of the device that its kernels hold.
-    share: f64,
-    /// Whether pipeline messages use the same links.
-    with_pipeline: bool,
-    /// Whether data-parallel traffic uses the same links.
-    with_data: bool,
-}
-
-/// Exchange of keys and values among context ranks.
-#[derive(Clone, Copy, Default)]
-struct ContextRoute {
-    route: Option<RouteId>,
-    /// Keys and values of all context ranks, bytes.
-    bytes: f64,
-    /// Seconds of one gather on idle links.
-    seconds: f64,
-    share: f64,
-    /// Gathers inside the passes of the stage.
-    inside: f64,
-}
-
 /// A piece of a pass: some layers, perhaps the embedding or the head.
 #[derive(Clone, Copy)]
 struct Piece {
@@ -68,35 +40,29 @@ struct Piece {
     head: bool,
 }
 
-#[derive(Default, Clone, Copy)]
-struct DataRoutes {
-    reduce: Option<RouteId>,
-    gather: Option<RouteId>,
-}
-
 /// Lowers one optimizer step.
 pub(super) struct Lowering<'a, 'f> {
-    config: &'a Config,
-    passes: &'a Passes,
-    layers: &'a [Vec<u64>],
-    memory_rate: f64,
-    network: &'a mut Network<'f>,
-    graph: GraphBuilder,
-    tensor: Vec<TensorRoutes>,
-    context: Vec<ContextRoute>,
-    forward: Vec<Option<RouteId>>,
-    backward: Vec<Option<RouteId>>,
-    data: Vec<DataRoutes>,
-    embedding: Option<RouteId>,
-    messages: FxHashMap<(bool, u32, u64), TaskId>,
+    pub(super) config: &'a Config,
+    pub(super) passes: &'a Passes,
+    pub(super) layers: &'a [Vec<u64>],
+    pub(super) memory_rate: f64,
+    pub(super) network: &'a mut Network<'f>,
+    pub(super) graph: GraphBuilder,
+    pub(super) tensor: Vec<TensorRoutes>,
+    pub(super) context: Vec<ContextRoute>,
+    pub(super) forward: Vec<Option<RouteId>>,
+    pub(super) backward: Vec<Option<RouteId>>,
+    pub(super) data: Vec<DataRoutes>,
+    pub(super) embedding: Option<RouteId>,
+    pub(super) messages: FxHashMap<(bool, u32, u64), TaskId>,
     /// What the next task of each stage waits for.
-    frontier: Vec<Vec<TaskId>>,
+    pub(super) frontier: Vec<Vec<TaskId>>,
     /// Last task of each route that keeps the order of its messages.
-    last_on: FxHashMap<RouteId, TaskId>,
+    pub(super) last_on: FxHashMap<RouteId, TaskId>,
     /// Last data-parallel task of each stage.
-    last_data: Vec<Option<TaskId>>,
+    pub(super) last_data: Vec<Option<TaskId>>,
     /// Tensor-parallel collectives inside the passes of each stage.
-    inside: Vec<f64>,
+    pub(super) inside: Vec<f64>,
 }
 
 impl<'a, 'f> Lowering<'a, 'f> {
@@ -133,102 +99,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
         lowering
     }
 
-    fn stages(&self) -> u64 {
+    pub(super) fn stages(&self) -> u64 {
         self.config.parallel.pipeline
     }
 
-    fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
-        let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
-        self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes })
-    }
-
-    fn communicator(&self, groups: &[Vec<crate::fabric::AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
-        Rc::new(Communicator::new(self.network.fabric(), library, groups))
-    }
-
-    fn add_routes(&mut self, library: &Library) {
-        let parallel = self.config.parallel;
-        let stages = self.stages();
-        for s in 0..stages {
-            let next = (s + 1) % stages;
-            if stages > 1 && (s + 1 < stages || parallel.virtual_stages > 1) {
-                let down = self.communicator(&stage_pairs(&parallel, s, next), library);
-                let up = self.communicator(&stage_pairs(&parallel, next, s), library);
-                self.forward[s as usize] = Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[s, next]));
-                self.backward[next as usize] = Some(self.route(format!("stage {next} → stage {s}"), &up, Collective::SendRecv, &[next, s]));
-            }
-            if parallel.replicas() > 1 {
-                let group = self.communicator(&data_groups(&parallel, s), library);
-                let sharded = self.config.shard_optimizer;
-                let reduce =
-                    if sharded && self.config.stack.reduce_scatter.value { Collective::ReduceScatter } else { Collective::AllReduce };
-                self.data[s as usize].reduce = Some(self.route(format!("data parallel of stage {s}"), &group, reduce, &[s]));
-                if sharded {
-                    self.data[s as usize].gather =
-                        Some(self.route(format!("data parallel of stage {s}"), &group, Collective::AllGather, &[s]));
-                }
-            }
-        }
-        if self.config.model.tied_embeddings && stages > 1 {
-            let pairs = self.communicator(&stage_pairs(&parallel, 0, stages - 1), library);
-            self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &[0, stages - 1]));
-        }
-        for s in 0..stages {
-            let context = self.add_context_route(s, library);
-            self.context.push(context);
-            let routes = self.add_tensor_routes(s, library);
-            self.tensor.push(routes);
-        }
-    }
-
-    fn add_context_route(&mut self, stage: u64, library: &Library) -> ContextRoute {
-        let parallel = self.config.parallel;
-        if parallel.context == 1 {
-            return ContextRoute::default();
-        }
-        let model = &self.config.model;
-        let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
-        let bytes = 2.0 * 2.0 * (heads * self.config.microbatch * model.sequence_length) as f64;
-        let group = self.communicator(&context_groups(&parallel, stage), library);
-        let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[stage]);
-        let plan = self.network.plan(route, bytes);
-        ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
-    }
-
-    fn add_tensor_routes(&mut self, stage: u64, library: &Library) -> TensorRoutes {
-        let mut out = TensorRoutes { routes: [None; 2], seconds: 0.0, share: 0.0, with_pipeline: false, with_data: false };
-        let parallel = self.config.parallel;
-        if parallel.tensor == 1 {
-            return out;
-        }
-        let group = self.communicator(&tensor_groups(&parallel, stage), library);
-        let name = format!("tensor parallel of stage {stage}");
-        out.routes = if parallel.sequence {
-            let gather = self.route(name.clone(), &group, Collective::AllGather, &[stage]);
-            [Some(gather), Some(self.route(name, &group, Collective::ReduceScatter, &[stage]))]
-        } else {
-            [Some(self.route(name, &group, Collective::AllReduce, &[stage])), None]
-        };
-        let bytes = self.passes.layer_forward.comm_bytes;
-        for route in out.routes.into_iter().flatten() {
-            out.seconds += self.network.time_alone(route, bytes);
-            out.share = self.network.plan(route, bytes).kernel_sm_share;
-        }
-        let mut marks = vec![false; self.network.fabric().link_count()];
-        for route in out.routes.into_iter().flatten() {
-            self.network.mark_links(route, bytes, &mut marks);
-        }
-        let message = self.message_bytes();
-        let touches = |r: Option<RouteId>, bytes: f64| r.is_some_and(|r| self.network.touches(r, bytes, &marks));
-        out.with_pipeline = (0..self.stages() as usize).any(|s| touches(self.forward[s], message) || touches(self.backward[s], message));
-        let gradients = stage_parameters(self.config, self.layers, stage) * self.config.gradient_bytes();
-        out.with_data =
-            self.data.iter().any(|d| touches(d.reduce, gradients) || touches(d.gather, gradients)) || touches(self.embedding, gradients);
-        out
-    }
-
     /// Bytes of an activation between two stages on one rank.
-    fn message_bytes(&self) -> f64 {
+    pub(super) fn message_bytes(&self) -> f64 {
         let whole = 2.0 * (self.config.microbatch_tokens() * self.config.model.hidden) as f64;
         let split = self.config.parallel.sequence || self.config.stack.scatter_gather.value;
         if split { whole / self.config.parallel.tensor as f64 } else { whole }

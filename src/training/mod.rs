@@ -10,6 +10,7 @@ mod layer;
 mod lower;
 mod memory;
 mod place;
+mod routes;
 mod schedule;
 mod stack;
 mod stages;
