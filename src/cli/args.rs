@@ -130,8 +130,8 @@ pub(super) struct CollectiveArgs {
     /// Ranks, such as 0-63
     #[arg(long)]
     pub(super) ranks: Option<String>,
-    /// Algorithm; only the automatic choice is offered so far
-    #[arg(long, default_value = "auto", value_parser = ["auto"])]
+    /// Algorithm: the library's choice, or one
+    #[arg(long, default_value = "auto", value_parser = ["auto", "ring", "tree", "nvls", "hierarchical"])]
     pub(super) algorithm: String,
     /// Print JSON
     #[arg(long)]

@@ -3,12 +3,12 @@
 use super::Status;
 use super::args::{CollectiveArgs, MessageFormat};
 use super::stream::Stream;
-use crate::collectives::Op;
+use crate::collectives::{Algorithm, Op};
 use crate::diag::{Diagnostics, nearest};
 use crate::fabric::AcceleratorId;
 use crate::metrics::{Detail, Fact, Identity, Outcome, SimulationOutcome};
 use crate::report;
-use crate::scenario::{load_topology, write_collectives};
+use crate::scenario::{collectives, load_topology};
 use crate::units::Bytes;
 use std::time::Instant;
 
@@ -36,7 +36,11 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         out.note(&format!("error: --ranks needs at least two accelerators, such as 0-{}", all.saturating_sub(1)));
         return Status::BadInput;
     };
-    let list = write_collectives(&fabric, op, &ranks, &sizes);
+    let algorithm = Algorithm::from_word(&args.algorithm);
+    let Some(list) = collectives(&fabric, op, &ranks, &sizes, algorithm) else {
+        out.note(&format!("error: {op} has no form `{}` over these ranks\nhint: use --algorithm auto", args.algorithm));
+        return Status::BadInput;
+    };
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let facts = vec![fact("Operation", format!("{op} over {} accelerators", ranks.len())), fact("Cluster", fabric.title().to_owned())];
     let outcome = Outcome {

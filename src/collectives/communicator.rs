@@ -2,7 +2,7 @@
 
 use super::choose::in_domain;
 use super::platform::{Library, ScaleUpLines, lines_of, network_latency};
-use super::timing::{Chosen, Line, all_to_all};
+use super::timing::{Chosen, Line, all_to_all, nvls, ring};
 use super::traffic::{ring_edge, traffic, tree_edge};
 use super::{Algorithm, Op, Protocol};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
@@ -98,6 +98,29 @@ impl<'f> Communicator<'f> {
         self.measured
     }
 
+    /// What an operation of `bytes` does under an algorithm of the caller's choice; `None` where it has no such form here.
+    #[must_use]
+    pub fn plan_as(&self, op: Op, bytes: f64, algorithm: Algorithm) -> Option<Plan> {
+        let n = self.shape.ranks as f64;
+        let inside = self.shape.domains == 1;
+        let all_reduce = op == Op::AllReduce;
+        let line = match algorithm {
+            Algorithm::Ring if inside && op != Op::AllToAll => ring(&self.lines, op, n, Protocol::Simple, bytes),
+            Algorithm::Nvls if inside && all_reduce && self.lines.nvls.is_some() => nvls(&self.lines, n, bytes),
+            Algorithm::Ring if op != Op::AllToAll => self.ring_line(op),
+            Algorithm::Tree if !inside && all_reduce => self.tree_line(op, bytes),
+            Algorithm::Hierarchical if !inside && all_reduce && self.shape.even => {
+                let (latency, ..) = network_latency(self.protocol, self.nodes);
+                let m = self.shape.per_domain as f64;
+                let start = self.lines.bulk_base + 2.0 * (m - 1.0) * self.lines.bulk_hop;
+                Line { latency: start + latency, rate: self.lines.rate / (2.0 * (m - 1.0) / m).max(1e-9) }
+            }
+            _ => return None,
+        };
+        let plan = self.plan(op, bytes);
+        Some(Plan { algorithm, protocol: Protocol::Simple, latency_s: line.latency, rate_cap: line.rate, ..plan })
+    }
+
     /// What an operation of `bytes` does.
     #[must_use]
     pub fn plan(&self, op: Op, bytes: f64) -> Plan {
@@ -149,30 +172,42 @@ impl<'f> Communicator<'f> {
         Chosen { line, algorithm: Algorithm::Direct, protocol }
     }
 
+    /// Start-up inside the domains.
+    fn start(&self) -> f64 {
+        let inner = (self.shape.per_domain as f64 - 1.0).max(0.0);
+        self.lines.base + 2.0 * inner * self.lines.hop
+    }
+
+    /// A ring over several domains.
+    fn ring_line(&self, op: Op) -> Line {
+        let (latency, _, bulk) = network_latency(self.protocol, self.nodes);
+        Line { latency: self.start() + latency + bulk, rate: self.lines.rate / ring_edge(op, self.shape.ranks) }
+    }
+
+    /// A tree over several domains. It reaches 0.84 of the wire (two p4de nodes: 41.8 of 50 GB/s); on EFA a third of it until
+    /// its bulk start-up pays.
+    fn tree_line(&self, op: Op, bytes: f64) -> Line {
+        let (_, latency, bulk) = network_latency(self.protocol, self.nodes);
+        let rate = (0.84 * self.link_rate(op, Algorithm::Tree)).min(self.lines.rate / tree_edge(&self.shape).max(1.0));
+        let tree = Line { latency: self.start() + latency, rate };
+        if self.protocol != NicProtocol::Efa {
+            return tree;
+        }
+        let (small, large) = (Line { rate: 0.33 * rate, ..tree }, Line { latency: tree.latency + bulk, ..tree });
+        if small.time(bytes) < large.time(bytes) { small } else { large }
+    }
+
     /// Ring or tree over several domains, whichever is faster on idle links.
     fn across(&self, op: Op, bytes: f64) -> Chosen {
-        let (ring_latency, tree_latency, bulk) = network_latency(self.protocol, self.nodes);
-        let n = self.shape.ranks;
-        let inner = (self.shape.per_domain as f64 - 1.0).max(0.0);
-        let start = self.lines.base + 2.0 * inner * self.lines.hop;
-        let cap = self.lines.rate;
-        let ring = Line { latency: start + ring_latency + bulk, rate: cap / ring_edge(op, n) };
         let candidate = |line: Line, algorithm| {
-            let wire = self.link_rate(op, algorithm);
-            let time = line.latency + bytes / line.rate.min(wire);
+            let time = line.latency + bytes / line.rate.min(self.link_rate(op, algorithm));
             (time, Chosen { line, algorithm, protocol: if bytes < 1e6 { Protocol::Ll } else { Protocol::Simple } })
         };
-        let (ring_time, ring) = candidate(ring, Algorithm::Ring);
+        let (ring_time, ring) = candidate(self.ring_line(op), Algorithm::Ring);
         if op != Op::AllReduce {
             return ring;
         }
-        // Trees reach 0.84 of the wire (two p4de nodes: 41.8 of 50 GB/s).
-        let wire = self.link_rate(op, Algorithm::Tree);
-        let tree = Line { latency: start + tree_latency, rate: (0.84 * wire).min(cap / tree_edge(&self.shape).max(1.0)) };
-        let small = if self.protocol == NicProtocol::Efa { Line { rate: tree.rate * 0.33, ..tree } } else { tree };
-        let large = if self.protocol == NicProtocol::Efa { Line { latency: tree.latency + bulk, ..tree } } else { tree };
-        let tree = if small.time(bytes) < large.time(bytes) { small } else { large };
-        let (tree_time, tree) = candidate(tree, Algorithm::Tree);
+        let (tree_time, tree) = candidate(self.tree_line(op, bytes), Algorithm::Tree);
         if tree_time < ring_time { tree } else { ring }
     }
 
@@ -196,7 +231,12 @@ impl<'f> Communicator<'f> {
     /// Seconds of an operation on an idle fabric.
     #[must_use]
     pub fn time_alone(&self, op: Op, bytes: f64) -> f64 {
-        let plan = self.plan(op, bytes);
+        self.time_of(op, bytes, &self.plan(op, bytes))
+    }
+
+    /// Seconds of an operation under a plan on an idle fabric.
+    #[must_use]
+    pub fn time_of(&self, op: Op, bytes: f64, plan: &Plan) -> f64 {
         plan.latency_s + bytes / plan.rate_cap.min(self.link_rate(op, plan.algorithm))
     }
 }

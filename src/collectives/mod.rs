@@ -43,6 +43,8 @@ choice! {
         Ring = "ring",
         /// Double binary tree over nodes, chains inside.
         Tree = "tree",
+        /// Scatter inside every domain, rings between domains, gather inside. Never chosen by itself: NCCL has none.
+        Hierarchical = "hierarchical",
         /// Reduction in the NVLink switch.
         Nvls = "nvls",
         /// Everyone to everyone.

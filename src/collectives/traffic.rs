@@ -29,6 +29,9 @@ pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], shape: &Sh
             (Op::SendRecv, _) => loads.edge(group[0], group[1], 1.0),
             (_, Algorithm::Pairwise) => pairwise(&mut loads, group),
             (_, Algorithm::Nvls) => in_switch(&mut loads, group),
+            (_, Algorithm::Hierarchical) => {
+                rings(&mut loads, group, shape, tree_edge(shape), 2.0 * (shape.per_domain as f64 - 1.0) / shape.per_domain as f64)
+            }
             (_, Algorithm::Tree) => rings(&mut loads, group, shape, tree_edge(shape), 2.0),
             _ => {
                 let edge = ring_edge(op, group.len());

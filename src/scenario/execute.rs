@@ -1,7 +1,7 @@
 //! A checked scenario to its outcome: simulate, measure, price.
 
 use super::load::{Job, Scenario};
-use crate::collectives::{Communicator, Library, busbw_factor};
+use crate::collectives::{Algorithm, Communicator, Library, Op, busbw_factor};
 use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::metrics::{
@@ -48,7 +48,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
         Job::Collective { input, ranks } => {
             let sizes = sizes(input.min_bytes.get(), input.max_bytes.get());
             let ranks: Vec<AcceleratorId> = (0..*ranks as u32).map(AcceleratorId).collect();
-            let list = write_collectives(&scenario.fabric, *input.op, &ranks, &sizes);
+            let list = collectives(&scenario.fabric, *input.op, &ranks, &sizes, None).unwrap_or_default();
             let facts = vec![
                 Fact { name: "Operation".into(), value: format!("{} over {} accelerators", *input.op, ranks.len()) },
                 Fact { name: "Cluster".into(), value: scenario.fabric.title().to_owned() },
@@ -79,15 +79,21 @@ fn sizes(min: f64, max: f64) -> Vec<f64> {
     std::iter::successors(Some(min), |b| Some(b * 2.0)).take_while(|b| *b <= max).collect()
 }
 
-/// One operation over sizes on an idle fabric.
+/// One operation over sizes on an idle fabric, by the library's choice or by an algorithm; `None` where that has no such form.
 #[must_use]
-pub fn write_collectives(fabric: &Fabric, op: crate::collectives::Op, ranks: &[AcceleratorId], sizes: &[f64]) -> Vec<CollectiveOutcome> {
+pub fn collectives(
+    fabric: &Fabric,
+    op: Op,
+    ranks: &[AcceleratorId],
+    sizes: &[f64],
+    algorithm: Option<Algorithm>,
+) -> Option<Vec<CollectiveOutcome>> {
     let communicator = Communicator::new(fabric, &Library::nccl(), &[ranks.to_vec()]);
     let factor = busbw_factor(op, ranks.len());
     let one = |&bytes: &f64| {
-        let plan = communicator.plan(op, bytes);
-        let time_s = communicator.time_alone(op, bytes);
-        CollectiveOutcome {
+        let plan = algorithm.map_or_else(|| Some(communicator.plan(op, bytes)), |a| communicator.plan_as(op, bytes, a))?;
+        let time_s = communicator.time_of(op, bytes, &plan);
+        Some(CollectiveOutcome {
             op: op.word(),
             bytes,
             time_s,
@@ -95,7 +101,7 @@ pub fn write_collectives(fabric: &Fabric, op: crate::collectives::Op, ranks: &[A
             busbw_bytes_per_s: bytes / time_s * factor,
             algorithm: plan.algorithm.to_string(),
             protocol: plan.protocol.to_string(),
-        }
+        })
     };
     sizes.iter().map(one).collect()
 }

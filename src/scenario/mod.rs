@@ -6,7 +6,7 @@ mod input;
 mod load;
 mod schema;
 
-pub use execute::{Failure, execute, write_collectives};
+pub use execute::{Failure, collectives, execute};
 pub use input::{CollectiveInput, CostInput, Framework, ParallelInput, RunInput, ScenarioInput, TrainingInput};
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use schema::schema;
