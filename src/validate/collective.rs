@@ -3,7 +3,7 @@
 use super::gemm::part;
 use super::table::{Columns, Record};
 use super::training::{Shape, fabric};
-use crate::collectives::{Communicator, Library, Op};
+use crate::collectives::{Algorithm, Communicator, Library, Op};
 use crate::fabric::AcceleratorId;
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -29,9 +29,6 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     if !record.text("library").starts_with("nccl") {
         return Err("all-reduce kernels of serving engines are not modelled yet".into());
     }
-    if record.text("algorithm") != "auto" && record.text("algorithm") != "ring" {
-        return Err(format!("the algorithm `{}` is not modelled yet", record.text("algorithm")));
-    }
     let op = Op::from_word(record.text("collective")).ok_or_else(|| format!("the operation `{}` is unknown", record.text("collective")))?;
     let (ranks, nodes) = (record.count("accelerators")?, record.count("nodes")?);
     let part = part(record)?;
@@ -55,5 +52,12 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     let fabric = fabric(&shape)?;
     let group: Vec<AcceleratorId> = (0..ranks as u32).map(AcceleratorId).collect();
     let communicator = Communicator::new(&fabric, &Library::nccl(), &[group]);
-    Ok(1e6 * communicator.time_alone(op, record.get("bytes")?))
+    let bytes = record.get("bytes")?;
+    let plan = match record.text("algorithm") {
+        "auto" => communicator.plan(op, bytes),
+        word => Algorithm::from_word(word)
+            .and_then(|a| communicator.plan_as(op, bytes, a))
+            .ok_or_else(|| format!("the algorithm `{word}` is not modelled here yet"))?,
+    };
+    Ok(1e6 * communicator.time_of(op, bytes, &plan))
 }
