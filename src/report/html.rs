@@ -136,7 +136,8 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
 fn windows(outcome: &Outcome, step: f64) -> Vec<(f64, f64)> {
     let passes =
         outcome.detail.timeline.iter().filter(|s| s.process == 0 && matches!(s.kind, SliceKind::Forward | SliceKind::Backward)).count();
-    let part = step * 48.0 / passes.max(1) as f64;
+    let shown = 48.max(2 * outcome.detail.processes.len());
+    let part = step * shown as f64 / passes.max(1) as f64;
     if part * 3.0 > step { vec![(0.0, step)] } else { vec![(0.0, step), (0.0, part), (step - part, step)] }
 }
 
