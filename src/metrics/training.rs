@@ -190,15 +190,22 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     Detail {
         facts,
         stages,
-        processes: (0..step.layers.len())
-            .map(|s| format!("{} ({} layers, {} ranks)", stage_name(s), step.layers[s].iter().sum::<u64>(), p.tensor * p.replicas()))
-            .collect(),
+        processes: (0..step.layers.len()).map(|s| process_name(config, fabric, step, s)).collect(),
         tracks: Track::ALL.iter().map(|t| t.name().to_owned()).collect(),
         timeline: timeline(step),
         links: links.collect(),
         operators: operators(config, step, class),
         profile: profile.chain([own]).collect(),
     }
+}
+
+/// The name of a stage in the timeline, with the nodes that its ranks sit on: all of them do what it shows.
+fn process_name(config: &Config, fabric: &Fabric, step: &Step, stage: usize) -> String {
+    let ranks = config.parallel.tensor * config.parallel.replicas();
+    let node = |rank: u64| fabric.site(AcceleratorId(rank as u32)).node.0;
+    let (first, last) = (node(ranks * stage as u64), node(ranks * (stage as u64 + 1) - 1));
+    let nodes = if first == last { format!("node {first}") } else { format!("nodes {first} to {last}") };
+    format!("stage {stage} ({} layers; {ranks} ranks on {nodes})", step.layers[stage].iter().sum::<u64>())
 }
 
 /// Compute time of a microbatch through the layers of one stage by operator class.
