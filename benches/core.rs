@@ -8,6 +8,7 @@ use orrery::diag::Diagnostics;
 use orrery::engine::EventQueue;
 use orrery::fair::Fair;
 use orrery::scenario::{execute, load_text};
+use orrery::units::SimTime;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -29,7 +30,7 @@ fn event_queue(bencher: Bencher<'_, '_>, pending: usize) {
     bencher.bench_local(|| {
         let (mut queue, mut state) = (EventQueue::new(), 1);
         for i in 0..pending {
-            queue.push(delay(&mut state) as f64, i as u64);
+            queue.push(SimTime::new(delay(&mut state) as f64), i as u64);
         }
         for _ in 0..HOLD {
             let Some((time, event)) = queue.pop() else { break };
@@ -64,7 +65,7 @@ fn fair_churn(bencher: Bencher<'_, '_>) {
         let links: Vec<_> = (0..256).map(|_| fair.add_resource(1e9)).collect();
         let mut flow = |fair: &mut Fair| {
             let first = delay(&mut state) as usize % 254;
-            fair.start((0..3).map(|i| (links[first + i], 1.0)), 1.0, f64::INFINITY)
+            fair.start(&[(links[first], 1.0), (links[first + 1], 1.0), (links[first + 2], 1.0)], 1.0, f64::INFINITY)
         };
         let mut open: Vec<_> = (0..1000).map(|_| flow(&mut fair)).collect();
         for id in open.iter_mut().take(100) {

@@ -4,6 +4,7 @@ use super::fluid::Fluid;
 use super::network::{KindLoad, Network, Settled};
 use crate::engine::EventQueue;
 use crate::fair::ResourceId;
+use crate::units::SimTime;
 use crate::workload::{ClassId, RouteId, TaskGraph, TaskId, Work};
 use std::fmt;
 
@@ -136,7 +137,7 @@ impl Executor<'_> {
                 self.begin(task);
             }
             self.ready.clear();
-            let event = self.queue.peek_time();
+            let event = self.queue.next_time().map(SimTime::seconds);
             let flow = self.fluid.next_finish();
             match (event, flow) {
                 (None, None) => return,
@@ -156,7 +157,7 @@ impl Executor<'_> {
 
     fn pop(&mut self) {
         let Some((time, event)) = self.queue.pop() else { return };
-        self.now = self.now.max(time);
+        self.now = self.now.max(time.seconds());
         match event {
             Event::Compute { task, generation } => {
                 let class = self.graph.tasks()[task as usize].class.0 as usize;
@@ -190,16 +191,16 @@ impl Executor<'_> {
                 let device = &mut self.devices[class.0 as usize];
                 device.running.push(running);
                 let end = self.now + seconds / device.rate();
-                self.queue.push(end, Event::Compute { task, generation: running.generation });
+                self.queue.push(SimTime::new(end), Event::Compute { task, generation: running.generation });
             }
             Work::Transfer { bytes, .. } => {
                 let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
                 self.hold(task, cost.share);
                 let channel = &self.settled.channels[cost.channel as usize];
                 if channel.uses.is_empty() {
-                    self.queue.push(self.now + cost.latency + bytes / cost.cap, Event::Transfer { task });
+                    self.queue.push(SimTime::new(self.now + cost.latency + bytes / cost.cap), Event::Transfer { task });
                 } else if cost.latency > 0.0 {
-                    self.queue.push(self.now + cost.latency, Event::Latency { task });
+                    self.queue.push(SimTime::new(self.now + cost.latency), Event::Latency { task });
                 } else {
                     self.flow(task);
                 }
@@ -213,8 +214,8 @@ impl Executor<'_> {
         let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
         let channel = &self.settled.channels[cost.channel as usize];
         let shared = &self.shared;
-        let uses = channel.uses.iter().map(|&(row, c)| (shared[row as usize], c));
-        self.fluid.start(self.now, bytes, uses, cost.cap, task);
+        let uses: Vec<(ResourceId, f64)> = channel.uses.iter().map(|&(row, c)| (shared[row as usize], c)).collect();
+        self.fluid.start(self.now, bytes, &uses, cost.cap, task);
     }
 
     fn end_transfer(&mut self, task: u32) {
@@ -249,7 +250,7 @@ impl Executor<'_> {
                 self.generation += 1;
                 running.generation = self.generation;
                 let event = Event::Compute { task: running.task, generation: running.generation };
-                self.queue.push(self.now + running.remaining / rate, event);
+                self.queue.push(SimTime::new(self.now + running.remaining / rate), event);
             }
         }
     }

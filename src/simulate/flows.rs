@@ -5,6 +5,7 @@
 
 use super::fluid::Fluid;
 use crate::engine::EventQueue;
+use crate::units::SimTime;
 use rustc_hash::FxHashMap;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -217,17 +218,19 @@ impl FlowCase {
         let mut waiting: Vec<u32> = self.flows.iter().map(|f| f.after).collect();
         let mut finish = vec![f64::NAN; self.flows.len()];
         for (i, flow) in self.flows.iter().enumerate().filter(|(_, f)| f.after == 0) {
-            queue.push(flow.start + flow.latency, i as u32);
+            queue.push(SimTime::new(flow.start + flow.latency), i as u32);
         }
-        let mut ended = Vec::new();
+        let (mut ended, mut uses) = (Vec::new(), Vec::new());
         loop {
-            let now = match (queue.peek_time(), fluid.next_finish()) {
+            let now = match (queue.next_time().map(SimTime::seconds), fluid.next_finish()) {
                 (Some(q), f) if f.is_none_or(|f| q <= f) => {
-                    while queue.peek_time() == Some(q) {
+                    while queue.next_time().map(SimTime::seconds) == Some(q) {
                         let Some((_, i)) = queue.pop() else { break };
                         let flow = &self.flows[i as usize];
                         if flow.size > 0.0 {
-                            fluid.start(q, flow.size, flow.path.iter().map(|&l| (links[l as usize], 1.0)), f64::INFINITY, i);
+                            uses.clear();
+                            uses.extend(flow.path.iter().map(|&l| (links[l as usize], 1.0)));
+                            fluid.start(q, flow.size, &uses, f64::INFINITY, i);
                         } else {
                             ended.push(i);
                         }
@@ -246,7 +249,7 @@ impl FlowCase {
                     waiting[next as usize] -= 1;
                     if waiting[next as usize] == 0 {
                         let flow = &self.flows[next as usize];
-                        queue.push(now + flow.start + flow.latency, next);
+                        queue.push(SimTime::new(now + flow.start + flow.latency), next);
                     }
                 }
             }
