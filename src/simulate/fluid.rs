@@ -44,7 +44,7 @@ impl Progress {
 /// FLOP), capacities and caps in that unit per second.
 ///
 /// ```
-/// use orrery::simulate::fluid::Fluid;
+/// use orrery::simulate::Fluid;
 /// let mut fluid = Fluid::new();
 /// let link = fluid.add_resource(10.0);
 /// fluid.start(0.0, 30.0, &[(link, 1.0)], f64::INFINITY, 7);
