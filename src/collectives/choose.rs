@@ -4,7 +4,7 @@
 //! jump where it switches.
 
 use super::platform::ScaleUpLines;
-use super::timing::{Chosen, nvls, ring, ring_steps};
+use super::timing::{Chosen, nvls, ring, ring_edge, ring_steps};
 use super::{Algorithm, Op, Protocol};
 
 /// The library's estimate of a ring, seconds.
@@ -15,7 +15,7 @@ fn ring_estimate(lines: &ScaleUpLines, op: Op, n: f64, protocol: Protocol, bytes
         Protocol::Ll128 => (14.0 + 1.9 * steps, 0.92 * lines.tuner_rate),
         Protocol::Simple => (8.4 + 3.4 * steps, lines.tuner_rate),
     };
-    latency * 1e-6 + bytes / (busbw * n / steps)
+    latency * 1e-6 + bytes * ring_edge(op, n as usize) / busbw
 }
 
 /// The library's estimate of an in-switch all-reduce, seconds.

@@ -1,29 +1,19 @@
 //! A class of symmetric groups: its shape on the fabric, the plan of an operation, its traffic.
 
+use super::across::start_of;
 use super::choose::in_domain;
-use super::platform::{Library, ScaleUpLines, lines_of, network_latency};
-use super::timing::{Chosen, Line, all_to_all, nvls, ring};
-use super::traffic::{ring_edge, traffic, tree_edge};
-use super::{Algorithm, Op, Protocol};
+use super::constants::constants;
+use super::edges::traffic;
+use super::platform::{Library, ScaleUpLines, lines_of};
+use super::schedule::Schedule;
+use super::shape::Shape;
+use super::timing::{Chosen, Line, all_to_all, engine, nvls, ring, ring_edge};
+use super::{Algorithm, Engine, Op, Protocol};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::hardware::NicProtocol;
-use crate::ids::Id;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
-
-/// How the ranks of a group lie on scale-up domains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    /// Ranks of a group.
-    pub(super) ranks: usize,
-    /// Domains that it spans.
-    pub(super) domains: usize,
-    /// Ranks in each.
-    pub(super) per_domain: usize,
-    /// Whether every domain holds equally many, one after the other.
-    pub(super) even: bool,
-}
 
 /// What an operation of some size does: names, latency, greatest rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,13 +35,14 @@ type TrafficCache = RefCell<FxHashMap<(Op, Algorithm), Rc<[(LinkId, f64)]>>>;
 
 /// A class of groups of the same shape that act at the same time.
 pub struct Communicator<'f> {
-    fabric: &'f Fabric,
+    pub(super) fabric: &'f Fabric,
     groups: Vec<Vec<AcceleratorId>>,
-    shape: Shape,
-    lines: ScaleUpLines,
+    pub(super) shape: Shape,
+    pub(super) lines: ScaleUpLines,
     technology: String,
-    protocol: NicProtocol,
-    nodes: f64,
+    pub(super) protocol: NicProtocol,
+    pub(super) nodes: f64,
+    engine: Engine,
     sm_share: f64,
     measured: bool,
     traffic: TrafficCache,
@@ -65,9 +56,8 @@ impl<'f> Communicator<'f> {
     #[must_use]
     pub fn new(fabric: &'f Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Self {
         let group = &groups[0];
-        let shape = shape_of(fabric, group);
-        let domain = fabric.domain(fabric.site(group[0]).domain);
-        let (lines, measured) = lines_of(fabric, domain, shape.per_domain.max(2));
+        let shape = Shape::of(fabric, group);
+        let (lines, measured) = lines_of(fabric, &group[shape.domains[0].clone()]);
         let part = fabric.part(group[0]);
         let node = fabric.site(group[0]).node;
         let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
@@ -81,6 +71,7 @@ impl<'f> Communicator<'f> {
             technology: part.scale_up.value.clone().unwrap_or_default(),
             protocol: fabric.nic(node).map_or(NicProtocol::Tcp, |n| *n.protocol),
             nodes: nodes.len() as f64,
+            engine: library.engine,
             sm_share: (f64::from(library.channels) / *part.compute_units as f64).min(0.5),
             measured,
             traffic: RefCell::default(),
@@ -92,62 +83,94 @@ impl<'f> Communicator<'f> {
     pub const fn ranks(&self) -> usize {
         self.shape.ranks
     }
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &[Vec<AcceleratorId>] {
+        &self.groups
+    }
     /// Whether the constants were measured on this kind of platform; else they are data-sheet defaults.
     #[must_use]
     pub const fn is_measured(&self) -> bool {
         self.measured
     }
 
+    /// Where the constants come from: those inside a domain, where something was measured on its links, and those between nodes.
+    #[must_use]
+    pub fn sources(&self) -> (Option<&'static str>, &'static str) {
+        let inside = constants().lines(&self.technology).map(|row| row.source.value.as_str());
+        (inside, constants().network(self.protocol).source.value.as_str())
+    }
+
     /// What an operation of `bytes` does under an algorithm of the caller's choice; `None` where it has no such form here.
     #[must_use]
     pub fn plan_as(&self, op: Op, bytes: f64, algorithm: Algorithm) -> Option<Plan> {
-        let n = self.shape.ranks as f64;
-        let inside = self.shape.domains == 1;
+        if self.shape.ranks < 2 {
+            return None;
+        }
+        let line = if self.shape.count() == 1 { self.line_inside(op, bytes, algorithm) } else { self.line_across(op, bytes, algorithm) };
+        line.map(|line| self.planned(op, Chosen { line, algorithm, protocol: Protocol::Simple }))
+    }
+
+    /// The line of an algorithm inside one domain.
+    fn line_inside(&self, op: Op, bytes: f64, algorithm: Algorithm) -> Option<Line> {
+        let (n, lines) = (self.shape.ranks as f64, &self.lines);
         let all_reduce = op == Op::AllReduce;
-        let line = match algorithm {
-            Algorithm::Ring if inside && op != Op::AllToAll => ring(&self.lines, op, n, Protocol::Simple, bytes),
-            Algorithm::Nvls if inside && all_reduce && self.lines.nvls.is_some() => nvls(&self.lines, n, bytes),
-            Algorithm::Ring if op != Op::AllToAll => self.ring_line(op),
-            Algorithm::Tree if !inside && all_reduce => self.tree_line(op, bytes),
-            Algorithm::Hierarchical if !inside && all_reduce && self.shape.even => {
-                let (latency, ..) = network_latency(self.protocol, self.nodes);
-                let m = self.shape.per_domain as f64;
-                let start = self.lines.bulk_base + 2.0 * (m - 1.0) * self.lines.bulk_hop;
-                Line { latency: start + latency, rate: self.lines.rate / (2.0 * (m - 1.0) / m).max(1e-9) }
+        let gathers = matches!(op, Op::AllGather | Op::ReduceScatter);
+        let levels = libm::log2(n).ceil();
+        // One message at a time on a port of the domain, at the rate of a ring edge.
+        let port = |edge: f64| self.lines.rate / edge;
+        Some(match algorithm {
+            Algorithm::Ring if all_reduce || gathers || matches!(op, Op::Broadcast | Op::Reduce) => {
+                ring(lines, op, n, Protocol::Simple, bytes)
+            }
+            Algorithm::Nvls if all_reduce && lines.nvls.is_some() => nvls(lines, n, bytes),
+            Algorithm::Pairwise if op == Op::AllToAll => all_to_all(&self.technology, lines, n, bytes),
+            Algorithm::HalvingDoubling if self.shape.ranks.is_power_of_two() && (all_reduce || gathers) => {
+                let steps = levels * if all_reduce { 2.0 } else { 1.0 };
+                Line { latency: lines.bulk_base + steps * lines.bulk_hop, rate: port(ring_edge(op, self.shape.ranks)) }
+            }
+            Algorithm::Pat if gathers => {
+                Line { latency: lines.bulk_base + levels * lines.bulk_hop, rate: port(ring_edge(op, self.shape.ranks)) }
+            }
+            Algorithm::Torus if self.shape.torus.is_some() && (all_reduce || gathers) => {
+                Line { latency: self.torus_start(op), rate: f64::INFINITY }
+            }
+            Algorithm::Direct if matches!(op, Op::Gather | Op::Scatter) => {
+                Line { latency: lines.base + lines.hop * (n - 1.0), rate: port(ring_edge(op, self.shape.ranks)) }
+            }
+            Algorithm::OneShot | Algorithm::TwoShot if all_reduce => {
+                let row = constants().engine(self.engine, &self.technology)?;
+                let (line, factor) =
+                    if algorithm == Algorithm::OneShot { (&row.one_shot, n - 1.0) } else { (&row.two_shot, 2.0 * (n - 1.0) / n) };
+                Line { latency: line.a.get() + line.h.get() * n, rate: line.b.get() / factor }
             }
             _ => return None,
-        };
-        let plan = self.plan(op, bytes);
-        Some(Plan { algorithm, protocol: Protocol::Simple, latency_s: line.latency, rate_cap: line.rate, ..plan })
+        })
     }
 
     /// What an operation of `bytes` does.
     #[must_use]
     pub fn plan(&self, op: Op, bytes: f64) -> Plan {
-        let n = self.shape.ranks as f64;
         if self.shape.ranks < 2 {
-            return Plan {
-                algorithm: Algorithm::Direct,
-                protocol: Protocol::Simple,
-                latency_s: 0.0,
-                rate_cap: f64::INFINITY,
-                kernel_sm_share: 0.0,
-            };
+            let line = Line { latency: 0.0, rate: f64::INFINITY };
+            let chosen = Chosen { line, algorithm: Algorithm::Direct, protocol: Protocol::Simple };
+            return Plan { kernel_sm_share: 0.0, ..self.planned(op, chosen) };
         }
         let chosen = match op {
             Op::SendRecv => self.message(bytes),
-            Op::AllToAll if self.shape.domains == 1 => Chosen {
-                line: all_to_all(&self.technology, &self.lines, n, bytes),
-                algorithm: Algorithm::Pairwise,
-                protocol: Protocol::Simple,
-            },
-            Op::AllToAll => {
-                let (ring, ..) = network_latency(self.protocol, self.nodes);
-                Chosen { line: Line { latency: ring, rate: f64::INFINITY }, algorithm: Algorithm::Pairwise, protocol: Protocol::Simple }
+            // A barrier is an all-reduce of one number.
+            Op::Barrier => {
+                let plan = self.plan(Op::AllReduce, 8.0);
+                let latency = self.time_of(Op::AllReduce, 8.0, &plan);
+                Chosen { line: Line { latency, rate: f64::INFINITY }, algorithm: plan.algorithm, protocol: plan.protocol }
             }
-            _ if self.shape.domains == 1 => in_domain(&self.lines, op, n, bytes),
-            _ => self.across(op, bytes),
+            _ if self.shape.count() > 1 => self.across(op, bytes),
+            _ => self.inside(op, bytes),
         };
+        self.planned(op, chosen)
+    }
+
+    fn planned(&self, op: Op, chosen: Chosen) -> Plan {
         let share = if op == Op::SendRecv { SEND_CHANNELS / 20.0 * self.sm_share } else { self.sm_share };
         Plan {
             algorithm: chosen.algorithm,
@@ -158,57 +181,40 @@ impl<'f> Communicator<'f> {
         }
     }
 
+    /// The library's choice inside one domain.
+    fn inside(&self, op: Op, bytes: f64) -> Chosen {
+        let n = self.shape.ranks as f64;
+        let own = match op {
+            Op::AllReduce if self.engine != Engine::Nccl => {
+                constants().engine(self.engine, &self.technology).and_then(|row| engine(row, n, self.spans_trays(), bytes))
+            }
+            _ => None,
+        };
+        let forced = match op {
+            Op::AllToAll => Some(Algorithm::Pairwise),
+            Op::Gather | Op::Scatter => Some(Algorithm::Direct),
+            Op::AllReduce | Op::AllGather | Op::ReduceScatter if self.shape.torus.is_some() => Some(Algorithm::Torus),
+            _ => None,
+        };
+        let forced = forced.and_then(|algorithm| {
+            let line = self.line_inside(op, bytes, algorithm)?;
+            Some(Chosen { line, algorithm, protocol: Protocol::Simple })
+        });
+        own.or(forced).unwrap_or_else(|| in_domain(&self.lines, op, n, bytes))
+    }
+
     /// A message from the first rank of each group to the second.
     fn message(&self, bytes: f64) -> Chosen {
         let group = &self.groups[0];
         let path = self.fabric.route(group[0], group[1], 0, &mut |_, _| {});
-        let line = if self.shape.domains == 1 {
+        let line = if self.shape.count() == 1 {
             Line { latency: self.lines.base + self.lines.hop + path, rate: self.lines.rate }
         } else {
-            // Start-up of a send over the network: library and proxy thread, about 15 us above the wire.
-            Line { latency: 15e-6 + path, rate: f64::INFINITY }
+            // Start-up of a send over the network: library and proxy thread, above the wire.
+            Line { latency: start_of(self.protocol, 2.0).message + path, rate: f64::INFINITY }
         };
         let protocol = if bytes < 65536.0 { Protocol::Ll } else { Protocol::Simple };
         Chosen { line, algorithm: Algorithm::Direct, protocol }
-    }
-
-    /// Start-up inside the domains.
-    fn start(&self) -> f64 {
-        let inner = (self.shape.per_domain as f64 - 1.0).max(0.0);
-        self.lines.base + 2.0 * inner * self.lines.hop
-    }
-
-    /// A ring over several domains.
-    fn ring_line(&self, op: Op) -> Line {
-        let (latency, _, bulk) = network_latency(self.protocol, self.nodes);
-        Line { latency: self.start() + latency + bulk, rate: self.lines.rate / ring_edge(op, self.shape.ranks) }
-    }
-
-    /// A tree over several domains. It reaches 0.84 of the wire (two p4de nodes: 41.8 of 50 GB/s); on EFA a third of it until
-    /// its bulk start-up pays.
-    fn tree_line(&self, op: Op, bytes: f64) -> Line {
-        let (_, latency, bulk) = network_latency(self.protocol, self.nodes);
-        let rate = (0.84 * self.link_rate(op, Algorithm::Tree)).min(self.lines.rate / tree_edge(&self.shape).max(1.0));
-        let tree = Line { latency: self.start() + latency, rate };
-        if self.protocol != NicProtocol::Efa {
-            return tree;
-        }
-        let (small, large) = (Line { rate: 0.33 * rate, ..tree }, Line { latency: tree.latency + bulk, ..tree });
-        if small.time(bytes) < large.time(bytes) { small } else { large }
-    }
-
-    /// Ring or tree over several domains, whichever is faster on idle links.
-    fn across(&self, op: Op, bytes: f64) -> Chosen {
-        let candidate = |line: Line, algorithm| {
-            let time = line.latency + bytes / line.rate.min(self.link_rate(op, algorithm));
-            (time, Chosen { line, algorithm, protocol: if bytes < 1e6 { Protocol::Ll } else { Protocol::Simple } })
-        };
-        let (ring_time, ring) = candidate(self.ring_line(op), Algorithm::Ring);
-        if op != Op::AllReduce {
-            return ring;
-        }
-        let (tree_time, tree) = candidate(self.tree_line(op, bytes), Algorithm::Tree);
-        if tree_time < ring_time { tree } else { ring }
     }
 
     /// Payload rate that the links alone allow.
@@ -223,9 +229,15 @@ impl<'f> Communicator<'f> {
             return Rc::clone(known);
         }
         let loads: Rc<[(LinkId, f64)]> =
-            if self.shape.ranks < 2 { Rc::from([]) } else { traffic(self.fabric, &self.groups, &self.shape, op, algorithm).into() };
+            if self.shape.ranks < 2 { Rc::from([]) } else { traffic(self.fabric, &self.groups, op, algorithm).into() };
         self.traffic.borrow_mut().insert((op, algorithm), Rc::clone(&loads));
         loads
+    }
+
+    /// The same operation message by message; `None` where it is not messages between ranks.
+    #[must_use]
+    pub fn schedule(&self, op: Op, algorithm: Algorithm, chunks: u32) -> Option<Schedule> {
+        if self.shape.ranks < 2 { None } else { Schedule::of(self.fabric, &self.groups, op, algorithm, chunks, self.lines.rate) }
     }
 
     /// Seconds of an operation on an idle fabric.
@@ -239,17 +251,4 @@ impl<'f> Communicator<'f> {
     pub fn time_of(&self, op: Op, bytes: f64, plan: &Plan) -> f64 {
         plan.latency_s + bytes / plan.rate_cap.min(self.link_rate(op, plan.algorithm))
     }
-}
-
-fn shape_of(fabric: &Fabric, group: &[AcceleratorId]) -> Shape {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for &a in group {
-        let domain = fabric.site(a).domain.index();
-        match runs.last_mut() {
-            Some(last) if last.0 == domain => last.1 += 1,
-            _ => runs.push((domain, 1)),
-        }
-    }
-    let even = runs.iter().all(|r| r.1 == runs[0].1);
-    Shape { ranks: group.len(), domains: runs.len(), per_domain: runs.iter().map(|r| r.1).max().unwrap_or(1), even }
 }

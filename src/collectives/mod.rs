@@ -2,17 +2,24 @@
 //!
 //! A collective is one coupled activity: latency, then a payload that loads many links at once in fixed proportion. A
 //! [`Communicator`] is a class of groups of the same shape that act at the same time by symmetry; its traffic is the sum
-//! over the exact paths of all its groups. `choose` picks algorithm and protocol as a tuned library does, `timing` holds
-//! the measured lines of every platform, `traffic` the bytes on links.
+//! over the exact paths of all its groups. `constants` holds what was measured, `choose` picks algorithm and protocol as a
+//! tuned library does, `timing` (inside a domain) and `across` (between domains) give start-up and rate, `edges` the bytes
+//! between ranks, `schedule` the same algorithms message by message.
 
+mod across;
 mod choose;
 mod communicator;
+mod constants;
+mod edges;
 mod platform;
+mod rings;
+mod schedule;
+mod shape;
 mod timing;
-mod traffic;
 
 pub use communicator::{Communicator, Plan};
-pub use platform::Library;
+pub use platform::{Launch, Library};
+pub use schedule::{Message, Schedule};
 
 use crate::choice;
 
@@ -31,6 +38,12 @@ choice! {
         Broadcast = "broadcast",
         /// One rank gets the sum.
         Reduce = "reduce",
+        /// One rank gets all parts.
+        Gather = "gather",
+        /// Every rank gets its part of one rank's buffer.
+        Scatter = "scatter",
+        /// Everyone waits for everyone; carries no payload.
+        Barrier = "barrier",
         /// The first rank of each group sends to the second.
         SendRecv = "send_recv",
     }
@@ -41,16 +54,30 @@ choice! {
     pub enum Algorithm {
         /// Rings over all ranks.
         Ring = "ring",
-        /// Double binary tree over nodes, chains inside.
+        /// Double binary tree over domains, chains inside.
         Tree = "tree",
-        /// Scatter inside every domain, rings between domains, gather inside. Never chosen by itself: NCCL has none.
-        Hierarchical = "hierarchical",
         /// Reduction in the NVLink switch.
         Nvls = "nvls",
+        /// Reduction in the NVLink switch, double binary tree between domains.
+        NvlsTree = "nvls_tree",
+        /// Reduction in the network's switches (SHARP). Never chosen by itself: sites have to switch it on.
+        Collnet = "collnet",
+        /// Parallel aggregated trees: steps of doubling distance.
+        Pat = "pat",
+        /// Recursive halving and doubling. Never chosen by itself: NCCL has none.
+        HalvingDoubling = "halving_doubling",
+        /// Scatter inside every domain, rings between domains, gather inside. Never chosen by itself: NCCL has none.
+        Hierarchical = "hierarchical",
+        /// Rings in both directions of every dimension of a torus at the same time.
+        Torus = "torus",
         /// Everyone to everyone.
         Pairwise = "pairwise",
-        /// One message.
+        /// One message between two ranks.
         Direct = "direct",
+        /// Every rank reads all others' buffers (serving engines).
+        OneShot = "one_shot",
+        /// Every rank reduces its part, then all read the parts (serving engines).
+        TwoShot = "two_shot",
     }
 }
 
@@ -66,14 +93,31 @@ choice! {
     }
 }
 
+choice! {
+    /// Whose kernels run small all-reduces.
+    pub enum Engine {
+        /// NCCL (RCCL has the same structure).
+        Nccl = "nccl",
+        /// SGLang's own kernels.
+        Sglang = "sglang",
+        /// vLLM's own kernels.
+        Vllm = "vllm",
+        /// TensorRT-LLM's own kernels.
+        Trtllm = "trtllm",
+        /// TensorRT-LLM's kernels inside SGLang.
+        SglangTrtllm = "sglang-trtllm",
+    }
+}
+
 /// Bus bandwidth over algorithm bandwidth by the convention of nccl-tests.
 #[must_use]
 pub fn busbw_factor(op: Op, ranks: usize) -> f64 {
     let n = ranks as f64;
     match op {
         Op::AllReduce => 2.0 * (n - 1.0) / n,
-        Op::AllGather | Op::ReduceScatter | Op::AllToAll => (n - 1.0) / n,
+        Op::AllGather | Op::ReduceScatter | Op::AllToAll | Op::Gather | Op::Scatter => (n - 1.0) / n,
         Op::Broadcast | Op::Reduce | Op::SendRecv => 1.0,
+        Op::Barrier => 0.0,
     }
 }
 

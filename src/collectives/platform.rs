@@ -1,11 +1,40 @@
-//! Measured constants of scale-up platforms and networks, each with its source.
+//! Which measured lines serve a group: by the technology of its scale-up domain, or from data sheets where nothing was measured.
 
-use crate::fabric::{Domain, DomainKind, Fabric};
-use crate::hardware::NicProtocol;
+use super::Engine;
+use super::constants::{ScaleUpRow, constants};
+use super::rings::rings_in;
+use crate::choice;
+use crate::fabric::{AcceleratorId, Domain, DomainKind, Fabric};
+
+choice! {
+    /// What the host's launch of a kernel adds to a measured time.
+    pub enum Launch {
+        /// Nothing: inside a captured graph, or hidden behind earlier work.
+        Graph = "graph",
+        /// One process for every rank: 12 us, and never under 40 us (framework listings of H200 and B200).
+        Eager = "eager",
+        /// One process launches for all ranks in turn: never under 28 us + 8 us a rank (nccl-tests with -g, A100).
+        SingleProcess = "single-process",
+    }
+}
+
+impl Launch {
+    /// Seconds that a caller sees of an operation that takes `seconds` on the device.
+    #[must_use]
+    pub fn seen(self, seconds: f64, ranks: usize) -> f64 {
+        match self {
+            Self::Graph => seconds,
+            Self::Eager => (seconds + 12e-6).max(40e-6),
+            Self::SingleProcess => seconds.max(28e-6 + 8e-6 * ranks as f64),
+        }
+    }
+}
 
 /// Which library's choice and constants are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Library {
+    /// Whose kernels run small all-reduces.
+    pub engine: Engine,
     /// SMs that collective kernels hold (a ring all-reduce of NCCL runs 16 to 24 channels, one SM each).
     pub channels: u32,
 }
@@ -14,14 +43,16 @@ impl Library {
     /// NCCL (and RCCL, which shares its structure).
     #[must_use]
     pub const fn nccl() -> Self {
-        Self { channels: 20 }
+        Self::of(Engine::Nccl)
+    }
+    /// An engine's kernels, and NCCL's where it has none.
+    #[must_use]
+    pub const fn of(engine: Engine) -> Self {
+        Self { engine, channels: 20 }
     }
 }
 
 /// Lines of a scale-up domain: latencies in seconds, rates in bytes per second.
-///
-/// Fitted on 756 NCCL rows of A100, H100 and B200 (aiconfigurator-core 0.12.0 tables, 512 B to 512 MiB, 2 to 8 GPUs):
-/// median 3 %, 90th percentile 9 to 10 %; transferred to H200, B300, GB200 and GB300 unchanged at 3 to 4 / 8 to 12 %.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ScaleUpLines {
     /// Rate of a ring edge.
@@ -53,103 +84,35 @@ pub(super) struct ScaleUpLines {
 const US: f64 = 1e-6;
 const GB: f64 = 1e9;
 
-/// NVLink 3, 4 and 5: (rate of one link as NCCL reaches it, lines).
-fn nvlink(technology: &str, links: f64) -> Option<ScaleUpLines> {
-    let lines = |per_link: f64, tuner: f64, t: [f64; 5]| ScaleUpLines {
-        rate: links * per_link * GB,
-        tuner_rate: links * tuner * GB,
-        base: t[0] * US,
-        hop: t[1] * US,
-        spread: t[2] * US,
-        bulk_base: t[3] * US,
-        bulk_hop: t[4] * US,
-        nvls: None,
-        ll_cap: 87.7 * GB,
-        nvls_tuner: (60.0 * GB, 0.85),
-        ll128: true,
-        copy: 0.6,
-    };
-    Some(match technology {
-        // DGX-1 V100: 22.6 GB/s a link (vTrain's tables); latencies as NVLink 3; no copy term (equal per-ring rates at n = 2 and 8).
-        "nvlink2" => ScaleUpLines { copy: 0.0, ll_cap: 39.0 * GB, ..lines(22.6, 20.0, [8.1, 0.92, 2.8, 23.7, 6.4]) },
-        "nvlink3" => lines(20.0, 20.0, [8.1, 0.92, 2.8, 23.7, 6.4]),
-        "nvlink4" => {
-            ScaleUpLines { nvls: Some((22.0 * US, 58.0 * US)), ll_cap: 141.0 * GB, ..lines(20.6, 20.0, [4.4, 0.83, 1.0, 12.6, 3.6]) }
+impl ScaleUpLines {
+    fn of(row: &ScaleUpRow, links: f64) -> Self {
+        let nvls = match (*row.nvls_small, *row.nvls_large) {
+            (Some(small), Some(large)) => Some((small.get(), large.get())),
+            _ => None,
+        };
+        Self {
+            rate: links * row.per_link.get(),
+            tuner_rate: links * row.tuner_link.get(),
+            base: row.base.get(),
+            hop: row.hop.get(),
+            spread: row.spread.get(),
+            bulk_base: row.bulk_base.get(),
+            bulk_hop: row.bulk_hop.get(),
+            nvls,
+            ll_cap: row.ll_cap.get(),
+            nvls_tuner: (row.nvls_channel.map_or(60.0 * GB, |c| c.get()), *row.nvls_tuner_efficiency),
+            ll128: *row.ll128,
+            copy: *row.copy,
         }
-        "nvlink5" | "nvlink6" => ScaleUpLines {
-            nvls: Some((39.0 * US, 142.0 * US)),
-            ll_cap: 282.0 * GB,
-            nvls_tuner: (90.0 * GB, 0.74),
-            ll128: false,
-            ..lines(40.1, 40.0, [7.6, 1.28, 1.1, 12.0, 7.6])
-        },
-        _ => return None,
-    })
-}
+    }
 
-/// Rings that fit the NVLinks of a DGX-1 by number of ranks (integer packing of directed Hamiltonian cycles; five ranks have no
-/// pure ring, 37 GB/s was measured).
-const CUBE_RINGS: [f64; 9] = [0.0, 0.0, 1.0, 2.0, 4.0, 1.6, 2.0, 4.0, 6.0];
-
-/// The lines of a group of `n` ranks inside a domain, and whether they were measured on that kind of platform.
-pub(super) fn lines_of(fabric: &Fabric, domain: &Domain, n: usize) -> (ScaleUpLines, bool) {
-    let part = fabric.part(domain.first);
-    let technology = part.scale_up.value.as_deref().unwrap_or("");
-    let links = (*part.scale_up_links).max(1) as f64;
-    let default = ScaleUpLines { nvls: None, ..nvlink("nvlink4", 18.0).unwrap_or(GENERIC) };
-    let data_sheet = part.scale_up_bandwidth.map_or(0.0, |b| b.get());
-    match domain.kind {
-        DomainKind::Switched => match nvlink(technology, links) {
-            Some(lines) => (lines, true),
-            None => (ScaleUpLines { rate: 0.8 * data_sheet, tuner_rate: 0.8 * data_sheet, ..default }, false),
-        },
-        DomainKind::CubeMesh => {
-            let lines = nvlink("nvlink2", CUBE_RINGS[n.min(8)]).unwrap_or(default);
-            (lines, true)
-        }
-        // MI300X: 48 of 64 GB/s usable a link; latencies assumed (20 + 4 us a step), no open sweep.
-        DomainKind::FullMesh => {
-            let rate = 0.75 * data_sheet * (n as f64 - 1.0) / (f64::from(domain.size) - 1.0).max(1.0);
-            (
-                ScaleUpLines {
-                    rate,
-                    tuner_rate: rate,
-                    base: 20.0 * US,
-                    hop: 4.0 * US,
-                    bulk_base: 20.0 * US,
-                    bulk_hop: 4.0 * US,
-                    ..default
-                },
-                false,
-            )
-        }
-        DomainKind::Torus => (ScaleUpLines { rate: 0.9 * data_sheet / 2.0, tuner_rate: 0.9 * data_sheet / 2.0, ..default }, false),
-        // PCIe boxes: 0.75 of DMA rate for a pair, 0.47 where a ring crosses root ports; LL floors of L40S and RTX PRO 6000.
-        DomainKind::Pcie => {
-            let dma = data_sheet_of_host_link(fabric, domain);
-            let rate = if n == 2 { 0.75 * dma } else { 0.47 * dma };
-            (
-                ScaleUpLines {
-                    rate,
-                    tuner_rate: rate,
-                    base: 3.1 * US,
-                    hop: 1.4 * US,
-                    bulk_base: 12.0 * US,
-                    bulk_hop: 5.0 * US,
-                    copy: 0.0,
-                    ..default
-                },
-                false,
-            )
-        }
+    /// The same with another rate of a ring edge.
+    fn at(self, rate: f64) -> Self {
+        Self { rate, tuner_rate: rate, nvls: None, ..self }
     }
 }
 
-fn data_sheet_of_host_link(fabric: &Fabric, domain: &Domain) -> f64 {
-    let site = fabric.site(domain.first);
-    fabric.link(site.host_link()).capacity
-}
-
+/// Between what was measured (NVLink 3 and 4), for technologies without measurements.
 const GENERIC: ScaleUpLines = ScaleUpLines {
     rate: 100.0 * GB,
     tuner_rate: 100.0 * GB,
@@ -165,18 +128,55 @@ const GENERIC: ScaleUpLines = ScaleUpLines {
     copy: 0.6,
 };
 
-/// Latency of a collective across `nodes` nodes: of a ring, of a tree, and what a bulk transfer adds, in seconds.
-///
-/// InfiniBand and RoCE: 15 us and 5 us a node up to 64 (training steps of three sources feel it; A100 over InfiniBand shows
-/// floors of 41 to 65 us across two nodes). EFA: plateaus of 217 us (2 nodes) and 383 us (4 nodes), later full rate.
-/// Omni-Path as InfiniBand, TCP three times it: assumed.
-pub(super) fn network_latency(protocol: NicProtocol, nodes: f64) -> (f64, f64, f64) {
-    let levels = libm::log2(nodes.max(1.0)).ceil();
-    let ring = (15.0 + 5.0 * nodes.min(64.0)) * US;
-    let tree = (15.0 + 12.0 * levels) * US;
-    match protocol {
-        NicProtocol::Efa => ((50.0 + 170.0 * levels) * US, (50.0 + 170.0 * levels) * US, 400.0 * US),
-        NicProtocol::Tcp => (3.0 * ring, 3.0 * tree, 0.0),
-        _ => (ring, tree, 0.0),
+/// Five V100 of a DGX-1 have no ring of NVLinks alone; 37 GB/s were measured, 1.6 rings.
+const RINGS_OF_FIVE: f64 = 1.6;
+
+/// What all peer copies of a PCIe 4 box share where nothing else is said: from 4 ranks on L40S boxes move 17 to 24 GB/s in all,
+/// whatever their number (copies through host memory); a PCIe 5 box (RTX PRO 6000) shows no such limit.
+const SHARED_PCIE_4: f64 = 19.0 * GB;
+
+/// The lines of a group inside a domain, and whether they were measured on that kind of platform.
+pub(super) fn lines_of(fabric: &Fabric, group: &[AcceleratorId]) -> (ScaleUpLines, bool) {
+    let domain = fabric.domain(fabric.site(group[0]).domain);
+    let part = fabric.part(group[0]);
+    let technology = part.scale_up.value.as_deref().unwrap_or("");
+    let links = (*part.scale_up_links).max(1) as f64;
+    let data_sheet = part.scale_up_bandwidth.map_or(0.0, |b| b.get());
+    let row = constants().lines(technology);
+    let n = group.len().max(2);
+    match domain.kind {
+        DomainKind::Switched => match row {
+            Some(row) => (ScaleUpLines::of(row, links), true),
+            // NVSwitch systems reach 0.80 to 0.82 of the data sheet.
+            None => (GENERIC.at(0.8 * data_sheet), false),
+        },
+        DomainKind::CubeMesh | DomainKind::FullMesh => {
+            let rings = rings_in(fabric, group).len() as f64;
+            let rings = if rings == 0.0 { RINGS_OF_FIVE } else { rings };
+            match row {
+                Some(row) => (ScaleUpLines::of(row, rings), true),
+                None => {
+                    // MI300X: 48 of 64 GB/s usable a link; latencies assumed (20 + 4 us a step), no open sweep.
+                    let one = 0.75 * data_sheet / (f64::from(domain.size) - 1.0).max(1.0);
+                    let slow = ScaleUpLines { base: 20.0 * US, hop: 4.0 * US, bulk_base: 20.0 * US, bulk_hop: 4.0 * US, ..GENERIC };
+                    (slow.at(rings * one), false)
+                }
+            }
+        }
+        // TPU: about 1 us a hop, no host in the path; the torus' links set the rate.
+        DomainKind::Torus => {
+            let fast = ScaleUpLines { base: 5.0 * US, hop: 1.0 * US, bulk_base: 5.0 * US, bulk_hop: 1.0 * US, copy: 0.0, ..GENERIC };
+            (fast.at(0.9 * data_sheet), false)
+        }
+        DomainKind::Pcie => (pcie(fabric, domain, n), false),
     }
+}
+
+/// PCIe boxes: 0.75 of the DMA rate for a pair, 0.47 where a ring crosses root ports (an edge through the CPU passes twice), and no more
+/// than an n-th of what all share; LL floors of L40S and RTX PRO 6000.
+fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
+    let dma = fabric.link(fabric.site(domain.first).host_link()).capacity;
+    let shared = fabric.peer_copy_limit(domain.first).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
+    let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
+    ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..GENERIC }.at(rate)
 }

@@ -1,13 +1,12 @@
 //! From a topology file to the graph; every contradiction is reported at its place.
 
-use super::explicit::explicit;
-use super::graph::{DomainKind, Fabric, Link, LinkKind, Scale, Template};
-use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput, TreeInput};
-use super::node::{Growing, nic_groups};
-use super::tree::{Tree, TreePlan, down_ports};
+use super::graph::{DomainKind, Fabric, Template};
+use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput};
+use super::node::Growing;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
-use crate::hardware::{Catalogue, PartLists, Switch, find};
+use crate::hardware::{Catalogue, PartLists, find};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 /// More accelerators than this are taken for a slip of the pen.
 const MOST_ACCELERATORS: u64 = 4_000_000;
@@ -69,7 +68,7 @@ impl TopologyInput {
             return None;
         }
         let title = self.title.value.clone().unwrap_or_else(|| "cluster".into());
-        let fabric = Fabric {
+        let mut fabric = Fabric {
             graph: growing.graph,
             title,
             sites: growing.sites,
@@ -83,13 +82,32 @@ impl TopologyInput {
             policy,
             queue_pairs,
             salt: 0,
+            pxn: self.pxn(),
+            speeds: BTreeMap::new(),
         };
-        Some((fabric, catalogue))
+        fabric.degrade(&self.degraded, &self.switch_names(), diags);
+        (diags.error_count() == before).then_some((fabric, catalogue))
     }
 
-    fn nodes_span(&self) -> Span {
+    /// Whether ranks reach other rails over the scale-up switch.
+    fn pxn(&self) -> bool {
         match &*self.fabric {
-            FabricInput::FatTree(t) | FabricInput::Rail(t) => t.nodes.span,
+            FabricInput::Rail(t) | FabricInput::RailOnly(t) => t.pxn.unwrap_or(true),
+            _ => false,
+        }
+    }
+
+    fn switch_names(&self) -> Vec<String> {
+        match &*self.fabric {
+            FabricInput::Explicit(e) => e.switches.iter().map(|s| s.value.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn nodes_span(&self) -> Span {
+        match &*self.fabric {
+            FabricInput::FatTree(t) | FabricInput::Rail(t) | FabricInput::RailOnly(t) => t.nodes.span,
+            FabricInput::Dragonfly(d) | FabricInput::DragonflyPlus(d) => d.nodes.span,
             FabricInput::Single(s) => s.nodes.span,
             FabricInput::None(n) => n.nodes.span,
             FabricInput::Explicit(e) => e.nodes.span,
@@ -98,7 +116,8 @@ impl TopologyInput {
 
     fn wanted_nodes(&self) -> At<Option<u64>> {
         match &*self.fabric {
-            FabricInput::FatTree(t) | FabricInput::Rail(t) => t.nodes,
+            FabricInput::FatTree(t) | FabricInput::Rail(t) | FabricInput::RailOnly(t) => t.nodes,
+            FabricInput::Dragonfly(d) | FabricInput::DragonflyPlus(d) => d.nodes,
             FabricInput::Single(s) => s.nodes,
             FabricInput::None(n) => n.nodes.map_value(Some),
             FabricInput::Explicit(e) => e.nodes,
@@ -107,7 +126,8 @@ impl TopologyInput {
 
     fn policy(&self, diags: &mut Diagnostics) -> (PathPolicy, u64) {
         let (policy, pairs) = match &*self.fabric {
-            FabricInput::FatTree(t) | FabricInput::Rail(t) => (t.path_policy, t.queue_pairs),
+            FabricInput::FatTree(t) | FabricInput::Rail(t) | FabricInput::RailOnly(t) => (t.path_policy, t.queue_pairs),
+            FabricInput::Dragonfly(d) | FabricInput::DragonflyPlus(d) => (d.path_policy, d.queue_pairs),
             FabricInput::Explicit(e) => (e.path_policy, e.queue_pairs),
             FabricInput::Single(_) | FabricInput::None(_) => return (PathPolicy::Adaptive, 1),
         };
@@ -170,163 +190,6 @@ impl TopologyInput {
         }
         (out.len() == inputs.len()).then_some(out)
     }
-
-    /// Adds the network between nodes.
-    fn connect(
-        &self,
-        growing: &mut Growing,
-        templates: &[Template],
-        catalogue: &Catalogue,
-        diags: &mut Diagnostics,
-    ) -> Option<(Scale, Option<Switch>)> {
-        let several = templates.iter().map(|t| t.nodes).sum::<u32>() > 1;
-        if several && !matches!(&*self.fabric, FabricInput::None(_)) {
-            for (template, input) in templates.iter().zip(&self.node.value) {
-                if template.nics == 0 {
-                    diags.push(
-                        Diagnostic::error(
-                            codes::DISCONNECTED,
-                            format!("the nodes `{}` have no NIC, so nothing connects them", template.name),
-                        )
-                        .at(input.name.span, "no NICs")
-                        .hint("give `nic` and `nics`"),
-                    );
-                    return None;
-                }
-            }
-        }
-        match &*self.fabric {
-            FabricInput::None(input) => {
-                let one_domain = growing.domains.len() == 1;
-                if several && !one_domain {
-                    diags.push(
-                        Diagnostic::error(codes::DISCONNECTED, "several nodes without a network between them")
-                            .at(input.nodes.span, "more than one node")
-                            .hint("choose another fabric kind, or a scale_up_domain that holds all accelerators"),
-                    );
-                    return None;
-                }
-                Some((Scale::None, None))
-            }
-            FabricInput::Single(input) => {
-                let switch = find(&catalogue.switches, &input.switch, "switch", diags)?;
-                let ports: u64 = templates.iter().map(|t| u64::from(t.nodes) * u64::from(t.nics)).sum();
-                if ports > *switch.ports {
-                    diags.push(
-                        Diagnostic::error(
-                            codes::BAD_TOPOLOGY,
-                            format!("{ports} NICs do not fit the {} ports of `{}`", *switch.ports, *switch.id),
-                        )
-                        .at(input.switch.span, "too few ports")
-                        .hint("use a larger switch or kind = \"fat-tree\""),
-                    );
-                    return None;
-                }
-                let plan =
-                    TreePlan { levels: 1, leaf_ports: ports as u32, oversubscription: 1.0, core_oversubscription: 1.0, bundled: true };
-                let tree = Tree::plan(&plan, 1, switch).ok()?;
-                Some((grow_tree(tree, growing, templates, |_, _, _| 0), Some(switch.clone())))
-            }
-            FabricInput::FatTree(input) => self.tree(input, false, growing, templates, catalogue, diags),
-            FabricInput::Rail(input) => self.tree(input, true, growing, templates, catalogue, diags),
-            FabricInput::Explicit(input) => explicit(input, growing, templates, diags).map(|routes| (Scale::Explicit(routes), None)),
-        }
-    }
-
-    fn tree(
-        &self,
-        input: &TreeInput,
-        rails: bool,
-        growing: &mut Growing,
-        templates: &[Template],
-        catalogue: &Catalogue,
-        diags: &mut Diagnostics,
-    ) -> Option<(Scale, Option<Switch>)> {
-        let switch = find(&catalogue.switches, &input.switch, "switch", diags)?;
-        if !(2..=3).contains(&*input.levels) {
-            diags.push(
-                Diagnostic::error(codes::OUT_OF_RANGE, format!("a tree of {} levels", *input.levels))
-                    .at(input.levels.span, "2 or 3")
-                    .hint("one switch is kind = \"single-switch\""),
-            );
-            return None;
-        }
-        for over in [&input.oversubscription, &input.core_oversubscription] {
-            if !(0.1..=100.0).contains(&over.value) {
-                diags.push(
-                    Diagnostic::error(codes::OUT_OF_RANGE, "the oversubscription is absurd").at(over.span, "not between 0.1 and 100"),
-                );
-                return None;
-            }
-        }
-        if *input.levels == 2 && *input.core_oversubscription != 1.0 {
-            diags.push(
-                Diagnostic::error(codes::CONFLICT, "`core_oversubscription` does nothing in a tree of two levels")
-                    .at(input.core_oversubscription.span, "does nothing"),
-            );
-            return None;
-        }
-        let nics: u64 = templates.iter().map(|t| u64::from(t.nodes) * u64::from(t.nics)).sum();
-        let per_node = templates.iter().map(|t| t.nics).max().unwrap_or(1).max(1);
-        let down = down_ports(*switch.ports, *input.oversubscription);
-        let nodes = growing.node_template.len() as u32;
-        // A leaf serves one rail of `down` nodes, or all NICs of as many nodes as fit.
-        let (leaves, leaf_ports) =
-            if rails { (nodes.div_ceil(down) * per_node, down.min(nodes)) } else { ((nics as u32).div_ceil(down), down.min(nics as u32)) };
-        let plan = TreePlan {
-            levels: *input.levels as u32,
-            leaf_ports,
-            oversubscription: *input.oversubscription,
-            core_oversubscription: *input.core_oversubscription,
-            bundled: *input.path_policy == PathPolicy::Adaptive,
-        };
-        match Tree::plan(&plan, leaves, switch) {
-            Ok(tree) => {
-                let place =
-                    move |node: u32, nic: u32, before: u32| if rails { node / down * per_node + nic } else { (before + nic) / down };
-                Some((grow_tree(tree, growing, templates, place), Some(switch.clone())))
-            }
-            Err(large) => {
-                diags.push(
-                    Diagnostic::error(
-                        codes::BAD_TOPOLOGY,
-                        format!("{} {}, but a `{}` joins at most {}", large.needed, large.what, *switch.id, large.possible),
-                    )
-                    .at(self.nodes_span(), "too many nodes")
-                    .hint("use levels = 3, more oversubscription, or a switch with more ports"),
-                );
-                None
-            }
-        }
-    }
-}
-
-/// Grows a tree and plugs every NIC into the leaf that `place` gives for (node, NIC, NICs of the nodes before).
-fn grow_tree(mut tree: Tree, growing: &mut Growing, templates: &[Template], place: impl Fn(u32, u32, u32) -> u32) -> Scale {
-    let leaves = tree.grow(growing);
-    let (mut at, mut before) = (0, 0);
-    for node in 0..growing.node_template.len() {
-        let template = &templates[growing.node_template[node] as usize];
-        let groups = nic_groups(template);
-        let link = nic_link(template, groups, tree.switch_latency);
-        for group in 0..groups {
-            // A group of NICs is plugged into the leaf of its first.
-            let first = group * template.nics / groups;
-            let leaf = place(node as u32, first, before).min(tree.leaves - 1);
-            let cable = growing.cable(growing.nic_vertices[at], leaves[leaf as usize], link);
-            growing.nics[at].network = Some(cable);
-            growing.nics[at].leaf = leaf;
-            at += 1;
-        }
-        before += template.nics;
-    }
-    Scale::Tree(tree)
-}
-
-/// The cable of a group of NICs.
-pub(super) fn nic_link(template: &Template, groups: u32, latency: f64) -> Link {
-    let rate = template.nic.as_ref().map_or(0.0, |n| n.bandwidth.get() * *n.efficiency);
-    Link { capacity: rate * f64::from(template.nics) / f64::from(groups.max(1)), latency, kind: LinkKind::Nic }
 }
 
 /// The parts of a template.
@@ -349,6 +212,8 @@ fn template(input: &NodeInput, nodes: u64, catalogue: &Catalogue, diags: &mut Di
         kind,
         domain_size,
         torus,
+        wrap: input.wrap.unwrap_or(true),
+        peer_copy_limit: input.peer_copy_limit.map_value(|l| l.map(crate::units::BytesPerSecond::get)).value,
         host: host.clone(),
         nic: nic.flatten().cloned(),
         nics: *input.nics as u32,
@@ -443,6 +308,13 @@ fn domain(input: &NodeInput, part: &crate::hardware::Accelerator, diags: &mut Di
             format!("the torus does not have {size} places in 1 to 3 dimensions"),
             "give `torus = [4, 4, 4]` with the domain's size as product",
         );
+    }
+    if kind != DomainKind::Torus && input.wrap.is_some() {
+        return refuse(input.wrap.span, "`wrap` does nothing with this scale_up".into(), "set scale_up = \"torus\", or leave it out");
+    }
+    if kind != DomainKind::Pcie && input.peer_copy_limit.is_some() {
+        let message = "`peer_copy_limit` does nothing with this scale_up".into();
+        return refuse(input.peer_copy_limit.span, message, "set scale_up = \"pcie\", or leave it out");
     }
     if kind != DomainKind::Torus && !torus.is_empty() {
         return refuse(input.torus.span, "`torus` does nothing with this scale_up".into(), "set scale_up = \"torus\", or leave it out");

@@ -1,6 +1,6 @@
 //! Explicit fabrics: switches and cables one by one, checked for unknown ends and for parts that nothing joins.
 
-use super::build::nic_link;
+use super::connect::nic_link;
 use super::graph::{Link, LinkKind, NodeId, Template, Vertex};
 use super::input::ExplicitInput;
 use super::node::{Growing, nic_groups};

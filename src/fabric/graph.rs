@@ -8,6 +8,7 @@ use crate::hardware::{Accelerator, Drive, Host, Nic, Switch};
 use crate::ids::Id;
 use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
 use rand_pcg::rand_core::Rng;
+use std::collections::BTreeMap;
 
 crate::ids! {
     /// A directed link.
@@ -149,6 +150,8 @@ pub struct Domain {
     pub size: u32,
     /// Sides of a torus.
     pub torus: Vec<u32>,
+    /// Whether a torus closes in every dimension.
+    pub wrap: bool,
     /// Direct links by (from, to) for meshes, by (from, dimension × 2 + direction) for a torus.
     pub(super) direct: Vec<Option<LinkId>>,
     /// Links of each pair in a cube mesh.
@@ -161,8 +164,12 @@ pub(super) struct NicSite {
     pub(super) pcie: Cable,
     pub(super) pcie_switch: u8,
     pub(super) network: Option<Cable>,
-    /// Leaf (or explicit switch) that it is plugged into.
+    /// Leaf of its plane (or explicit switch) that it is plugged into.
     pub(super) leaf: u32,
+    /// Plane that it belongs to.
+    pub(super) plane: u32,
+    /// Its number on the node.
+    pub(super) rail: u32,
     /// End-point latency.
     pub(super) latency: f64,
 }
@@ -186,6 +193,8 @@ pub(super) struct Template {
     pub(super) kind: DomainKind,
     pub(super) domain_size: u32,
     pub(super) torus: Vec<u32>,
+    pub(super) wrap: bool,
+    pub(super) peer_copy_limit: Option<f64>,
     pub(super) host: Host,
     pub(super) nic: Option<Nic>,
     pub(super) nics: u32,
@@ -197,7 +206,8 @@ pub(super) struct Template {
 #[derive(Debug)]
 pub(super) enum Scale {
     None,
-    Tree(Tree),
+    /// Trees side by side, one for each plane.
+    Trees(Vec<Tree>),
     Explicit(ExplicitRoutes),
 }
 
@@ -218,6 +228,10 @@ pub struct Fabric {
     pub(super) policy: PathPolicy,
     pub(super) queue_pairs: u64,
     pub(super) salt: u64,
+    /// Whether ranks reach other rails through the rank of that rail on their own node.
+    pub(super) pxn: bool,
+    /// Accelerators that are slower than their data sheet, with the share of speed that is left.
+    pub(super) speeds: BTreeMap<AcceleratorId, f64>,
 }
 
 impl Fabric {
@@ -298,6 +312,46 @@ impl Fabric {
     #[must_use]
     pub fn is_uniform(&self) -> bool {
         self.templates.iter().all(|t| *t.accelerator.id == *self.templates[0].accelerator.id)
+    }
+    /// Share of its data sheet's speed that an accelerator has (1 unless it is degraded).
+    #[must_use]
+    pub fn speed(&self, a: AcceleratorId) -> f64 {
+        self.speeds.get(&a).copied().unwrap_or(1.0)
+    }
+    /// Accelerators that are slower than their data sheet.
+    pub fn slow_accelerators(&self) -> impl Iterator<Item = (AcceleratorId, f64)> + '_ {
+        self.speeds.iter().map(|(&a, &s)| (a, s))
+    }
+    /// What all peer copies of the accelerator's node share, where the topology says so.
+    #[must_use]
+    pub fn peer_copy_limit(&self, a: AcceleratorId) -> Option<f64> {
+        self.templates[self.site(a).template as usize].peer_copy_limit
+    }
+    /// Whether the network's switches can reduce (SHARP).
+    #[must_use]
+    pub fn reduces_in_network(&self) -> bool {
+        self.switch.as_ref().is_some_and(|s| *s.in_network_reduction)
+    }
+    /// Whether an accelerator has links of its own to each neighbour (meshes).
+    #[must_use]
+    pub fn has_direct_links(&self, a: AcceleratorId) -> bool {
+        matches!(self.domain(self.site(a).domain).kind, DomainKind::CubeMesh | DomainKind::FullMesh)
+    }
+    /// The link between two accelerators of a mesh.
+    #[must_use]
+    pub fn direct_link(&self, a: AcceleratorId, b: AcceleratorId) -> Option<LinkId> {
+        let domain = self.domain(self.site(a).domain);
+        if !self.has_direct_links(a) || self.site(b).domain != self.site(a).domain {
+            return None;
+        }
+        domain.direct[(a.0 - domain.first.0) as usize * domain.width + (b.0 - domain.first.0) as usize]
+    }
+    /// Rate of one cable of a mesh: the least among an accelerator's links.
+    #[must_use]
+    pub fn direct_link_rate(&self, a: AcceleratorId) -> f64 {
+        let domain = self.domain(self.site(a).domain);
+        let links = (0..domain.size).filter_map(|i| self.direct_link(a, AcceleratorId(domain.first.0 + i)));
+        links.map(|l| self.link(l).capacity).fold(f64::INFINITY, f64::min)
     }
     /// The name of a link for people, such as `node 3 NIC 2 → leaf 7`.
     #[must_use]

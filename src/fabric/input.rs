@@ -1,6 +1,6 @@
 //! The topology file: node templates and how they are connected.
 
-use crate::diag::{Count, Finite, List, Name, NonNeg, Pos, Text, Whole};
+use crate::diag::{Count, Finite, List, Name, NonNeg, Pos, Share, Text, Whole};
 use crate::hardware::{Accelerator, Drive, Host, LinkTechnology, Nic, Price, Switch};
 use crate::units::{BytesPerSecond, Seconds};
 use crate::{choice, record, tagged};
@@ -21,6 +21,14 @@ choice! {
     }
 }
 
+impl PathPolicy {
+    /// Whether a flow uses all equal-cost paths, so that parallel cables are one bundle.
+    #[must_use]
+    pub const fn is_even(self) -> bool {
+        matches!(self, Self::Adaptive | Self::Spray)
+    }
+}
+
 choice! {
     /// Which of the equal-cost paths a flow takes.
     pub enum PathPolicy {
@@ -28,8 +36,10 @@ choice! {
         Static = "static",
         /// One path for each queue pair, chosen by a hash.
         Ecmp = "ecmp",
-        /// All paths evenly.
+        /// The least loaded path, chosen by the switches: all paths evenly.
         Adaptive = "adaptive",
+        /// Packet by packet over all paths, ordered again at the receiver: all paths evenly.
+        Spray = "spray",
     }
 }
 
@@ -48,6 +58,10 @@ record! {
         pub scale_up_domain: Option<Count>,
         /// Sides of the torus.
         pub torus: Option<List<Count>>,
+        /// Whether the torus closes in every dimension (slices of optical switches: only in whole cubes); absent: yes.
+        pub wrap: Option<bool>,
+        /// What all peer copies of a PCIe node share (copies through host memory, a redirecting bridge), measured with all its accelerators.
+        pub peer_copy_limit: Option<Pos<BytesPerSecond>>,
         /// Catalogue id of the host.
         pub host: Name,
         /// Catalogue id of the NICs.
@@ -80,6 +94,49 @@ record! {
         pub path_policy: PathPolicy = PathPolicy::Adaptive,
         /// Queue pairs of a flow, each hashed by itself (ecmp).
         pub queue_pairs: Count = 1,
+        /// Networks side by side, each with its own switches; NICs are dealt out to them in turn (rail kinds).
+        pub planes: Option<Count>,
+        /// Whether a rank reaches another rail through the rank of that rail on its own node (NCCL's PXN); absent: yes (rail kinds).
+        pub pxn: Option<bool>,
+    }
+}
+
+record! {
+    /// Groups of routers, every group joined to every other.
+    pub struct DragonflyInput {
+        /// Nodes (with one template; with several each has its `count`).
+        pub nodes: Option<Count>,
+        /// Catalogue id of the routers.
+        pub switch: Name,
+        /// NICs on one router.
+        pub terminals: Count,
+        /// Routers of a group that carry NICs.
+        pub routers: Count,
+        /// Cables to other groups on one router (dragonfly) or on one spine (dragonfly-plus, which has as many spines as leaves).
+        pub global_links: Count,
+        /// Share of the traffic between groups that detours over a third group (Valiant), as adaptive routing does under load.
+        pub detours: Share = 0.0,
+        /// Which of the equal-cost paths a flow takes.
+        pub path_policy: PathPolicy = PathPolicy::Adaptive,
+        /// Queue pairs of a flow, each hashed by itself (ecmp).
+        pub queue_pairs: Count = 1,
+    }
+}
+
+record! {
+    /// A part that is slower than its data sheet, or dead.
+    pub struct DegradedInput {
+        /// Which: `accelerator 17`, `accelerator 17 scale-up`, `node 3`, `node 3 NIC 2`, `leaf 5`, `leaf 5 uplink 3`, `spine 2`,
+        /// `spine 2 uplink 1`, `core 0`, `switch NAME` (explicit fabrics).
+        pub part: Name,
+        /// Share of its bandwidth that is left; 0 is dead.
+        pub capacity: Option<Share>,
+        /// Share of its speed that is left (accelerators, nodes).
+        pub speed: Option<Share>,
+        /// A flapping port: how long it is down each time.
+        pub down_for: Option<Pos<Seconds>>,
+        /// A flapping port: how often.
+        pub every: Option<Pos<Seconds>>,
     }
 }
 
@@ -138,6 +195,12 @@ tagged! {
         FatTree(TreeInput) = "fat-tree",
         /// A fat tree whose leaves each serve one rail: NIC r of many nodes.
         Rail(TreeInput) = "rail-optimised",
+        /// Rails without a network between them: a plane for each.
+        RailOnly(TreeInput) = "rail-only",
+        /// Groups of routers, all joined within a group, every group joined to every other.
+        Dragonfly(DragonflyInput) = "dragonfly",
+        /// The same with groups of leaves and spines.
+        DragonflyPlus(DragonflyInput) = "dragonfly-plus",
         /// One switch.
         Single(SingleInput) = "single-switch",
         /// No network.
@@ -174,5 +237,7 @@ record! {
         pub drive: List<Drive> = Vec::new(),
         /// Prices of your own.
         pub price: List<Price> = Vec::new(),
+        /// Parts that are slow, cut off or flapping.
+        pub degraded: List<DegradedInput> = Vec::new(),
     }
 }

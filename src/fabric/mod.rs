@@ -9,6 +9,9 @@
 //! every cable is a link of its own.
 
 mod build;
+mod connect;
+mod degrade;
+mod dragonfly;
 mod explicit;
 mod graph;
 mod input;
@@ -22,5 +25,7 @@ mod tree;
 mod tests;
 
 pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
-pub use input::{ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput};
+pub use input::{
+    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput,
+};
 pub use summary::TopologySummary;

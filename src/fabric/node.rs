@@ -93,7 +93,7 @@ impl Growing {
             let ports = f64::from(template.nics / groups);
             let cable = self.cable(vertex, switches[switch as usize], Link { capacity: pcie.capacity * ports, ..pcie });
             let latency = template.nic.as_ref().map_or(0.0, |n| n.latency.get());
-            self.nics.push(NicSite { pcie: cable, pcie_switch: switch, network: None, leaf: 0, latency });
+            self.nics.push(NicSite { pcie: cable, pcie_switch: switch, network: None, leaf: 0, plane: 0, rail: g, latency });
             self.nic_vertices.push(vertex);
         }
         for local in 0..count {
@@ -138,7 +138,15 @@ impl Growing {
     fn join_domain(&mut self, template: &Template, number: u32, id: AcceleratorId, vertex: NodeIndex<u32>) -> (DomainId, Option<Cable>) {
         let open = self.domains.last().is_some_and(|d| d.size < template.domain_size && self.sites[d.first.index()].template == number);
         if !open {
-            let domain = Domain { kind: template.kind, first: id, size: 0, torus: template.torus.clone(), direct: Vec::new(), width: 0 };
+            let domain = Domain {
+                kind: template.kind,
+                first: id,
+                size: 0,
+                torus: template.torus.clone(),
+                wrap: template.wrap,
+                direct: Vec::new(),
+                width: 0,
+            };
             self.domains.push(domain);
             let opened = DomainId::from_index(self.domains.len() - 1);
             let switch = if template.kind == DomainKind::Switched { self.graph.add_node(Vertex::ScaleUpSwitch(opened)) } else { vertex };
@@ -222,7 +230,7 @@ impl Growing {
                 let side = side as usize;
                 let at = i / stride % side;
                 let next = i + ((at + 1) % side) * stride - at * stride;
-                if side > 1 && next < size && next != i {
+                if side > 1 && next < size && next != i && (self.domains[d].wrap || at + 1 < side) {
                     let cable = self.cable(
                         self.vertices[first + i],
                         self.vertices[first + next],

@@ -2,6 +2,7 @@
 
 use super::graph::{AcceleratorId, Cable, Domain, DomainKind, Fabric, LinkId, NicSite, Scale, Site};
 use super::input::PathPolicy;
+use super::node::nic_groups;
 use super::tree::Tree;
 use crate::ids::Id;
 use rustc_hash::FxHashMap;
@@ -14,6 +15,10 @@ pub(super) struct ExplicitRoutes {
     /// For every switch its neighbours in order: (switch, link to it).
     pub(super) neighbours: Vec<Vec<(u32, LinkId)>>,
     distances: Mutex<FxHashMap<u32, Arc<Vec<u32>>>>,
+    /// Share of the traffic between groups that detours over a third one (dragonflies).
+    pub(super) detours: f64,
+    /// Group of every switch (dragonflies).
+    pub(super) group_of: Vec<u32>,
 }
 
 impl ExplicitRoutes {
@@ -95,7 +100,7 @@ impl Fabric {
             v.hop(b.pcie.down);
             return v.latency;
         }
-        self.network_route(a, b, hash([u64::from(from.0), u64::from(to.0), flow, self.salt]), u64::from(to.0), &mut v);
+        self.network_route((from, to), hash([u64::from(from.0), u64::from(to.0), flow, self.salt]), &mut v);
         v.latency
     }
 
@@ -137,17 +142,51 @@ impl Fabric {
         v.hop(down.down);
     }
 
-    fn network_route(&self, a: &Site, b: &Site, flow: u64, destination: u64, v: &mut Visitor<'_>) {
-        let (Some(out), Some(into)) = (a.nic, b.nic) else { return };
-        let (out, into) = (&self.nics[out as usize], &self.nics[into as usize]);
+    /// The NIC that a site uses towards a rail: its own, or the next one of its node that works and lies on the rail's plane.
+    fn nic_of(&self, site: &Site, towards: Option<&NicSite>) -> Option<&NicSite> {
+        let own = &self.nics[site.nic? as usize];
+        let fits = |n: &&NicSite| n.network.is_some() && towards.is_none_or(|t| t.plane == n.plane);
+        if fits(&own) {
+            return Some(own);
+        }
+        let first = (site.nic? - own.rail) as usize;
+        let count = nic_groups(&self.templates[site.template as usize]) as usize;
+        let turn = towards.map_or(own.rail, |t| t.rail) as usize;
+        (0..count).map(|i| &self.nics[first + (turn + i) % count]).find(fits)
+    }
+
+    /// The rank of a site's node on another rail, that passes messages on over the scale-up switch.
+    fn proxy(&self, site: &Site, from: AcceleratorId, rail: u32) -> Option<AcceleratorId> {
+        let template = &self.templates[site.template as usize];
+        let local = rail * template.accelerators / nic_groups(template).max(1);
+        let proxy = AcceleratorId(from.0 - site.local + local);
+        let there = &self.sites[proxy.index()];
+        let works = there.nic.is_some_and(|n| self.nics[n as usize].network.is_some() && self.nics[n as usize].rail == rail);
+        (works && proxy != from && there.domain == site.domain && there.scale_up.is_some()).then_some(proxy)
+    }
+
+    fn network_route(&self, ends: (AcceleratorId, AcceleratorId), flow: u64, v: &mut Visitor<'_>) {
+        let (mut a, b) = (&self.sites[ends.0.index()], &self.sites[ends.1.index()]);
+        let Some(into) = self.nic_of(b, None) else { return };
+        let own_rail = a.nic.map(|n| self.nics[n as usize].rail);
+        if self.pxn
+            && own_rail != Some(into.rail)
+            && let Some(proxy) = self.proxy(a, ends.0, into.rail)
+            && let (Some(up), Some(down)) = (a.scale_up, self.sites[proxy.index()].scale_up)
+        {
+            v.hop(up.up);
+            v.hop(down.down);
+            a = &self.sites[proxy.index()];
+        }
+        let Some(out) = self.nic_of(a, Some(into)) else { return };
         let (Some(leave), Some(arrive)) = (out.network, into.network) else { return };
         v.hop(a.pcie.up);
         self.between_switches(a, a.pcie_switch, out.pcie_switch, v);
         v.hop(out.pcie.down);
         v.hop(leave.up);
         match &self.scale {
-            Scale::Tree(tree) => self.tree_route(tree, out, into, flow, destination, v),
-            Scale::Explicit(routes) => self.explicit_route(routes, out.leaf, into.leaf, flow, v),
+            Scale::Trees(trees) => self.tree_route(&trees[into.plane as usize], out, into, flow, u64::from(ends.1.0), v),
+            Scale::Explicit(routes) => self.detoured_route(routes, out.leaf, into.leaf, flow, v),
             Scale::None => {}
         }
         v.hop(arrive.down);
@@ -166,18 +205,18 @@ impl Fabric {
         let paths = if self.policy == PathPolicy::Ecmp { self.queue_pairs } else { 1 };
         for path in 0..paths {
             let pick = match self.policy {
-                PathPolicy::Adaptive => 0,
+                PathPolicy::Adaptive | PathPolicy::Spray => 0,
                 PathPolicy::Static => destination,
                 PathPolicy::Ecmp => hash([flow, path, 1, 0]),
             };
-            let cable = (pick % u64::from(tree.leaf_links)) as u32;
+            let cable = tree.pick_leaf(out.leaf, into.leaf, pick);
             let (share, first) = (1.0 / paths as f64, path == 0);
             let (up, down): (Cable, Cable) = (tree.leaf_cable(out.leaf, cable), tree.leaf_cable(into.leaf, cable));
             v.share(up.up, share, first);
             if from_pod != to_pod && tree.spine_links > 0 {
                 let spine = tree.spine_of(cable);
                 let again = if self.policy == PathPolicy::Ecmp { hash([flow, path, 2, 0]) } else { pick / u64::from(tree.leaf_links) };
-                let high = (again % u64::from(tree.spine_links)) as u32;
+                let high = tree.pick_spine((from_pod, to_pod), spine, again);
                 v.share(tree.spine_cable(from_pod, spine, high).up, share, first);
                 v.share(tree.spine_cable(to_pod, spine, high).down, share, first);
             }
@@ -185,23 +224,52 @@ impl Fabric {
         }
     }
 
+    /// An explicit route, part of which goes over third groups of a dragonfly.
+    fn detoured_route(&self, routes: &ExplicitRoutes, from: u32, to: u32, flow: u64, v: &mut Visitor<'_>) {
+        let group = |s: u32| routes.group_of.get(s as usize).copied();
+        let groups = routes.group_of.iter().max().map_or(1, |g| g + 1);
+        if routes.detours == 0.0 || groups < 3 || group(from) == group(to) {
+            return self.explicit_route(routes, (from, to), flow, (1.0, true), v);
+        }
+        self.explicit_route(routes, (from, to), flow, (1.0 - routes.detours, true), v);
+        // A few hashed third groups stand for all.
+        const THIRDS: u64 = 4;
+        let size = routes.group_of.iter().filter(|g| **g == 0).count() as u64;
+        for k in 0..THIRDS {
+            let mut third = (hash([flow, k, 5, self.salt]) % u64::from(groups)) as u32;
+            while Some(third) == group(from) || Some(third) == group(to) {
+                third = (third + 1) % groups;
+            }
+            let pick = hash([flow, k, 6, self.salt]) % size;
+            let through = (0..routes.group_of.len() as u32).filter(|&s| group(s) == Some(third)).nth(pick as usize).unwrap_or(from);
+            let share = routes.detours / THIRDS as f64;
+            self.explicit_route(routes, (from, through), flow, (share, false), v);
+            self.explicit_route(routes, (through, to), flow, (share, false), v);
+        }
+    }
+
     /// Along all shortest paths of an explicit fabric, or one for each hashed queue pair.
-    fn explicit_route(&self, routes: &ExplicitRoutes, from: u32, to: u32, flow: u64, v: &mut Visitor<'_>) {
+    fn explicit_route(&self, routes: &ExplicitRoutes, ends: (u32, u32), flow: u64, part: (f64, bool), v: &mut Visitor<'_>) {
+        let (from, to) = ends;
+        let (whole, counts) = part;
         let distance = routes.distances(to);
         let paths = match self.policy {
             PathPolicy::Ecmp => self.queue_pairs,
             _ => 1,
         };
         for path in 0..paths {
-            let mut layer = vec![(from, 1.0 / paths as f64)];
+            let mut layer = vec![(from, whole / paths as f64)];
             while let Some(&(at, _)) = layer.first().filter(|l| l.0 != to) {
                 let hops = distance[at as usize];
                 let mut next: Vec<(u32, f64)> = Vec::new();
-                let mut counted = path > 0;
+                let mut counted = path > 0 || !counts;
                 for &(at, share) in &layer {
                     let ways: Vec<_> = routes.neighbours[at as usize].iter().filter(|(n, _)| distance[*n as usize] < hops).collect();
+                    if ways.is_empty() {
+                        return;
+                    }
                     let (taken, each) = match self.policy {
-                        PathPolicy::Adaptive => (&ways[..], share / ways.len() as f64),
+                        PathPolicy::Adaptive | PathPolicy::Spray => (&ways[..], share / ways.len() as f64),
                         PathPolicy::Static => (&ways[to as usize % ways.len()..][..1], share),
                         PathPolicy::Ecmp => (&ways[(hash([flow, path, u64::from(hops), 3]) % ways.len() as u64) as usize..][..1], share),
                     };

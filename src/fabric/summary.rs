@@ -88,12 +88,17 @@ impl Fabric {
     fn switch_counts(&self, nics: u64) -> (u64, u64, u64, u64) {
         match &self.scale {
             Scale::None => (0, 0, 0, 0),
-            Scale::Tree(t) => {
+            Scale::Trees(trees) => trees.iter().fold((0, 0, 0, nics), |sum, t| {
                 let (pods, leaves) = (u64::from(t.pods()), u64::from(t.leaves));
                 let spine_up = u64::from(t.spine_cables) * if t.leaf_links <= 1 { pods } else { pods * u64::from(t.spines) };
-                (leaves, pods * u64::from(t.spines), u64::from(t.cores), nics + leaves * u64::from(t.leaf_cables) + spine_up)
+                let cables = leaves * u64::from(t.leaf_cables) + spine_up;
+                (sum.0 + leaves, sum.1 + pods * u64::from(t.spines), sum.2 + u64::from(t.cores), sum.3 + cables)
+            }),
+            Scale::Explicit(e) => {
+                let spines = self.graph.node_weights().filter(|v| matches!(v, Vertex::Switch(1, _))).count() as u64;
+                let cables = e.neighbours.iter().map(|n| n.len() as u64).sum::<u64>() / 2;
+                (e.neighbours.len() as u64 - spines, spines, 0, nics + cables)
             }
-            Scale::Explicit(e) => (e.neighbours.len() as u64, 0, 0, nics + e.neighbours.iter().map(|n| n.len() as u64).sum::<u64>() / 2),
         }
     }
 
@@ -103,9 +108,9 @@ impl Fabric {
         let half = |kind: LinkKind| self.graph.edge_weights().filter(|l| l.kind == kind).map(|l| l.capacity).sum::<f64>() / 4.0;
         match &self.scale {
             Scale::None => 0.0,
-            Scale::Tree(t) if t.leaf_cables == 0 => nics,
-            Scale::Tree(t) if t.pods() == 1 => nics.min(half(LinkKind::Leaf)),
-            Scale::Tree(_) => nics.min(half(LinkKind::Leaf)).min(half(LinkKind::Spine)),
+            Scale::Trees(t) if t[0].leaf_cables == 0 => nics,
+            Scale::Trees(t) if t[0].pods() == 1 => nics.min(half(LinkKind::Leaf)),
+            Scale::Trees(_) => nics.min(half(LinkKind::Leaf)).min(half(LinkKind::Spine)),
             Scale::Explicit(_) => self.explicit_bisection(),
         }
     }
@@ -119,7 +124,7 @@ impl Fabric {
             net.add_node(());
         }
         let place = |v: petgraph::graph::NodeIndex| petgraph::graph::NodeIndex::new(v.index() + first);
-        for edge in self.graph.edge_references().filter(|e| matches!(e.weight().kind, LinkKind::Leaf | LinkKind::Nic)) {
+        for edge in self.graph.edge_references().filter(|e| matches!(e.weight().kind, LinkKind::Leaf | LinkKind::Nic | LinkKind::Spine)) {
             net.add_edge(place(edge.source()), place(edge.target()), edge.weight().capacity);
         }
         for v in self.graph.node_indices() {
@@ -136,9 +141,9 @@ impl Fabric {
     fn diameter(&self) -> u64 {
         match &self.scale {
             Scale::None => 0,
-            Scale::Tree(t) if t.leaf_cables == 0 => 1,
-            Scale::Tree(t) if t.pods() == 1 => 3,
-            Scale::Tree(_) => 5,
+            Scale::Trees(t) if t[0].leaf_cables == 0 => 1,
+            Scale::Trees(t) if t[0].pods() == 1 => 3,
+            Scale::Trees(_) => 5,
             Scale::Explicit(e) => {
                 let count = e.neighbours.len().min(512) as u32;
                 (0..count)

@@ -61,8 +61,10 @@ impl Fabric {
         let levels: Vec<(String, u64, String)> = match &self.scale {
             Scale::None => return y,
             Scale::Explicit(e) => vec![("switches".into(), e.neighbours.len() as u64, "cables as listed".into())],
-            Scale::Tree(t) => {
+            Scale::Trees(trees) => {
+                let (t, planes) = (&trees[0], trees.len() as u64);
                 let pods = u64::from(t.pods());
+                let many = |what: &str| if planes > 1 { format!("{what} ({planes} planes)") } else { what.to_owned() };
                 let mut levels = Vec::new();
                 if t.cores > 0 {
                     let up = format!(
@@ -70,15 +72,15 @@ impl Fabric {
                         if t.leaf_links <= 1 { t.spine_cables } else { t.spine_cables * t.spines },
                         rate(t.cable_rate)
                     );
-                    levels.push(("core".into(), u64::from(t.cores), up));
+                    levels.push((many("core"), planes * u64::from(t.cores), up));
                 }
                 if t.spines > 0 {
                     let up = format!("{} cables of {} from each leaf", t.leaf_cables, rate(t.cable_rate));
-                    let label = if pods > 1 { format!("spine ({pods} pods of {})", t.spines) } else { "spine".into() };
-                    levels.push((label, pods * u64::from(t.spines), up));
+                    let label = if pods > 1 { format!("spine ({pods} pods of {})", t.spines) } else { many("spine") };
+                    levels.push((label, planes * pods * u64::from(t.spines), up));
                 }
                 let nics = self.templates.iter().find_map(|t| t.nic.as_ref().map(|n| format!("NIC cables of {}", rate(n.bandwidth.get()))));
-                levels.push(("leaf".into(), u64::from(t.leaves), nics.unwrap_or_default()));
+                levels.push((many("leaf"), planes * u64::from(t.leaves), nics.unwrap_or_default()));
                 levels
             }
         };

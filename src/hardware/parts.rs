@@ -227,6 +227,8 @@ record! {
         pub port_bandwidth: Pos<BytesPerSecond>,
         /// Port-to-port latency.
         pub latency: NonNeg<Seconds>,
+        /// Whether it can reduce what passes (SHARP).
+        pub in_network_reduction: bool = false,
         /// Power.
         pub power: NonNeg<Watts>,
         /// Where the figures come from.

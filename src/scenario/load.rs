@@ -146,7 +146,8 @@ fn with_nodes(mut topology: TopologyInput, nodes: At<Option<u64>>, diags: &mut D
         first.value.count.value = None;
     }
     match &mut topology.fabric.value {
-        FabricInput::FatTree(t) | FabricInput::Rail(t) => t.nodes = put,
+        FabricInput::FatTree(t) | FabricInput::Rail(t) | FabricInput::RailOnly(t) => t.nodes = put,
+        FabricInput::Dragonfly(d) | FabricInput::DragonflyPlus(d) => d.nodes = put,
         FabricInput::Single(s) => s.nodes = put,
         FabricInput::Explicit(e) => e.nodes = put,
         FabricInput::None(n) => n.nodes = At { value: wanted, span: nodes.span },

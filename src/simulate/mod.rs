@@ -3,9 +3,11 @@
 mod execute;
 mod flows;
 mod fluid;
+mod messages;
 mod network;
 
 pub use execute::{Deadlock, Execution, execute};
 pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
 pub use fluid::Fluid;
+pub use messages::{MessageRun, run_messages};
 pub use network::{KindLoad, Network, Route};

@@ -3,7 +3,7 @@
 use super::gemm::part;
 use super::table::{Columns, Record};
 use super::training::{Shape, fabric};
-use crate::collectives::{Algorithm, Communicator, Library, Op};
+use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
 use crate::fabric::AcceleratorId;
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -25,39 +25,74 @@ pub(super) const COLUMNS: Columns = Columns {
     measured: "time_us",
 };
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
-    if !record.text("library").starts_with("nccl") {
-        return Err("all-reduce kernels of serving engines are not modelled yet".into());
+/// The engine whose kernels a row measured: the `library` column, or for `engine` what the source names.
+fn engine(record: &Record<'_>) -> Result<Engine, String> {
+    let (library, source) = (record.text("library"), record.text("source"));
+    if library != "engine" {
+        return Engine::from_word(library.split('-').next().unwrap_or(library))
+            .ok_or_else(|| format!("the library `{library}` is unknown"));
     }
+    let known = [Engine::SglangTrtllm, Engine::Sglang, Engine::Vllm, Engine::Trtllm];
+    known.into_iter().find(|e| source.contains(e.word())).ok_or_else(|| format!("the source `{source}` names no engine"))
+}
+
+/// How a row was launched: the column `launch` where there is one. Kernel tables (`aic-`) hold device time inside a graph; vTrain's
+/// tables and the old A100 listing are nccl-tests in one process; other listings show one process for each rank.
+fn launch(record: &Record<'_>) -> Result<Launch, String> {
+    let (word, source) = (record.text("launch"), record.text("source"));
+    if !word.is_empty() {
+        return Launch::from_word(word).ok_or_else(|| format!("the launch `{word}` is unknown"));
+    }
+    Ok(match source {
+        s if s.starts_with("aic-") => Launch::Graph,
+        s if s.starts_with("vtrain-") || s == "mle-a100" => Launch::SingleProcess,
+        _ => Launch::Eager,
+    })
+}
+
+/// Accelerators of one scale-up domain where it spans nodes: as many as the part joins, in equal domains.
+fn domain(record: &Record<'_>, most: u64, ranks: u64, per_node: u64) -> Option<u64> {
+    let given = record.get::<u64>("scale_up_domain").ok();
+    let most = given.unwrap_or(most);
+    if most <= per_node || !ranks.is_multiple_of(per_node) {
+        return None;
+    }
+    let domains = ranks.div_ceil(most);
+    let size = ranks.div_ceil(domains).next_multiple_of(per_node);
+    ranks.is_multiple_of(size).then_some(size).filter(|s| *s > per_node)
+}
+
+pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+    let library = Library::of(engine(record)?);
     let op = Op::from_word(record.text("collective")).ok_or_else(|| format!("the operation `{}` is unknown", record.text("collective")))?;
     let (ranks, nodes) = (record.count("accelerators")?, record.count("nodes")?);
     let part = part(record)?;
-    if part.scale_up.value.is_none() {
-        return Err("PCIe boxes need a measured rate of their own".into());
-    }
     let per_node = record.count("accelerators_per_node")?;
-    if nodes > 1 && ranks != nodes * per_node {
-        return Err("only part of each node takes part".into());
+    if ranks > nodes * per_node {
+        return Err("more accelerators than its nodes hold".into());
     }
-    let domain = record.get::<u64>("scale_up").ok().filter(|d| *d > per_node);
     let shape = Shape {
         accelerator: part.id.value.clone(),
         nodes,
         per_node,
-        domain,
+        domain: domain(record, *part.scale_up_domain, ranks, per_node),
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
     };
     let fabric = fabric(&shape)?;
-    let group: Vec<AcceleratorId> = (0..ranks as u32).map(AcceleratorId).collect();
-    let communicator = Communicator::new(&fabric, &Library::nccl(), &[group]);
+    // Part of each node takes part: its first accelerators.
+    let each = ranks.div_ceil(nodes);
+    let member = |r: u64| AcceleratorId((r / each * per_node + r % each) as u32);
+    let group: Vec<AcceleratorId> = (0..ranks).map(member).collect();
+    let communicator = Communicator::new(&fabric, &library, &[group]);
     let bytes = record.get("bytes")?;
     let plan = match record.text("algorithm") {
         "auto" => communicator.plan(op, bytes),
         word => Algorithm::from_word(word)
             .and_then(|a| communicator.plan_as(op, bytes, a))
-            .ok_or_else(|| format!("the algorithm `{word}` is not modelled here yet"))?,
+            .ok_or_else(|| format!("the algorithm `{word}` has no such form"))?,
     };
-    Ok(1e6 * communicator.time_of(op, bytes, &plan))
+    let seconds = communicator.time_of(op, bytes, &plan);
+    Ok(1e6 * launch(record)?.seen(seconds, ranks as usize))
 }

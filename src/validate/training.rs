@@ -4,6 +4,7 @@ use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::diag::{Decode, Diagnostics, Node, Style, render};
 use crate::fabric::{Fabric, TopologyInput};
+use crate::hardware::Catalogue;
 use crate::model::{Architecture, Norm, Position};
 use crate::training::{Attention, Config, Parallel, Precision, Recompute, Stack, simulate_step};
 
@@ -95,7 +96,9 @@ fn host(part: &str) -> &'static str {
 
 /// Builds the fabric of a row: nodes on one layer of adaptive leaves, which never limit it (rows do not tell the tree).
 pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
+    let part = Catalogue::embedded().accelerators.get(&shape.accelerator);
     let scale_up = match shape.accelerator.as_str() {
+        _ if part.is_some_and(|p| p.scale_up.is_none()) => "pcie",
         a if a.starts_with("v100") => "cube-mesh",
         a if a.starts_with("mi") => "full-mesh",
         _ => "nvswitch",

@@ -4,6 +4,7 @@ mod cli;
 mod contract;
 mod documents;
 mod errors;
+mod explicit;
 mod layers;
 mod physics;
 

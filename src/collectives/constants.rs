@@ -1,0 +1,172 @@
+//! The measured constants of libraries, platforms and networks: schema, embedded file, lookup.
+
+use super::Engine;
+use crate::diag::{Decode as _, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Style, Text, render};
+use crate::hardware::NicProtocol;
+use crate::record;
+use crate::units::{Bytes, BytesPerSecond, Seconds};
+use std::sync::OnceLock;
+
+record! {
+    /// Lines of NCCL inside a domain of one link technology.
+    pub struct ScaleUpRow {
+        /// Link technology.
+        pub technology: Name,
+        /// Rate of a ring edge by link.
+        pub per_link: Pos<BytesPerSecond>,
+        /// Rate by link that the library's cost model assumes.
+        pub tuner_link: Pos<BytesPerSecond>,
+        /// Start-up of the low-latency protocol.
+        pub base: NonNeg<Seconds>,
+        /// One step of it.
+        pub hop: NonNeg<Seconds>,
+        /// Extra once it spreads over more channels.
+        pub spread: NonNeg<Seconds>,
+        /// Start-up of the bulk protocol.
+        pub bulk_base: NonNeg<Seconds>,
+        /// One step of it.
+        pub bulk_hop: NonNeg<Seconds>,
+        /// Start-up of small in-switch reductions.
+        pub nvls_small: Option<NonNeg<Seconds>>,
+        /// Start-up of large ones.
+        pub nvls_large: Option<NonNeg<Seconds>>,
+        /// Cap of LL bus bandwidth in the library's cost model.
+        pub ll_cap: Pos<BytesPerSecond>,
+        /// Channel rate of NVLS in the library's cost model.
+        pub nvls_channel: Option<Pos<BytesPerSecond>>,
+        /// Efficiency of NVLS in the library's cost model.
+        pub nvls_tuner_efficiency: Finite = 1.0,
+        /// Whether LL128 is a line of its own.
+        pub ll128: bool,
+        /// Local copy relative to the wire.
+        pub copy: Plain,
+        /// Where the values come from.
+        pub source: Text,
+    }
+}
+
+record! {
+    /// All-to-all inside a domain, three regimes by message size.
+    pub struct AllToAllRow {
+        /// Link technology.
+        pub technology: Name,
+        /// Start-up of small messages.
+        pub a: NonNeg<Seconds>,
+        /// One more peer.
+        pub h: NonNeg<Seconds>,
+        /// Rate of one peer's small messages.
+        pub b1: Pos<BytesPerSecond>,
+        /// Start-up of middle sizes.
+        pub am: NonNeg<Seconds>,
+        /// Their rate.
+        pub bm: Pos<BytesPerSecond>,
+        /// Start-up of large sizes.
+        pub a_s: NonNeg<Seconds>,
+        /// Their rate.
+        pub b: Pos<BytesPerSecond>,
+        /// Local copy relative to the wire.
+        pub copy: Plain,
+    }
+}
+
+record! {
+    /// A line of a serving engine's kernel.
+    pub struct EngineLine {
+        /// Start-up.
+        pub a: NonNeg<Seconds>,
+        /// One more rank.
+        pub h: NonNeg<Seconds>,
+        /// Rate.
+        pub b: Pos<BytesPerSecond>,
+    }
+}
+
+record! {
+    /// All-reduce kernels of a serving engine.
+    pub struct EngineRow {
+        /// Engine.
+        pub engine: Engine,
+        /// Link technology.
+        pub technology: Name,
+        /// Every rank reads all others.
+        pub one_shot: EngineLine,
+        /// Scatter, then gather.
+        pub two_shot: EngineLine,
+        /// Greatest size by 2, 4 and 8 ranks.
+        pub limit: List<Pos<Bytes>>,
+        /// Sizes inside the limit that go to NCCL all the same: from, to (8 ranks).
+        pub gap: List<Pos<Bytes>> = Vec::new(),
+    }
+}
+
+record! {
+    /// Start-ups of collectives across a network.
+    pub struct NetworkRow {
+        /// How its NICs talk.
+        pub protocol: NicProtocol,
+        /// Start-up of a ring.
+        pub ring_base: NonNeg<Seconds>,
+        /// One more node of a ring, up to 64.
+        pub ring_node: NonNeg<Seconds>,
+        /// One more doubling of nodes of a ring.
+        pub ring_level: NonNeg<Seconds>,
+        /// Start-up of a tree.
+        pub tree_base: NonNeg<Seconds>,
+        /// One more level of a tree.
+        pub tree_level: NonNeg<Seconds>,
+        /// What a bulk transfer adds.
+        pub bulk: NonNeg<Seconds>,
+        /// Share of the rate below that start-up.
+        pub slow_share: Finite,
+        /// Start-up of a send.
+        pub message: NonNeg<Seconds>,
+        /// Where the values come from.
+        pub source: Text,
+    }
+}
+
+record! {
+    /// The constants file.
+    pub struct Constants {
+        /// Lines inside domains.
+        pub scale_up: List<ScaleUpRow>,
+        /// All-to-all inside domains.
+        pub all_to_all: List<AllToAllRow>,
+        /// Serving engines.
+        pub engine: List<EngineRow>,
+        /// Networks.
+        pub network: List<NetworkRow>,
+    }
+}
+
+pub(super) fn constants() -> &'static Constants {
+    static CONSTANTS: OnceLock<Constants> = OnceLock::new();
+    CONSTANTS.get_or_init(|| {
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("collectives/constants.toml", include_str!("constants.toml"));
+        let file = Node::parse(source, &mut diags).and_then(|node| Constants::decode(&node, &mut diags));
+        file.unwrap_or_else(|| panic!("the embedded constants of collectives are faulty:\n{}", render(&diags, Style::Plain)))
+    })
+}
+
+/// The technology whose constants serve another: NVLink 6 borrows those of NVLink 5.
+fn known(technology: &str) -> &str {
+    if technology == "nvlink6" { "nvlink5" } else { technology }
+}
+
+impl Constants {
+    pub(super) fn lines(&self, technology: &str) -> Option<&ScaleUpRow> {
+        self.scale_up.iter().map(|r| &r.value).find(|r| *r.technology == known(technology))
+    }
+    pub(super) fn all_to_all(&self, technology: &str) -> Option<&AllToAllRow> {
+        self.all_to_all.iter().map(|r| &r.value).find(|r| *r.technology == known(technology))
+    }
+    /// An engine's kernels; one that was measured on another technology only has none.
+    pub(super) fn engine(&self, engine: Engine, technology: &str) -> Option<&EngineRow> {
+        self.engine.iter().map(|r| &r.value).find(|r| *r.engine == engine && *r.technology == known(technology))
+    }
+    pub(super) fn network(&self, protocol: NicProtocol) -> &NetworkRow {
+        let row = self.network.iter().map(|r| &r.value).find(|r| *r.protocol == protocol);
+        row.unwrap_or(&self.network[0].value)
+    }
+}

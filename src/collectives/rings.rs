@@ -1,0 +1,78 @@
+//! Ring search on irregular links: the greatest set of directed rings over all ranks that no link carries twice.
+
+use crate::fabric::{AcceleratorId, Fabric};
+
+/// Search steps before the best set so far is taken; no shape of up to eight ranks in the catalogue needs as many.
+const MOST_STEPS: u64 = 400_000;
+
+/// Rings over the direct links of a mesh: each lists the members of `group` by index. Empty where the links hold none.
+pub(super) fn rings_in(fabric: &Fabric, group: &[AcceleratorId]) -> Vec<Vec<usize>> {
+    let n = group.len();
+    if !(2..=16).contains(&n) {
+        return Vec::new();
+    }
+    let unit = fabric.direct_link_rate(group[0]);
+    let cables = |a: usize, b: usize| {
+        let rate = fabric.direct_link(group[a], group[b]).map_or(0.0, |l| fabric.link(l).capacity);
+        (rate / unit).round() as u32
+    };
+    let free: Vec<Vec<u32>> = (0..n).map(|a| (0..n).map(|b| if a == b { 0 } else { cables(a, b) }).collect()).collect();
+    let most = free.iter().map(|row| row.iter().sum::<u32>()).min().unwrap_or(0) as usize;
+    let mut search = Search { free, most, best: Vec::new(), rings: Vec::new(), steps: 0 };
+    search.extend(&mut vec![0]);
+    search.best
+}
+
+struct Search {
+    free: Vec<Vec<u32>>,
+    most: usize,
+    best: Vec<Vec<usize>>,
+    rings: Vec<Vec<usize>>,
+    steps: u64,
+}
+
+impl Search {
+    /// Goes on with the ring that is being laid; starts the next one when it closes. True once nothing better can come.
+    fn extend(&mut self, path: &mut Vec<usize>) -> bool {
+        self.steps += 1;
+        if self.best.len() == self.most || self.steps > MOST_STEPS {
+            return true;
+        }
+        let (n, at) = (self.free.len(), path[path.len() - 1]);
+        if path.len() == n {
+            return self.close(path);
+        }
+        // Widest links first, so that doubled links are used twice before single ones are used up; then a rotation, so that
+        // rings of a full mesh differ from each other at once.
+        let turn = self.rings.len() + 1;
+        let mut ways: Vec<usize> = (0..n).filter(|&b| self.free[at][b] > 0 && !path.contains(&b)).collect();
+        ways.sort_by_key(|&b| (std::cmp::Reverse(self.free[at][b]), (b + n * n - at * turn) % n));
+        for b in ways {
+            self.free[at][b] -= 1;
+            path.push(b);
+            let done = self.extend(path);
+            path.pop();
+            self.free[at][b] += 1;
+            if done {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn close(&mut self, path: &[usize]) -> bool {
+        let (last, first) = (path[path.len() - 1], path[0]);
+        if self.free[last][first] == 0 {
+            return false;
+        }
+        self.free[last][first] -= 1;
+        self.rings.push(path.to_vec());
+        if self.rings.len() > self.best.len() {
+            self.best.clone_from(&self.rings);
+        }
+        let done = self.extend(&mut vec![0]);
+        self.rings.pop();
+        self.free[last][first] += 1;
+        done
+    }
+}

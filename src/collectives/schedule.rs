@@ -1,0 +1,414 @@
+//! The same algorithms message by message: who sends how much to whom after what. The oracle of the coupled form.
+
+use super::edges::{double_tree, gate};
+use super::rings::rings_in;
+use super::shape::Shape;
+use super::timing::ring_edge;
+use super::{Algorithm, Op};
+use crate::fabric::{AcceleratorId, Fabric};
+use rustc_hash::FxHashMap;
+
+/// One message between two ranks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Message {
+    /// Sender.
+    pub from: AcceleratorId,
+    /// Receiver.
+    pub to: AcceleratorId,
+    /// Passed on by this rank of the sender's domain (its NIC is used), where it is another than the sender.
+    pub via: Option<AcceleratorId>,
+    /// Bytes per byte of payload.
+    pub share: f64,
+    /// Bytes per byte of payload of all messages of its lane together: they follow each other. Infinite where only links and
+    /// [`Schedule::inside_rate`] limit it.
+    pub lane: f64,
+}
+
+/// Messages and what they wait for.
+#[derive(Debug, Clone, Default)]
+pub struct Schedule {
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// (earlier, later) where the later passes on what the earlier brought: the later starts a step after it.
+    pub data: Vec<(u32, u32)>,
+    /// (earlier, later) on one lane: the later starts when the earlier ends.
+    pub order: Vec<(u32, u32)>,
+    /// Steps on the longest way of data: the start-up of the operation is spread over them.
+    pub depth: u32,
+    /// Greatest rate of a message inside a scale-up domain, bytes per second.
+    pub inside_rate: f64,
+    last: FxHashMap<(u32, u32), u32>,
+}
+
+impl Schedule {
+    /// The schedule of all groups; `None` for algorithms that are not messages between ranks (reduction in switches, open lines of a
+    /// torus) or that have no form for the operation. Pipelined algorithms cut the payload into `chunks`.
+    pub(super) fn of(
+        fabric: &Fabric,
+        groups: &[Vec<AcceleratorId>],
+        op: Op,
+        algorithm: Algorithm,
+        chunks: u32,
+        inside_rate: f64,
+    ) -> Option<Self> {
+        let mut out = Self { inside_rate, ..Self::default() };
+        for group in groups {
+            let shape = Shape::of(fabric, group);
+            let builder = Builder { fabric, group, shape: &shape, chunks: chunks.max(1), out: &mut out };
+            builder.build(op, algorithm)?;
+        }
+        out.last = FxHashMap::default();
+        Some(out)
+    }
+
+    /// Adds a message behind the last one of its sender's lane; `after` brought what it sends.
+    fn push(&mut self, message: Message, lane: u32, after: Option<u32>) -> u32 {
+        let id = self.messages.len() as u32;
+        if let Some(earlier) = self.last.insert((message.from.0, lane), id) {
+            self.order.push((earlier, id));
+        }
+        if let Some(earlier) = after {
+            self.data.push((earlier, id));
+        }
+        self.messages.push(message);
+        id
+    }
+}
+
+struct Builder<'a> {
+    fabric: &'a Fabric,
+    group: &'a [AcceleratorId],
+    shape: &'a Shape,
+    chunks: u32,
+    out: &'a mut Schedule,
+}
+
+/// One ring: its members in order, each with the rank that passes its messages on.
+type Ring = Vec<(AcceleratorId, Option<AcceleratorId>)>;
+
+impl Builder<'_> {
+    fn build(mut self, op: Op, algorithm: Algorithm) -> Option<()> {
+        let n = self.shape.ranks;
+        let reduces = matches!(op, Op::AllReduce | Op::AllGather | Op::ReduceScatter);
+        match (op, algorithm) {
+            (Op::SendRecv, Algorithm::Direct) => self.single(0, 1, 1.0, None),
+            (Op::AllReduce | Op::AllGather | Op::ReduceScatter | Op::Broadcast | Op::Reduce, Algorithm::Ring) => self.rings(op)?,
+            (Op::AllReduce, Algorithm::Tree) if self.shape.count() > 1 => self.tree(),
+            (Op::AllGather | Op::ReduceScatter, Algorithm::Pat) => self.doubling(),
+            (_, Algorithm::HalvingDoubling) if reduces && n.is_power_of_two() => self.halving(op),
+            (_, Algorithm::Hierarchical) if reduces && self.shape.is_even() => self.hierarchical(op),
+            (_, Algorithm::Torus) if reduces && self.shape.count() == 1 => self.torus(op)?,
+            (Op::AllToAll, Algorithm::Pairwise) => self.pairwise(),
+            (Op::Gather | Op::Scatter, Algorithm::Direct) => self.star(op),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn single(&mut self, from: usize, to: usize, share: f64, after: Option<u32>) {
+        let message = Message { from: self.group[from], to: self.group[to], via: None, share, lane: share };
+        self.out.push(message, 0, after);
+        self.out.depth = self.out.depth.max(1);
+    }
+
+    /// All rings of the group.
+    fn ring_list(&self) -> Option<Vec<Ring>> {
+        let at = |i: usize| self.group[i];
+        if self.shape.count() == 1 {
+            let n = self.group.len();
+            let found =
+                if self.fabric.has_direct_links(self.group[0]) { rings_in(self.fabric, self.group) } else { vec![(0..n).collect()] };
+            let rings: Vec<Ring> = found.iter().map(|r| r.iter().map(|&i| (at(i), None)).collect()).collect();
+            return (!rings.is_empty()).then_some(rings);
+        }
+        let rails = self.shape.least();
+        let one = |c: usize| {
+            let mut ring = Ring::new();
+            for (d, domain) in self.shape.domains.iter().enumerate() {
+                let first = gate(self.shape, d, c) - domain.start;
+                for r in 0..domain.len() {
+                    let rank = at(domain.start + (first + r) % domain.len());
+                    let via = (r + 1 == domain.len() && r > 0).then(|| at(domain.start + first));
+                    ring.push((rank, via));
+                }
+            }
+            ring
+        };
+        Some((0..rails).map(one).collect())
+    }
+
+    fn rings(&mut self, op: Op) -> Option<()> {
+        let rings = self.ring_list()?;
+        let share = 1.0 / rings.len() as f64;
+        for (number, ring) in rings.iter().enumerate() {
+            match op {
+                Op::Broadcast | Op::Reduce => self.chain(ring, op, share, number as u32),
+                Op::AllReduce => {
+                    self.ring(ring, 2 * (ring.len() - 1), share, ring_edge(op, ring.len()) * share, number as u32, None);
+                }
+                _ => {
+                    self.ring(ring, ring.len() - 1, share, ring_edge(op, ring.len()) * share, number as u32, None);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Steps around a ring, every member sends an n-th of `share` in each; returns the last message that each member got.
+    fn ring(&mut self, ring: &Ring, steps: usize, share: f64, lane: f64, key: u32, start: Option<&[u32]>) -> Vec<u32> {
+        let n = ring.len();
+        let mut got: Vec<Option<u32>> = (0..n).map(|i| start.map(|s| s[i])).collect();
+        for _ in 0..steps {
+            let mut next = vec![None; n];
+            for (i, &(from, via)) in ring.iter().enumerate() {
+                let message = Message { from, to: ring[(i + 1) % n].0, via, share: share / n as f64, lane };
+                next[(i + 1) % n] = Some(self.out.push(message, key, got[i]));
+            }
+            got = next;
+        }
+        let depth = steps as u32;
+        self.out.depth = self.out.depth.max(depth);
+        got.into_iter().map(|g| g.unwrap_or(0)).collect()
+    }
+
+    /// A pipelined chain out of the first member, or into it.
+    fn chain(&mut self, ring: &Ring, op: Op, share: f64, key: u32) {
+        let root = ring.iter().position(|r| r.0 == self.group[0]).unwrap_or(0);
+        // Into the root the chain runs the ring's own way: from the member behind the root.
+        let first = if op == Op::Reduce { root + 1 } else { root };
+        let order: Vec<_> = (0..ring.len()).map(|i| ring[(first + i) % ring.len()]).collect();
+        let part = share / f64::from(self.chunks);
+        for _ in 0..self.chunks {
+            let mut after = None;
+            for pair in order.windows(2) {
+                let message = Message { from: pair[0].0, to: pair[1].0, via: pair[0].1, share: part, lane: share };
+                after = Some(self.out.push(message, key, after));
+            }
+        }
+        self.out.depth = self.out.depth.max(order.len() as u32 - 1);
+    }
+
+    /// Chunks up both trees to their roots and down again; inside a domain along a chain.
+    fn tree(&mut self) {
+        let (rails, k) = (self.shape.least(), self.shape.count());
+        let edges = double_tree(k);
+        let part = 0.5 / rails as f64 / f64::from(self.chunks);
+        let mut deepest = 0;
+        for _ in 0..self.chunks {
+            for c in 0..rails {
+                for tree in 0..2usize {
+                    deepest = deepest.max(self.tree_chunk(&edges, tree, c, part));
+                }
+            }
+        }
+        self.out.depth = self.out.depth.max(deepest);
+    }
+
+    /// One chunk on one rail of one tree; returns its depth.
+    fn tree_chunk(&mut self, edges: &[(usize, usize, usize)], tree: usize, rail: usize, part: f64) -> u32 {
+        let k = self.shape.count();
+        let mut up: Vec<Option<usize>> = vec![None; k];
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); k];
+        for &(child, parent, t) in edges.iter().filter(|e| e.2 == tree) {
+            debug_assert_eq!(t, tree);
+            up[child] = Some(parent);
+            children[parent].push(child);
+        }
+        let root = up.iter().position(Option::is_none).unwrap_or(0);
+        // Domains from the root down.
+        let mut order = vec![(root, 0u32)];
+        let mut next = 0;
+        while next < order.len() {
+            let (at, depth) = order[next];
+            order.extend(children[at].iter().map(|&c| (c, depth + 1)));
+            next += 1;
+        }
+        let lane = |from: usize, to: usize| (tree * k * k + from * k + to) as u32;
+        let send = |out: &mut Schedule, from: usize, to: usize, after: &[u32]| {
+            let (a, b) = (self.group[gate(self.shape, from, rail)], self.group[gate(self.shape, to, rail)]);
+            let message = Message { from: a, to: b, via: None, share: part, lane: part * f64::from(self.chunks) };
+            let id = out.push(message, lane(from, to), after.first().copied());
+            out.data.extend(after.iter().skip(1).map(|&earlier| (earlier, id)));
+            id
+        };
+        let mut arrived: Vec<Vec<u32>> = vec![Vec::new(); k];
+        for &(at, _) in order.iter().rev() {
+            if let Some(parent) = up[at] {
+                let id = send(self.out, at, parent, &arrived[at]);
+                arrived[parent].push(id);
+            }
+        }
+        let mut down: Vec<Vec<u32>> = vec![Vec::new(); k];
+        down[root].clone_from(&arrived[root]);
+        for &(at, _) in &order {
+            for &child in &children[at] {
+                let id = send(self.out, at, child, &down[at]);
+                down[child] = vec![id];
+            }
+        }
+        2 * order.iter().map(|o| o.1).max().unwrap_or(0)
+    }
+
+    fn doubling(&mut self) {
+        let n = self.group.len();
+        let lane = (n as f64 - 1.0) / n as f64;
+        let (mut distance, mut steps) = (1, 0);
+        let mut got: Vec<Option<u32>> = vec![None; n];
+        while distance < n {
+            let share = distance.min(n - distance) as f64 / n as f64;
+            got = self.exchange(&got, |i| (i + distance) % n, share, lane);
+            distance *= 2;
+            steps += 1;
+        }
+        self.out.depth = self.out.depth.max(steps);
+    }
+
+    fn halving(&mut self, op: Op) {
+        let n = self.group.len();
+        let lane = ring_edge(op, n);
+        let distances: Vec<usize> = std::iter::successors(Some(n / 2), |d| Some(d / 2)).take_while(|d| *d > 0).collect();
+        let gather = distances.iter().rev().copied();
+        let all: Vec<usize> = match op {
+            Op::ReduceScatter => distances.clone(),
+            Op::AllGather => gather.collect(),
+            _ => distances.iter().copied().chain(gather).collect(),
+        };
+        let mut got: Vec<Option<u32>> = vec![None; n];
+        for &distance in &all {
+            got = self.exchange(&got, |i| i ^ distance, distance as f64 / n as f64, lane);
+        }
+        self.out.depth = self.out.depth.max(all.len() as u32);
+    }
+
+    /// Every rank sends to `partner`; returns what every rank got last.
+    fn exchange(&mut self, got: &[Option<u32>], partner: impl Fn(usize) -> usize, share: f64, lane: f64) -> Vec<Option<u32>> {
+        let mut next = vec![None; got.len()];
+        for (i, &after) in got.iter().enumerate() {
+            let to = partner(i);
+            let message = Message { from: self.group[i], to: self.group[to], via: None, share, lane };
+            next[to] = Some(self.out.push(message, 0, after));
+        }
+        next
+    }
+
+    /// Three phases one after the other: scatter inside every domain, rings on every rail, gather inside.
+    fn hierarchical(&mut self, op: Op) {
+        let (m, k, n) = (self.shape.least(), self.shape.count(), self.group.len());
+        let plain = |members: Vec<AcceleratorId>| -> Ring { members.into_iter().map(|a| (a, None)).collect() };
+        let inner: Vec<Ring> = self.shape.domains.iter().map(|d| plain(self.group[d.clone()].to_vec())).collect();
+        let rails: Vec<Ring> = (0..m).map(|r| plain((0..k).map(|d| self.group[d * m + r]).collect())).collect();
+        let all = op == Op::AllReduce;
+        // The phases follow each other, so that the links' own rates hold, not the rate of the whole.
+        let (edge, outer) = (f64::INFINITY, f64::INFINITY);
+        let (mut got, mut depth): (Option<Vec<u32>>, u32) = (None, 0);
+        if op != Op::AllGather && m > 1 {
+            got = Some(self.phase(&inner, m - 1, 1.0, edge, 0, None, |d, r| d * m + r, n));
+            depth += m as u32 - 1;
+        }
+        let steps = if all { 2 * (k - 1) } else { k - 1 };
+        let across = self.phase(&rails, steps, 1.0 / m as f64, outer, 1, got.as_deref(), |r, d| d * m + r, n);
+        depth += steps as u32;
+        if op != Op::ReduceScatter && m > 1 {
+            self.phase(&inner, m - 1, 1.0, edge, 2, Some(&across), |d, r| d * m + r, n);
+            depth += m as u32 - 1;
+        }
+        self.out.depth = self.out.depth.max(depth);
+    }
+
+    /// A ring phase of several rings; `place` gives the rank of (ring, member). Takes and returns the last message by rank.
+    #[allow(clippy::too_many_arguments)]
+    fn phase(
+        &mut self,
+        rings: &[Ring],
+        steps: usize,
+        share: f64,
+        lane: f64,
+        key: u32,
+        start: Option<&[u32]>,
+        place: impl Fn(usize, usize) -> usize,
+        ranks: usize,
+    ) -> Vec<u32> {
+        let mut out = vec![0; ranks];
+        for (number, ring) in rings.iter().enumerate() {
+            let begin: Option<Vec<u32>> = start.map(|s| (0..ring.len()).map(|i| s[place(number, i)]).collect());
+            let got = self.ring(ring, steps, share, lane, key, begin.as_deref());
+            for (i, id) in got.into_iter().enumerate() {
+                out[place(number, i)] = id;
+            }
+        }
+        out
+    }
+
+    /// Both directions of every dimension, the payload in one part for each order of dimensions.
+    fn torus(&mut self, op: Op) -> Option<()> {
+        let sides = self.shape.torus.clone()?;
+        let used: Vec<usize> = (0..sides.len()).filter(|&d| sides[d].0 > 1).collect();
+        if used.iter().any(|&d| !sides[d].1) {
+            return None;
+        }
+        let mut depth = 0;
+        for turn in 0..used.len() {
+            for back in [false, true] {
+                let dims: Vec<usize> = (0..used.len()).map(|s| used[(turn + s) % used.len()]).collect();
+                let key = (turn * 2 + usize::from(back)) as u32 * 16;
+                depth = self.torus_part(op, &sides, &dims, 0.5 / used.len() as f64, back, key);
+            }
+        }
+        self.out.depth = self.out.depth.max(depth);
+        Some(())
+    }
+
+    fn torus_part(&mut self, op: Op, sides: &[(usize, bool)], dims: &[usize], share: f64, back: bool, key: u32) -> u32 {
+        let n = self.group.len();
+        let scatter = dims.iter().map(|&d| (d, true));
+        let gather = dims.iter().rev().map(|&d| (d, false));
+        let phases: Vec<(usize, bool)> = match op {
+            Op::ReduceScatter => scatter.collect(),
+            Op::AllGather => gather.collect(),
+            _ => scatter.chain(gather).collect(),
+        };
+        let mut shares: FxHashMap<usize, f64> = FxHashMap::default();
+        let mut part = share;
+        for &d in dims {
+            shares.insert(d, part);
+            part /= sides[d].0 as f64;
+        }
+        let (mut got, mut depth): (Option<Vec<u32>>, u32) = (None, 0);
+        for (number, &(d, _)) in phases.iter().enumerate() {
+            let stride: usize = sides[..d].iter().map(|s| s.0).product();
+            let side = sides[d].0;
+            let starts: Vec<usize> = (0..n).filter(|i| i / stride % side == 0).collect();
+            let at = |ring: usize, i: usize| starts[ring] + (if back { side - 1 - i } else { i }) * stride;
+            let rings: Vec<Ring> = (0..starts.len()).map(|r| (0..side).map(|i| (self.group[at(r, i)], None)).collect()).collect();
+            let lane = shares[&d] * (side as f64 - 1.0) / side as f64;
+            got = Some(self.phase(&rings, side - 1, shares[&d], lane, key + number as u32, got.as_deref(), at, n));
+            depth += side as u32 - 1;
+        }
+        depth
+    }
+
+    /// Everyone to everyone at the same time; ports share their rate among peers.
+    fn pairwise(&mut self) {
+        let n = self.group.len();
+        let share = 1.0 / n as f64;
+        for step in 1..n {
+            for i in 0..n {
+                let message = Message { from: self.group[i], to: self.group[(i + step) % n], via: None, share, lane: share };
+                self.out.push(message, step as u32, None);
+            }
+        }
+        self.out.depth = self.out.depth.max(1);
+    }
+
+    fn star(&mut self, op: Op) {
+        let n = self.group.len();
+        // The root's port is the lane: what arrives at it at the same time shares it.
+        let lane = if op == Op::Gather { 1.0 } else { n as f64 - 1.0 } / n as f64;
+        for other in 1..n {
+            let (from, to) = if op == Op::Gather { (other, 0) } else { (0, other) };
+            let message = Message { from: self.group[from], to: self.group[to], via: None, share: 1.0 / n as f64, lane };
+            self.out.push(message, 0, None);
+        }
+        self.out.depth = self.out.depth.max(1);
+    }
+}

@@ -1,0 +1,83 @@
+//! How the ranks of a group lie on scale-up domains, and in a torus.
+
+use crate::fabric::{AcceleratorId, DomainKind, Fabric};
+use crate::ids::Id;
+use std::ops::Range;
+
+/// How the ranks of a group lie on scale-up domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Ranks of a group.
+    pub(super) ranks: usize,
+    /// For each domain in turn, which ranks of the group it holds.
+    pub(super) domains: Vec<Range<usize>>,
+    /// Sides of the box that the ranks of one domain fill in a torus, dimension by dimension, and whether each closes to a ring.
+    pub(super) torus: Option<Vec<(usize, bool)>>,
+}
+
+impl Shape {
+    pub(super) fn of(fabric: &Fabric, group: &[AcceleratorId]) -> Self {
+        let mut domains: Vec<Range<usize>> = Vec::new();
+        let mut last = usize::MAX;
+        for (i, &a) in group.iter().enumerate() {
+            let domain = fabric.site(a).domain.index();
+            match domains.last_mut() {
+                Some(range) if domain == last => range.end = i + 1,
+                _ => domains.push(i..i + 1),
+            }
+            last = domain;
+        }
+        let torus = torus_box(fabric, &group[domains[0].clone()]);
+        Self { ranks: group.len(), domains, torus }
+    }
+
+    /// Domains that it spans.
+    pub(super) const fn count(&self) -> usize {
+        self.domains.len()
+    }
+    /// Ranks in the smallest of its domains: as many rings reach all of them.
+    pub(super) fn least(&self) -> usize {
+        self.domains.iter().map(Range::len).min().unwrap_or(1)
+    }
+    /// Ranks in the largest.
+    pub(super) fn most(&self) -> usize {
+        self.domains.iter().map(Range::len).max().unwrap_or(1)
+    }
+    /// Whether every domain holds equally many.
+    pub(super) fn is_even(&self) -> bool {
+        self.least() == self.most()
+    }
+}
+
+/// The box of a torus that ranks fill in order, first dimension fastest.
+fn torus_box(fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<Vec<(usize, bool)>> {
+    let domain = fabric.domain(fabric.site(ranks[0]).domain);
+    if domain.kind != DomainKind::Torus {
+        return None;
+    }
+    let place = |a: AcceleratorId| {
+        let mut rest = (a.0 - domain.first.0) as usize;
+        let mut out = [0usize; 3];
+        for (at, &side) in out.iter_mut().zip(&domain.torus) {
+            *at = rest % side as usize;
+            rest /= side as usize;
+        }
+        out
+    };
+    let (first, last) = (place(ranks[0]), place(ranks[ranks.len() - 1]));
+    let mut sides = Vec::new();
+    for d in 0..domain.torus.len() {
+        let side = domain.torus[d] as usize;
+        let length = last[d].checked_sub(first[d])? + 1;
+        sides.push((length, domain.wrap && length == side && side > 2));
+    }
+    let fills = ranks.iter().enumerate().all(|(i, &a)| {
+        let (at, mut rest) = (place(a), i);
+        sides.iter().enumerate().all(|(d, &(length, _))| {
+            let want = first[d] + rest % length;
+            rest /= length;
+            at[d] == want
+        })
+    });
+    (fills && sides.iter().map(|s| s.0).product::<usize>() == ranks.len()).then_some(sides)
+}
