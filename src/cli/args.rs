@@ -121,7 +121,7 @@ pub(super) struct TopologyArgs {
 pub(super) struct CollectiveArgs {
     /// Topology file
     pub(super) file: PathBuf,
-    /// Operation: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, send_recv
+    /// Operation: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, scatter, barrier, send_recv
     #[arg(long)]
     pub(super) op: String,
     /// Sizes, such as 1KiB..8GiB or 64MiB
@@ -131,8 +131,20 @@ pub(super) struct CollectiveArgs {
     #[arg(long)]
     pub(super) ranks: Option<String>,
     /// Algorithm: the library's choice, or one
-    #[arg(long, default_value = "auto", value_parser = ["auto", "ring", "tree", "nvls", "hierarchical"])]
+    #[arg(long, default_value = "auto")]
     pub(super) algorithm: String,
+    /// Whose kernels run small all-reduces: nccl, sglang, vllm, trtllm, sglang-trtllm
+    #[arg(long, default_value = "nccl")]
+    pub(super) engine: String,
+    /// What the host's launch adds: graph (nothing), eager, single-process
+    #[arg(long, default_value = "graph")]
+    pub(super) launch: String,
+    /// Message by message instead of one coupled activity
+    #[arg(long)]
+    pub(super) explicit: bool,
+    /// Write report.html, outcome.json and CSV into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -2,23 +2,25 @@
 
 use super::Status;
 use super::args::{CollectiveArgs, MessageFormat};
+use super::run::write_folder_of;
 use super::stream::Stream;
-use crate::collectives::{Algorithm, Op};
-use crate::diag::{Diagnostics, nearest};
+use crate::collectives::{Algorithm, Engine, Launch, Library, Op};
+use crate::diag::{Diagnostics, codes, nearest};
 use crate::fabric::AcceleratorId;
 use crate::metrics::{Detail, Fact, Identity, Outcome, SimulationOutcome};
 use crate::report;
-use crate::scenario::{collectives, load_topology};
+use crate::scenario::{Sweep, constants_of, load_topology, run_sweep};
 use crate::units::Bytes;
 use std::time::Instant;
 
 pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
     let start = Instant::now();
-    let Some(op) = Op::from_word(&args.op) else {
-        let hint = nearest(&args.op, Op::WORDS.iter().copied())
-            .map_or_else(|| format!("one of {}", Op::WORDS.join(", ")), |n| format!("did you mean {n}?"));
-        out.note(&format!("error: `{}` is no operation\nhint: {hint}", args.op));
-        return Status::BadInput;
+    let (op, algorithm, engine, launch) = match words(args) {
+        Ok(words) => words,
+        Err(message) => {
+            out.note(&message);
+            return Status::BadInput;
+        }
     };
     let sizes = match sizes(&args.bytes) {
         Ok(sizes) => sizes,
@@ -36,13 +38,24 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         out.note(&format!("error: --ranks needs at least two accelerators, such as 0-{}", all.saturating_sub(1)));
         return Status::BadInput;
     };
-    let algorithm = Algorithm::from_word(&args.algorithm);
-    let Some(list) = collectives(&fabric, op, &ranks, &sizes, algorithm) else {
-        out.note(&format!("error: {op} has no form `{}` over these ranks\nhint: use --algorithm auto", args.algorithm));
+    let sweep =
+        Sweep { library: Library::of(engine), launch, explicit: args.explicit.then_some(64), ..Sweep::plain(op, sizes, ranks, algorithm) };
+    if sweep.work() > MOST_FLOWS {
+        out.note(&format!(
+            "error: about {:.0e} messages would be simulated\nhint: leave out --explicit, or take fewer ranks or sizes",
+            sweep.work()
+        ));
+        return Status::BadInput;
+    }
+    let Some((list, events)) = run_sweep(&fabric, &sweep, 1) else {
+        out.note(&format!(
+            "error: {op} has no form `{}` over these ranks\nhint: use --algorithm auto, and --explicit only without reduction in switches",
+            args.algorithm
+        ));
         return Status::BadInput;
     };
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
-    let facts = vec![fact("Operation", format!("{op} over {} accelerators", ranks.len())), fact("Cluster", fabric.title().to_owned())];
+    let facts = vec![fact("Operation", sweep.title()), fact("Cluster", fabric.title().to_owned())];
     let outcome = Outcome {
         orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: 1, scenario_hash: String::new() },
         title: format!("{op} on {}", fabric.title()),
@@ -51,13 +64,38 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         run: None,
         collective: Some(list),
         cost: None,
-        simulation: SimulationOutcome { events: 0, wall_s: start.elapsed().as_secs_f64() },
-        detail: Detail { facts, ..Detail::default() },
+        simulation: SimulationOutcome { events, wall_s: start.elapsed().as_secs_f64() },
+        detail: Detail { facts, profile: constants_of(&fabric, &sweep), ..Detail::default() },
     };
+    if let Some(folder) = &args.out
+        && let Err(error) = write_folder_of(folder, &outcome)
+    {
+        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    }
     if args.json {
         return report::json(&[outcome]).map_or(Status::Internal, |text| out.result(&text));
     }
     out.result(&report::text(&outcome))
+}
+
+/// More messages than this take minutes.
+const MOST_FLOWS: f64 = 3e8;
+
+/// The words of the command line, each one of a choice.
+fn words(args: &CollectiveArgs) -> Result<(Op, Option<Algorithm>, Engine, Launch), String> {
+    let unknown = |what: &str, word: &str, words: &[&str]| {
+        let hint =
+            nearest(word, words.iter().copied()).map_or_else(|| format!("one of {}", words.join(", ")), |n| format!("did you mean {n}?"));
+        format!("error: `{word}` is no {what}\nhint: {hint}")
+    };
+    let op = Op::from_word(&args.op).ok_or_else(|| unknown("operation", &args.op, Op::WORDS))?;
+    let algorithm = match args.algorithm.as_str() {
+        "auto" => None,
+        word => Some(Algorithm::from_word(word).ok_or_else(|| unknown("algorithm", word, Algorithm::WORDS))?),
+    };
+    let engine = Engine::from_word(&args.engine).ok_or_else(|| unknown("engine", &args.engine, Engine::WORDS))?;
+    let launch = Launch::from_word(&args.launch).ok_or_else(|| unknown("launch", &args.launch, Launch::WORDS))?;
+    Ok((op, algorithm, engine, launch))
 }
 
 /// One size, or sizes that double between two.
@@ -70,7 +108,7 @@ fn sizes(text: &str) -> Result<Vec<f64>, String> {
     if low < 1.0 || high < low || high > 1e15 {
         return Err("the sizes are not between 1 B and 1 PB, the smaller first".into());
     }
-    Ok(std::iter::successors(Some(low), |b| Some(b * 2.0)).take_while(|b| *b <= high).collect())
+    Ok(crate::scenario::sizes(low, high))
 }
 
 /// Ranks such as `0-63` or `0,8,16-23`.

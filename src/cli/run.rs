@@ -157,22 +157,27 @@ fn folder_of(out: &Path, i: usize, many: bool) -> PathBuf {
     if many { out.join(format!("{:03}", i + 1)) } else { out.to_owned() }
 }
 
+/// Writes the report, the JSON, the tables and the timeline of an outcome into a folder.
+pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), report::WriteError> {
+    let mut files = vec![("report.html".to_owned(), report::html(outcome))];
+    files.push(("outcome.json".into(), report::json(std::slice::from_ref(outcome)).unwrap_or_default()));
+    let tables = [
+        ("breakdown.csv", report::breakdown_csv(outcome)),
+        ("memory.csv", report::memory_csv(outcome)),
+        ("collective.csv", report::collective_csv(outcome)),
+    ];
+    files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
+    if !outcome.detail.timeline.is_empty() {
+        files.push(("timeline.json".into(), report::timeline(outcome)));
+    }
+    report::write_folder(folder, &files)
+}
+
 fn write_files(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), report::WriteError> {
     for (i, outcome) in outcomes.iter().enumerate() {
         let many = outcomes.len() > 1;
         if let Some(out) = &args.out {
-            let mut files = vec![("report.html".to_owned(), report::html(outcome))];
-            files.push(("outcome.json".into(), report::json(std::slice::from_ref(outcome)).unwrap_or_default()));
-            let tables = [
-                ("breakdown.csv", report::breakdown_csv(outcome)),
-                ("memory.csv", report::memory_csv(outcome)),
-                ("collective.csv", report::collective_csv(outcome)),
-            ];
-            files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
-            if !outcome.detail.timeline.is_empty() {
-                files.push(("timeline.json".into(), report::timeline(outcome)));
-            }
-            report::write_folder(&folder_of(out, i, many), &files)?;
+            write_folder_of(&folder_of(out, i, many), outcome)?;
         }
         if let Some(file) = &args.timeline {
             let file = if many { file.with_extension(format!("{:03}.json", i + 1)) } else { file.clone() };

@@ -30,8 +30,15 @@ pub struct Plan {
     pub kernel_sm_share: f64,
 }
 
+/// Bytes on links by byte of payload, and the payload rate that they allow.
+#[derive(Clone)]
+struct Load {
+    links: Rc<[(LinkId, f64)]>,
+    rate: f64,
+}
+
 /// Loads by operation and algorithm, computed when first asked for.
-type TrafficCache = RefCell<FxHashMap<(Op, Algorithm), Rc<[(LinkId, f64)]>>>;
+type TrafficCache = RefCell<FxHashMap<(Op, Algorithm), Load>>;
 
 /// A class of groups of the same shape that act at the same time.
 pub struct Communicator<'f> {
@@ -220,18 +227,26 @@ impl<'f> Communicator<'f> {
     /// Payload rate that the links alone allow.
     #[must_use]
     pub fn link_rate(&self, op: Op, algorithm: Algorithm) -> f64 {
-        self.traffic(op, algorithm).iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min)
+        self.load(op, algorithm).rate
     }
 
     /// Bytes on each link per byte of payload, all groups of the class together.
     pub fn traffic(&self, op: Op, algorithm: Algorithm) -> Rc<[(LinkId, f64)]> {
+        self.load(op, algorithm).links
+    }
+
+    fn load(&self, op: Op, algorithm: Algorithm) -> Load {
+        // A scatter runs over the edges of a gather, backwards or not.
+        let op = if op == Op::ReduceScatter { Op::AllGather } else { op };
         if let Some(known) = self.traffic.borrow().get(&(op, algorithm)) {
-            return Rc::clone(known);
+            return known.clone();
         }
-        let loads: Rc<[(LinkId, f64)]> =
+        let links: Rc<[(LinkId, f64)]> =
             if self.shape.ranks < 2 { Rc::from([]) } else { traffic(self.fabric, &self.groups, op, algorithm).into() };
-        self.traffic.borrow_mut().insert((op, algorithm), Rc::clone(&loads));
-        loads
+        let rate = links.iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min);
+        let load = Load { links, rate };
+        self.traffic.borrow_mut().insert((op, algorithm), load.clone());
+        load
     }
 
     /// The same operation message by message; `None` where it is not messages between ranks.

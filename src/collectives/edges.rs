@@ -6,24 +6,47 @@ use super::timing::ring_edge;
 use super::{Algorithm, Op};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::ids::Id;
+use std::cell::RefCell;
 
 /// Calls back with (from, to, bytes per byte of payload), ranks as indices into the group.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(usize, usize, f64);
 
 /// The load of one operation under one algorithm: bytes on every link per byte of payload, all groups together.
 pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm) -> Vec<(LinkId, f64)> {
-    let mut bytes = vec![0.0; fabric.link_count()];
+    SCRATCH.with_borrow_mut(|bytes| {
+        if bytes.len() < fabric.link_count() {
+            bytes.resize(fabric.link_count(), 0.0);
+        }
+        let mut touched = Vec::new();
+        add_up(fabric, groups, op, algorithm, bytes, &mut touched);
+        touched.sort_unstable();
+        // Leaves the scratch as it was found: all zero.
+        touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect()
+    })
+}
+
+thread_local! {
+    /// Bytes by link while they are added up; zero in between, so that only what was touched costs time.
+    static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+}
+
+fn add_up(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm, bytes: &mut [f64], touched: &mut Vec<u32>) {
     let mut flow = 0;
     for group in groups {
         let shape = Shape::of(fabric, group);
         edges(fabric, group, &shape, op, algorithm, &mut |from, to, share| {
             if share > 0.0 && from != to {
                 flow += 1;
-                fabric.route(group[from], group[to], flow, &mut |link, part| bytes[link.index()] += part * share);
+                fabric.route(group[from], group[to], flow, &mut |link, part| {
+                    let at = &mut bytes[link.index()];
+                    if *at == 0.0 {
+                        touched.push(link.0);
+                    }
+                    *at += part * share;
+                });
             }
         });
     }
-    bytes.iter().enumerate().filter(|(_, b)| **b > 0.0).map(|(i, &b)| (LinkId::from_index(i), b)).collect()
 }
 
 /// The edges of one group.

@@ -191,6 +191,26 @@ pub struct CollectiveOutcome {
     pub algorithm: String,
     /// Protocol that was chosen.
     pub protocol: String,
+    /// Ends of the flows of a pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowTimes>,
+}
+
+/// When the flows of a pattern end, seconds after they started together.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FlowTimes {
+    /// Flows.
+    pub count: u64,
+    /// The first.
+    pub min_s: f64,
+    /// Mean.
+    pub mean_s: f64,
+    /// Median.
+    pub p50_s: f64,
+    /// 99th percentile.
+    pub p99_s: f64,
+    /// The last.
+    pub max_s: f64,
 }
 
 /// Money, energy, carbon of the run (of one step where no run is given).

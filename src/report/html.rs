@@ -225,6 +225,16 @@ fn collectives(list: &[CollectiveOutcome]) -> Markup {
                 td { (BytesPerSecond::new(c.busbw_bytes_per_s)) } td { (c.algorithm) } td { (c.protocol) }
             } } }
         }
+        @if list.iter().any(|c| c.flows.is_some()) {
+            h2 { "When the flows end" }
+            table {
+                thead { tr { th { "size of a flow" } th { "flows" } th { "first" } th { "mean" } th { "median" } th { "p99" } th { "last" } } }
+                tbody { @for c in list { @if let Some(f) = &c.flows { tr {
+                    td { (Bytes::new(c.bytes)) } td { (f.count) }
+                    @for s in [f.min_s, f.mean_s, f.p50_s, f.p99_s, f.max_s] { td { (Seconds::new(s)) } }
+                } } } }
+            }
+        }
     }
 }
 

@@ -126,7 +126,34 @@ fn collective_text(list: &[CollectiveOutcome]) -> String {
             c.protocol.clone(),
         ]);
     }
-    format!("{}\n\n", rows.trim_fmt())
+    let mut out = format!("{}\n\n", rows.trim_fmt());
+    if list.iter().any(|c| c.flows.is_some()) {
+        let mut flows = table(&[0, 1, 2, 3, 4, 5]);
+        flows.add_row(vec!["size of a flow", "flows", "first", "mean", "median", "p99", "last"]);
+        for (bytes, f) in list.iter().filter_map(|c| Some((c.bytes, c.flows.as_ref()?))) {
+            let times = [f.min_s, f.mean_s, f.p50_s, f.p99_s, f.max_s].map(|s| Seconds::new(s).to_string());
+            flows.add_row([vec![Bytes::new(bytes).to_string(), f.count.to_string()], times.to_vec()].concat());
+        }
+        let _ = writeln!(out, "{}\n", flows.trim_fmt());
+    }
+    if list.len() > 2 {
+        out.push_str(&busbw_bars(list));
+    }
+    out
+}
+
+/// Bus bandwidth by size as bars of text.
+fn busbw_bars(list: &[CollectiveOutcome]) -> String {
+    let most = list.iter().map(|c| c.busbw_bytes_per_s).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    let mut rows = table(&[0, 1]);
+    for c in list {
+        rows.add_row(vec![
+            Bytes::new(c.bytes).to_string(),
+            BytesPerSecond::new(c.busbw_bytes_per_s).to_string(),
+            bar(c.busbw_bytes_per_s / most),
+        ]);
+    }
+    format!("Bus bandwidth by size\n{}\n\n", rows.trim_fmt())
 }
 
 fn cost_text(cost: &CostOutcome, run: bool) -> String {

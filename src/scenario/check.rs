@@ -1,5 +1,6 @@
 //! Checks across keys: does the job fit the cluster, do the sizes divide, can it be paid.
 
+use super::collective::sweep;
 use super::input::{CostInput, Framework, Payment, ScenarioInput, TrainingInput};
 use super::load::{Job, head};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
@@ -31,25 +32,8 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
                     return None;
                 }
             }
-            let all = fabric.accelerator_count() as u64;
-            let ranks = collective.ranks.unwrap_or(all);
-            if !(2..=all).contains(&ranks) {
-                let span = if collective.ranks.is_some() { collective.ranks.span } else { head(input.collective.span, diags) };
-                diags.push(
-                    Diagnostic::error(codes::OUT_OF_RANGE, format!("{ranks} ranks on {all} accelerators"))
-                        .at(span, "not between 2 and the accelerators"),
-                );
-                return None;
-            }
-            if *collective.min_bytes > *collective.max_bytes {
-                diags.push(
-                    Diagnostic::error(codes::CONFLICT, "the smallest size is above the greatest")
-                        .at(collective.min_bytes.span, "smallest")
-                        .at(collective.max_bytes.span, "greatest"),
-                );
-                return None;
-            }
-            Some(Job::Collective { input: collective.clone(), ranks: ranks as usize })
+            let given = At { value: collective.clone(), span: input.collective.span };
+            Some(Job::Collective(Box::new(sweep(&given, fabric, diags)?)))
         }
         (Some(_), Some(_)) => {
             diags.push(

@@ -1,11 +1,12 @@
 //! A checked scenario to its outcome: simulate, measure, price.
 
+use super::collective::{Sweep, run_sweep};
 use super::load::{Job, Scenario};
-use crate::collectives::{Algorithm, Communicator, Library, Op, busbw_factor};
+use crate::collectives::Communicator;
 use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::metrics::{
-    CollectiveOutcome, CostOutcome, Detail, Fact, Identity, Outcome, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
+    CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
 };
 use crate::training::{Config, StepError, simulate_step};
 use crate::units::DAY;
@@ -37,6 +38,9 @@ impl fmt::Display for Failure {
 /// Seconds that one task of the simulation takes, about (2 cores of 2024; measured 0.2 to 0.6 us).
 const SECONDS_PER_TASK: f64 = 1e-6;
 
+/// Seconds that one flow or message takes, about.
+const SECONDS_PER_FLOW: f64 = 2e-6;
+
 /// Runs a scenario. `max_work` is the greatest estimate in seconds that is taken; `wall` gives the seconds since a start.
 ///
 /// # Errors
@@ -45,16 +49,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     let start = wall();
     let mut outcome = match &scenario.job {
         Job::Training { config, steps } => training(scenario, config, *steps, max_work)?,
-        Job::Collective { input, ranks } => {
-            let sizes = sizes(input.min_bytes.get(), input.max_bytes.get());
-            let ranks: Vec<AcceleratorId> = (0..*ranks as u32).map(AcceleratorId).collect();
-            let list = collectives(&scenario.fabric, *input.op, &ranks, &sizes, None).unwrap_or_default();
-            let facts = vec![
-                Fact { name: "Operation".into(), value: format!("{} over {} accelerators", *input.op, ranks.len()) },
-                Fact { name: "Cluster".into(), value: scenario.fabric.title().to_owned() },
-            ];
-            Outcome { collective: Some(list), detail: Detail { facts, ..Detail::default() }, ..empty(scenario, "collective") }
-        }
+        Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
     };
     outcome.simulation.wall_s = wall() - start;
     Ok(outcome)
@@ -74,36 +69,39 @@ fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
     }
 }
 
-/// Sizes from the smallest to the greatest, doubling.
-fn sizes(min: f64, max: f64) -> Vec<f64> {
-    std::iter::successors(Some(min), |b| Some(b * 2.0)).take_while(|b| *b <= max).collect()
+fn collective(scenario: &Scenario, sweep: &Sweep, max_work: f64) -> Result<Outcome, Failure> {
+    let tasks = sweep.work();
+    let seconds = tasks * SECONDS_PER_FLOW;
+    if seconds > max_work {
+        return Err(Failure::TooMuchWork { tasks, seconds });
+    }
+    // The check found a form for every size.
+    let (list, events) = run_sweep(&scenario.fabric, sweep, scenario.seed).unwrap_or_default();
+    let facts = vec![
+        Fact { name: "Operation".into(), value: sweep.title() },
+        Fact { name: "Cluster".into(), value: scenario.fabric.title().to_owned() },
+    ];
+    Ok(Outcome {
+        collective: Some(list),
+        simulation: SimulationOutcome { events, wall_s: 0.0 },
+        detail: Detail { facts, profile: constants_of(&scenario.fabric, sweep), ..Detail::default() },
+        ..empty(scenario, "collective")
+    })
 }
 
-/// One operation over sizes on an idle fabric, by the library's choice or by an algorithm; `None` where that has no such form.
+/// Where the constants of a sweep come from.
 #[must_use]
-pub fn collectives(
-    fabric: &Fabric,
-    op: Op,
-    ranks: &[AcceleratorId],
-    sizes: &[f64],
-    algorithm: Option<Algorithm>,
-) -> Option<Vec<CollectiveOutcome>> {
-    let communicator = Communicator::new(fabric, &Library::nccl(), &[ranks.to_vec()]);
-    let factor = busbw_factor(op, ranks.len());
-    let one = |&bytes: &f64| {
-        let plan = algorithm.map_or_else(|| Some(communicator.plan(op, bytes)), |a| communicator.plan_as(op, bytes, a))?;
-        let time_s = communicator.time_of(op, bytes, &plan);
-        Some(CollectiveOutcome {
-            op: op.word(),
-            bytes,
-            time_s,
-            algbw_bytes_per_s: bytes / time_s,
-            busbw_bytes_per_s: bytes / time_s * factor,
-            algorithm: plan.algorithm.to_string(),
-            protocol: plan.protocol.to_string(),
-        })
-    };
-    sizes.iter().map(one).collect()
+pub fn constants_of(fabric: &Fabric, sweep: &Sweep) -> Vec<ProfileUse> {
+    let communicator = Communicator::new(fabric, &sweep.library, &sweep.groups[..1]);
+    let (inside, between) = communicator.sources();
+    let entry =
+        |operator: &str, entry: &str, source: &str| ProfileUse { operator: operator.into(), entry: entry.into(), source: source.into() };
+    let none = "data sheet and defaults; not measured on this kind of link: ±40 % below 1 MiB";
+    let mut out = vec![entry("inside a scale-up domain", "collectives/constants.toml", inside.unwrap_or(none))];
+    if communicator.groups()[0].iter().any(|&a| fabric.site(a).node != fabric.site(communicator.groups()[0][0]).node) {
+        out.push(entry("between nodes", "collectives/constants.toml", between));
+    }
+    out
 }
 
 fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, max_work: f64) -> Result<Outcome, Failure> {

@@ -1,9 +1,12 @@
 //! The scenario file: its keys, types and defaults.
 
-use crate::collectives::Op;
-use crate::diag::{Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes};
-use crate::fabric::TopologyInput;
+use crate::collectives::{Algorithm, Engine, Launch, Op};
+use crate::diag::{
+    Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
+};
+use crate::fabric::{DegradedInput, TopologyInput};
 use crate::model::ModelInput;
+use crate::simulate::Pattern;
 use crate::training::{Attention, Precision, Recompute};
 use crate::units::{Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
@@ -113,14 +116,50 @@ record! {
 record! {
     /// A sweep of a collective over sizes, as nccl-tests does it.
     pub struct CollectiveInput {
-        /// Operation.
-        pub op: Op = Op::AllReduce,
+        /// Operation; absent: `all_reduce`, unless there is a pattern.
+        pub op: Option<Op>,
+        /// Plain flows instead of a collective; the size is that of one flow.
+        pub pattern: Option<Pattern>,
         /// Smallest size.
         pub min_bytes: Pos<Bytes> = Bytes::new(1024.0),
         /// Greatest size; sizes double in between.
         pub max_bytes: Pos<Bytes> = Bytes::gib(8.0),
         /// How many of the first accelerators take part; absent: all.
         pub ranks: Option<Count>,
+        /// Ranks of a group; all groups run the operation at the same time. Absent: one group.
+        pub group_size: Option<Count>,
+        /// Whether members of a group lie apart (rank 0, g, 2g of g groups) instead of side by side.
+        pub strided: bool = false,
+        /// Algorithm; absent: the library's choice.
+        pub algorithm: Option<Algorithm>,
+        /// Whose kernels run small all-reduces; absent: NCCL.
+        pub engine: Option<Engine>,
+        /// What the host's launch adds; absent: nothing (a captured graph).
+        pub launch: Option<Launch>,
+        /// Message by message instead of one coupled activity.
+        pub explicit: bool = false,
+        /// Chunks of pipelined algorithms, message by message; absent: 64.
+        pub chunks: Option<Count>,
+        /// Operations that start at the same time and share the links.
+        pub beside: List<BesideInput> = Vec::new(),
+    }
+}
+
+record! {
+    /// An operation beside the measured one.
+    pub struct BesideInput {
+        /// Operation.
+        pub op: Op = Op::AllReduce,
+        /// Size.
+        pub bytes: Pos<Bytes>,
+        /// First rank.
+        pub first: Whole = 0,
+        /// How many ranks.
+        pub ranks: Count,
+        /// Distance between two of them.
+        pub stride: Count = 1,
+        /// How often, one after the other.
+        pub repeat: Count = 1,
     }
 }
 
@@ -164,6 +203,8 @@ record! {
         pub topology: TopologyRef,
         /// Nodes of the cluster, instead of the topology's number.
         pub nodes: Option<Count>,
+        /// Parts of the cluster that are slow, cut off or flapping, besides those that the topology names.
+        pub degraded: List<DegradedInput> = Vec::new(),
         /// Seed of all random streams.
         pub seed: Whole = 1,
         /// Training of one job.

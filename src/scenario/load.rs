@@ -1,7 +1,8 @@
 //! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
 
 use super::check;
-use super::input::{CollectiveInput, ScenarioInput, TopologyRef};
+use super::collective::Sweep;
+use super::input::{ScenarioInput, TopologyRef};
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::{Fabric, FabricInput, TopologyInput};
@@ -19,12 +20,7 @@ pub enum Job {
         steps: Option<f64>,
     },
     /// A collective over sizes.
-    Collective {
-        /// The sweep.
-        input: CollectiveInput,
-        /// Ranks that take part.
-        ranks: usize,
-    },
+    Collective(Box<Sweep>),
 }
 
 /// A checked scenario: a fabric and a job that fit each other.
@@ -107,7 +103,7 @@ pub fn load_topology(path: &Path, overrides: &[String], diags: &mut Diagnostics)
 fn fabric_of(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
     let span = input.topology.span;
     match &input.topology.value {
-        TopologyRef::Inline(topology) => with_nodes((**topology).clone(), input.nodes, diags)?.build(diags),
+        TopologyRef::Inline(topology) => changed((**topology).clone(), input, diags)?.build(diags),
         TopologyRef::File(name) => {
             let folder = diags.folder_of(span.source);
             let text = embedded_topology(&diags.source(span.source).name, name);
@@ -115,10 +111,9 @@ fn fabric_of(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<(Fabric, 
                 Some(text) => diags.add_source(name.as_str(), text),
                 None => diags.read_file(&folder.join(name), Some(span))?,
             };
-            let nodes = input.nodes;
             diags.including(span, |diags| {
                 let node = Node::parse(source, diags)?;
-                with_nodes(TopologyInput::decode(&node, diags)?, nodes, diags)?.build(diags)
+                changed(TopologyInput::decode(&node, diags)?, input, diags)?.build(diags)
             })
         }
     }
@@ -130,8 +125,10 @@ fn embedded_topology(scenario: &str, name: &str) -> Option<&'static str> {
     scenario.starts_with("(embedded)").then(|| known.into_iter().find(|(n, _)| *n == name).map(|(_, t)| t)).flatten()
 }
 
-/// Replaces the number of nodes.
-fn with_nodes(mut topology: TopologyInput, nodes: At<Option<u64>>, diags: &mut Diagnostics) -> Option<TopologyInput> {
+/// The topology with the scenario's number of nodes and degraded parts.
+fn changed(mut topology: TopologyInput, input: &ScenarioInput, diags: &mut Diagnostics) -> Option<TopologyInput> {
+    topology.degraded.value.extend(input.degraded.iter().cloned());
+    let nodes = input.nodes;
     let Some(wanted) = nodes.value else { return Some(topology) };
     let put = At { value: Some(wanted), span: nodes.span };
     if topology.node.len() > 1 {

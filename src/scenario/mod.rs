@@ -1,12 +1,14 @@
 //! Scenarios: TOML of every kind to checked input for the rooms below, and the one way from there to an outcome.
 
 mod check;
+mod collective;
 mod execute;
 mod input;
 mod load;
 mod schema;
 
-pub use execute::{Failure, collectives, execute};
-pub use input::{CollectiveInput, CostInput, Framework, ParallelInput, RunInput, ScenarioInput, TrainingInput};
+pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
+pub use execute::{Failure, constants_of, execute};
+pub use input::{BesideInput, CollectiveInput, CostInput, Framework, ParallelInput, RunInput, ScenarioInput, TrainingInput};
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use schema::schema;

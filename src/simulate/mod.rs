@@ -5,9 +5,11 @@ mod flows;
 mod fluid;
 mod messages;
 mod network;
+mod patterns;
 
 pub use execute::{Deadlock, Execution, execute};
 pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
 pub use fluid::Fluid;
 pub use messages::{MessageRun, run_messages};
 pub use network::{KindLoad, Network, Route};
+pub use patterns::{Pattern, run_pattern};

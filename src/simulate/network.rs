@@ -22,6 +22,8 @@ pub struct Route<'f> {
     pub op: Op,
     /// Classes whose compute is slowed while the operation's kernels run.
     pub classes: Vec<ClassId>,
+    /// Algorithm of the caller's choice; absent: the library's.
+    pub algorithm: Option<Algorithm>,
 }
 
 /// All routes of a workload on one fabric.
@@ -95,7 +97,8 @@ impl<'f> Network<'f> {
     #[must_use]
     pub fn plan(&self, id: RouteId, bytes: f64) -> Plan {
         let route = &self.routes[id];
-        route.communicator.plan(route.op, bytes)
+        let chosen = route.algorithm.and_then(|a| route.communicator.plan_as(route.op, bytes, a));
+        chosen.unwrap_or_else(|| route.communicator.plan(route.op, bytes))
     }
     /// Seconds of a transfer of `bytes` on an idle fabric.
     #[must_use]
@@ -131,7 +134,7 @@ impl<'f> Network<'f> {
             let Work::Transfer { route: id, bytes } = task.work else { continue };
             settled.cost_of[i] = *costs.entry((id.0, bytes.to_bits())).or_insert_with(|| {
                 let route = &self.routes[id];
-                let plan = route.communicator.plan(route.op, bytes);
+                let plan = self.plan(id, bytes);
                 let channel = *channels.entry((id.0, plan.algorithm)).or_insert_with(|| {
                     let traffic = route.communicator.traffic(route.op, plan.algorithm);
                     settled.channels.push(Channel { uses: Vec::new(), traffic, solo: f64::INFINITY });
@@ -148,15 +151,16 @@ impl<'f> Network<'f> {
         settled
     }
 
-    /// Groups links into constraints.
+    /// Groups links into constraints. Links that the same channels load are rows of the same form; a row that another one implies (no
+    /// channel takes a greater share of it) never binds and is left out, so that hashed paths do not multiply the solver's size.
     fn constrain(&self, settled: &mut Settled) {
         let mut loads: Vec<(LinkId, u32, f64)> = Vec::new();
         for (c, channel) in settled.channels.iter().enumerate() {
             loads.extend(channel.traffic.iter().map(|&(link, coefficient)| (link, c as u32, coefficient)));
         }
         loads.sort_unstable_by_key(|&(link, channel, _)| (link, channel));
-        let mut rows: FxHashMap<Vec<(u32, u32)>, usize> = FxHashMap::default();
-        let mut coefficients: Vec<Vec<(u32, f64)>> = Vec::new();
+        let mut sets: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+        let mut rows: Vec<(Vec<u32>, Vec<f64>)> = Vec::new();
         for group in loads.chunk_by(|a, b| a.0 == b.0) {
             let capacity = self.fabric.link(group[0].0).capacity;
             if let [(_, channel, coefficient)] = group {
@@ -164,21 +168,20 @@ impl<'f> Network<'f> {
                 *solo = solo.min(capacity / coefficient);
                 continue;
             }
-            // Sums over the same members in another order differ in their last bits; f32 makes them one constraint.
-            let key = group.iter().map(|&(_, c, x)| (c, (x as f32).to_bits())).collect();
-            let row = *rows.entry(key).or_insert_with(|| {
-                settled.capacities.push(capacity);
-                coefficients.push(group.iter().map(|&(_, c, x)| (c, x)).collect());
-                coefficients.len() - 1
+            let key: Vec<u32> = group.iter().map(|&(_, c, _)| c).collect();
+            let set = *sets.entry(key).or_insert_with_key(|key| {
+                rows.push((key.clone(), Vec::new()));
+                rows.len() - 1
             });
-            settled.capacities[row] = settled.capacities[row].min(capacity);
-            for (known, &(_, _, x)) in coefficients[row].iter_mut().zip(group) {
-                known.1 = known.1.max(x);
-            }
+            rows[set].1.extend(group.iter().map(|&(_, _, x)| x / capacity));
         }
-        for (row, members) in coefficients.iter().enumerate() {
-            for &(channel, coefficient) in members {
-                settled.channels[channel as usize].uses.push((row as u32, coefficient));
+        for (channels, shares) in &rows {
+            for row in greatest(shares, channels.len()) {
+                let number = settled.capacities.len() as u32;
+                settled.capacities.push(1.0);
+                for (&channel, &share) in channels.iter().zip(row) {
+                    settled.channels[channel as usize].uses.push((number, share));
+                }
             }
         }
     }
@@ -209,4 +212,20 @@ impl<'f> Network<'f> {
         }
         out
     }
+}
+
+/// The rows of `width` numbers that no other row reaches in every column (to within rounding).
+fn greatest(rows: &[f64], width: usize) -> Vec<&[f64]> {
+    let mut order: Vec<&[f64]> = rows.chunks_exact(width).collect();
+    let sum = |row: &[f64]| row.iter().sum::<f64>();
+    order.sort_by(|a, b| sum(b).total_cmp(&sum(a)));
+    let mut kept: Vec<&[f64]> = Vec::new();
+    for row in order {
+        // Sums over the same members in another order differ in their last bits.
+        let implied = kept.iter().any(|k| k.iter().zip(row).all(|(k, x)| *x <= k * (1.0 + 1e-12)));
+        if !implied {
+            kept.push(row);
+        }
+    }
+    kept
 }

@@ -45,7 +45,7 @@ pub(super) struct DataRoutes {
 impl<'f> Lowering<'_, 'f> {
     fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
         let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
-        self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes })
+        self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes, algorithm: None })
     }
 
     fn communicator(&self, groups: &[Vec<AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {

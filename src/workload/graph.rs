@@ -121,6 +121,14 @@ pub struct Task {
     pub inner_context: f64,
 }
 
+impl Task {
+    /// A task without a label or communication inside it.
+    #[must_use]
+    pub fn new(class: ClassId, track: Track, kind: TaskKind, work: Work) -> Self {
+        Self { class, track, kind, label: Label::default(), work, inner_comm: 0.0, inner_context: 0.0 }
+    }
+}
+
 /// A task graph, ready to run.
 #[derive(Debug, Clone)]
 pub struct TaskGraph {

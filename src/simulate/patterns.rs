@@ -1,0 +1,92 @@
+//! Patterns of plain flows that start together: permutation, incast, shift, all-to-all.
+
+use super::fluid::Fluid;
+use crate::choice;
+use crate::engine::{EventQueue, Streams};
+use crate::fabric::{AcceleratorId, Fabric};
+use crate::fair::ResourceId;
+use crate::ids::Id;
+use crate::units::SimTime;
+use rand_pcg::rand_core::Rng;
+
+choice! {
+    /// Who sends to whom.
+    pub enum Pattern {
+        /// Everyone to one other, drawn at random; nobody to itself.
+        Permutation = "permutation",
+        /// Everyone to the first.
+        Incast = "incast",
+        /// Everyone to the next.
+        Shift = "shift",
+        /// Everyone to everyone.
+        AllToAll = "all-to-all",
+    }
+}
+
+impl Pattern {
+    /// The pairs (from, to) over `ranks`; a permutation is drawn from the seed.
+    #[must_use]
+    pub fn pairs(self, ranks: &[AcceleratorId], seed: u64) -> Vec<(AcceleratorId, AcceleratorId)> {
+        let n = ranks.len();
+        match self {
+            Self::Permutation => {
+                let mut stream = Streams::new(seed).stream("permutation");
+                // A random cyclic order: everyone has one successor that is not itself.
+                let mut order: Vec<usize> = (0..n).collect();
+                for i in (1..n).rev() {
+                    order.swap(i, (stream.next_u64() % i as u64) as usize);
+                }
+                (0..n).map(|i| (ranks[i], ranks[order[i]])).collect()
+            }
+            Self::Incast => (1..n).map(|i| (ranks[i], ranks[0])).collect(),
+            Self::Shift => (0..n).map(|i| (ranks[i], ranks[(i + 1) % n])).collect(),
+            Self::AllToAll => (1..n).flat_map(|k| (0..n).map(move |i| (i, (i + k) % n))).map(|(i, j)| (ranks[i], ranks[j])).collect(),
+        }
+    }
+
+    /// How many flows it has over `n` ranks.
+    #[must_use]
+    pub const fn flows(self, n: usize) -> usize {
+        match self {
+            Self::Permutation | Self::Shift => n,
+            Self::Incast => n - 1,
+            Self::AllToAll => n * (n - 1),
+        }
+    }
+}
+
+/// When each of some flows of `bytes` ends that start together: path latency, then fair shares of the links.
+#[must_use]
+pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], bytes: f64) -> Vec<f64> {
+    let mut fluid = Fluid::new();
+    let mut resource: Vec<Option<ResourceId>> = vec![None; fabric.link_count()];
+    let mut queue = EventQueue::new();
+    let (mut uses, mut paths) = (Vec::new(), Vec::new());
+    for (i, &(from, to)) in pairs.iter().enumerate() {
+        let start = uses.len();
+        let latency = fabric.route(from, to, i as u64, &mut |link, share| {
+            let capacity = fabric.link(link).capacity;
+            let id = *resource[link.index()].get_or_insert_with(|| fluid.add_resource(capacity));
+            uses.push((id, share));
+        });
+        paths.push(start..uses.len());
+        queue.push(SimTime::new(latency), i as u32);
+    }
+    let mut finish = vec![0.0; pairs.len()];
+    let mut ended = Vec::new();
+    loop {
+        match (queue.next_time().map(SimTime::seconds), fluid.next_finish()) {
+            (Some(q), f) if f.is_none_or(|f| q <= f) => {
+                while queue.next_time().map(SimTime::seconds) == Some(q) {
+                    let Some((_, i)) = queue.pop() else { break };
+                    fluid.start(q, bytes, &uses[paths[i as usize].clone()], f64::INFINITY, i);
+                }
+            }
+            (_, Some(f)) => {
+                fluid.finish_at(f, &mut ended);
+                ended.drain(..).for_each(|i: u32| finish[i as usize] = f);
+            }
+            _ => return finish,
+        }
+    }
+}
