@@ -1,0 +1,79 @@
+//! The little of YAML that network files of ASTRA-sim use: keys at the left margin, each with a scalar or a list.
+
+use super::TraceError;
+
+/// A key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Line of the key, from 1.
+    pub(super) line: usize,
+    /// Key.
+    pub(super) key: String,
+    /// The scalar, or the items of the list.
+    pub(super) items: Vec<String>,
+}
+
+const FIX: &str = "write `key: value`, `key: [a, b]`, or a list with `- ` on lines of its own";
+
+/// Reads all entries.
+pub(super) fn read(file: &str, text: &str) -> Result<Vec<Entry>, TraceError> {
+    let mut out: Vec<Entry> = Vec::new();
+    let mut open = false;
+    for (i, raw) in text.lines().enumerate() {
+        let fault = |what: &str| TraceError::text(file, i + 1, what, FIX);
+        let line = uncommented(raw);
+        let body = line.trim();
+        if body.is_empty() || body == "---" {
+            continue;
+        }
+        if open {
+            let entry = out.last_mut().ok_or_else(|| fault("a list without a key"))?;
+            open = !list(body, &mut entry.items);
+        } else if let Some(item) = body.strip_prefix("- ") {
+            let entry = out.last_mut().ok_or_else(|| fault("a list without a key"))?;
+            entry.items.push(bare(item));
+        } else {
+            let (key, value) = body.split_once(':').ok_or_else(|| fault("this is no `key: value`"))?;
+            if line.starts_with([' ', '\t']) {
+                return Err(fault("a key is indented: nested tables are not used here"));
+            }
+            let key = bare(key);
+            if let Some(first) = out.iter().find(|e| e.key == key) {
+                return Err(TraceError::text(file, i + 1, format!("`{key}` is there already, on line {}", first.line), "remove one"));
+            }
+            let mut items = Vec::new();
+            match value.trim().strip_prefix('[') {
+                Some(rest) => open = !list(rest, &mut items),
+                None if value.trim().is_empty() => {}
+                None => items.push(bare(value)),
+            }
+            out.push(Entry { line: i + 1, key, items });
+        }
+    }
+    match out.last() {
+        Some(last) if open => Err(TraceError::text(file, last.line, format!("the list of `{}` has no end", last.key), "close it with `]`")),
+        _ => Ok(out),
+    }
+}
+
+/// Takes the items of a list up to its end, and says whether the end was there.
+fn list(text: &str, items: &mut Vec<String>) -> bool {
+    let (inside, end) = text.split_once(']').map_or((text, false), |(inside, _)| (inside, true));
+    items.extend(inside.split(',').map(bare).filter(|item| !item.is_empty()));
+    end
+}
+
+fn bare(text: &str) -> String {
+    text.trim().trim_matches(['"', '\'']).to_owned()
+}
+
+fn uncommented(line: &str) -> &str {
+    let mut before = ' ';
+    for (i, c) in line.char_indices() {
+        if c == '#' && before.is_whitespace() {
+            return line.get(..i).unwrap_or_default();
+        }
+        before = c;
+    }
+    line
+}
