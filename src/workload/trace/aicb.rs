@@ -104,6 +104,25 @@ pub struct Workload {
     pub noticed: Vec<TraceFault>,
 }
 
+impl Workload {
+    fn empty(file: &str, kind: Kind) -> Self {
+        Self {
+            file: file.to_owned(),
+            kind,
+            tensor: None,
+            expert: 1,
+            pipeline: 1,
+            microbatches: 1,
+            ranks: None,
+            pipeline_bytes: 0.0,
+            checkpoints: Vec::new(),
+            initiates: Vec::new(),
+            layers: Vec::new(),
+            noticed: Vec::new(),
+        }
+    }
+}
+
 /// Reads a workload.
 ///
 /// # Errors
@@ -181,20 +200,7 @@ fn header(file: &str, line: usize, text: &str) -> Result<Workload, TraceError> {
         words
             .fault(format!("`{short}` is no kind of workload"), "begin with HYBRID_TRANSFORMER_FWD_IN_BCKWD, or MICRO for collectives only")
     })?;
-    let mut out = Workload {
-        file: file.to_owned(),
-        kind,
-        tensor: None,
-        expert: 1,
-        pipeline: 1,
-        microbatches: 1,
-        ranks: None,
-        pipeline_bytes: 0.0,
-        checkpoints: Vec::new(),
-        initiates: Vec::new(),
-        layers: Vec::new(),
-        noticed: Vec::new(),
-    };
+    let mut out = Workload::empty(file, kind);
     while let Some(word) = words.words.next() {
         let key = word.trim_end_matches(':');
         match key {

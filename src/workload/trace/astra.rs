@@ -69,55 +69,55 @@ impl Network {
     }
 }
 
+/// Keys of network files.
+const NETWORK: [&str; 4] = ["topology", "npus_count", "bandwidth", "latency"];
+
 /// Reads a network file.
 ///
 /// # Errors
 /// The first fault of the file.
 pub fn read_network(file: &str, bytes: &[u8]) -> Result<Network, TraceError> {
-    const KEYS: [&str; 4] = ["topology", "npus_count", "bandwidth", "latency"];
     let entries = yaml::read(file, TraceError::utf8(file, bytes)?)?;
-    if let Some(e) = entries.iter().find(|e| !KEYS.contains(&e.key.as_str())) {
-        return Err(TraceError::text(
-            file,
-            e.line,
-            format!("`{}` is not known here", e.key),
-            "write topology, npus_count, bandwidth, latency",
-        ));
+    if let Some(e) = entries.iter().find(|e| !NETWORK.contains(&e.key.as_str())) {
+        return Err(TraceError::text(file, e.line, format!("`{}` is not known here", e.key), format!("write {}", NETWORK.join(", "))));
     }
-    let find = |key: &str| {
-        let found = entries.iter().find(|e| e.key == key);
-        found.ok_or_else(|| TraceError::text(file, 1, format!("`{key}` is missing"), format!("write `{key}: [ … ]`")))
-    };
-    let topology = find(KEYS[0])?;
-    let mut dimensions = Vec::new();
-    for key in &KEYS[1..] {
-        let entry = find(key)?;
+    let topology = entry(file, &entries, NETWORK[0])?;
+    for key in &NETWORK[1..] {
+        let entry = entry(file, &entries, key)?;
         if entry.items.len() != topology.items.len() {
             let what = format!("`{key}` has {} values and `topology` {}", entry.items.len(), topology.items.len());
             return Err(TraceError::text(file, entry.line, what, "write one value for each dimension"));
         }
     }
-    for (i, word) in topology.items.iter().enumerate() {
-        let wiring = wiring(word).ok_or_else(|| {
-            TraceError::text(file, topology.line, format!("`{word}` is no topology"), "write Ring, Switch or FullyConnected")
-        })?;
-        let number = |key: &str| -> Result<f64, TraceError> {
-            let entry = find(key)?;
-            let word = entry.items.get(i).map_or("", String::as_str);
-            let number = word.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0);
-            number.ok_or_else(|| TraceError::text(file, entry.line, format!("`{key}` has the value `{word}`"), "write a number"))
-        };
-        let count = number(KEYS[1])?;
-        if count < 1.0 || count.fract() != 0.0 || count > f64::from(MAX_RANKS) {
-            return Err(TraceError::text(file, find(KEYS[1])?.line, format!("`npus_count` is {count}"), "write a whole number from 1"));
-        }
-        dimensions.push(Dimension { wiring, count: count as u32, bandwidth: number(KEYS[2])?, latency_nanos: number(KEYS[3])? });
-    }
+    let dimensions: Vec<_> = (0..topology.items.len()).map(|i| dimension(file, &entries, i)).collect::<Result<_, _>>()?;
     let ranks: f64 = dimensions.iter().map(|d| f64::from(d.count)).product();
     if dimensions.is_empty() || ranks > f64::from(MAX_RANKS) {
         return Err(TraceError::text(file, topology.line, format!("the network has {ranks} ranks"), "use 1 to 1048576 ranks"));
     }
     Ok(Network { dimensions })
+}
+
+fn entry<'a>(file: &str, entries: &'a [yaml::Entry], key: &str) -> Result<&'a yaml::Entry, TraceError> {
+    let found = entries.iter().find(|e| e.key == key);
+    found.ok_or_else(|| TraceError::text(file, 1, format!("`{key}` is missing"), format!("write `{key}: [ … ]`")))
+}
+
+fn dimension(file: &str, entries: &[yaml::Entry], i: usize) -> Result<Dimension, TraceError> {
+    let item = |key| entry(file, entries, key).map(|e| (e.line, e.items.get(i).map_or("", String::as_str)));
+    let number = |key| -> Result<f64, TraceError> {
+        let (line, word) = item(key)?;
+        let number = word.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0);
+        number.ok_or_else(|| TraceError::text(file, line, format!("`{key}` has the value `{word}`"), "write a number"))
+    };
+    let (line, word) = item(NETWORK[0])?;
+    let wiring = wiring(word);
+    let wiring =
+        wiring.ok_or_else(|| TraceError::text(file, line, format!("`{word}` is no topology"), "write Ring, Switch or FullyConnected"))?;
+    let count = number(NETWORK[1])?;
+    if count < 1.0 || count.fract() != 0.0 || count > f64::from(MAX_RANKS) {
+        return Err(TraceError::text(file, item(NETWORK[1])?.0, format!("`npus_count` is {count}"), "write a whole number from 1"));
+    }
+    Ok(Dimension { wiring, count: count as u32, bandwidth: number(NETWORK[2])?, latency_nanos: number(NETWORK[3])? })
 }
 
 fn wiring(word: &str) -> Option<Wiring> {

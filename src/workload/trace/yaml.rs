@@ -28,6 +28,9 @@ pub(super) fn read(file: &str, text: &str) -> Result<Vec<Entry>, TraceError> {
         }
         if open {
             let entry = out.last_mut().ok_or_else(|| fault("a list without a key"))?;
+            if body.contains(':') {
+                return Err(endless(file, entry));
+            }
             open = !list(body, &mut entry.items);
         } else if let Some(item) = body.strip_prefix("- ") {
             let entry = out.last_mut().ok_or_else(|| fault("a list without a key"))?;
@@ -51,9 +54,13 @@ pub(super) fn read(file: &str, text: &str) -> Result<Vec<Entry>, TraceError> {
         }
     }
     match out.last() {
-        Some(last) if open => Err(TraceError::text(file, last.line, format!("the list of `{}` has no end", last.key), "close it with `]`")),
+        Some(last) if open => Err(endless(file, last)),
         _ => Ok(out),
     }
+}
+
+fn endless(file: &str, entry: &Entry) -> TraceError {
+    TraceError::text(file, entry.line, format!("the list of `{}` has no end", entry.key), "close it with `]`")
 }
 
 /// Takes the items of a list up to its end, and says whether the end was there.
