@@ -102,12 +102,13 @@ fn repeated(layers: &[Layer], times: u32) -> Option<Range<usize>> {
     if times == 1 {
         return Some(0..layers.len());
     }
-    // Equal layers get equal numbers, so that blocks are compared by numbers.
+    // Layers that are equal but for their times (the first microbatch's may differ) get equal numbers.
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut row = Vec::with_capacity(layers.len());
     for layer in layers {
         let next = numbers.len();
-        row.push(*numbers.entry(format!("{layer:?}")).or_insert(next));
+        let comms = [&layer.forward, &layer.input_gradient, &layer.weight_gradient].map(|p| (p.comm, p.bytes));
+        row.push(*numbers.entry(format!("{} {comms:?}", layer.name)).or_insert(next));
     }
     if row.len().checked_mul(row.len() / times)? > 2_000_000_000 {
         return None;

@@ -4,8 +4,13 @@
 //! Sizes of collectives are what one rank puts in. Tolerated: dependencies on absent numbers (noticed), any type of an
 //! integer attribute, attributes and fields that are not known. Nodes of the host that only launch a collective (no
 //! `comm_type`) are host work. Durations of collectives are not kept: a simulator answers them.
+//!
+//! In traces converted from PyTorch, control dependencies are the parents in the tree of the host trace; the converter puts
+//! the order into data dependencies, and both together are circular. There (an `rf_id` tells, or a circle that data
+//! dependencies alone do not make) only data dependencies count. In written traces both do.
 
 use super::attribute::Attribute;
+use super::check::order;
 use super::groups::{self, RawRank, Use};
 use super::protobuf::{Reader, Wire, WireFault};
 use super::{MAX_RANKS, OpName, Trace, TraceCollective, TraceError, TraceFault, TraceFile, TraceKind, TraceOp};
@@ -77,7 +82,8 @@ struct Node<'a> {
     id: u64,
     name: &'a str,
     kind: u64,
-    deps: Vec<u64>,
+    control: Vec<u64>,
+    data: Vec<u64>,
     duration: u64,
     inputs: &'a str,
     attributes: Vec<Attribute<'a>>,
@@ -105,6 +111,7 @@ fn read_rank(file: &TraceFile<'_>, noticed: &mut Vec<TraceFault>) -> Result<RawR
     let mut raw = RawRank { file: file.name.to_owned(), rank: file.rank, ..RawRank::default() };
     let places = places(file, &nodes)?;
     let mut dims = false;
+    let mut note = |what: &str| noticed.push(TraceFault::Tolerated { file: file.name.to_owned(), line: 0, what: what.to_owned() });
     for node in &nodes {
         if groups::is_init(node.name) {
             raw.groups.extend(groups::read_init(file.name, node.id, node.inputs)?);
@@ -114,14 +121,16 @@ fn read_rank(file: &TraceFile<'_>, noticed: &mut Vec<TraceFault>) -> Result<RawR
             raw.uses.push(Use { op: raw.ops.len(), group });
             dims |= node.some_dims().map_err(bad)?;
         }
-        let op = TraceOp { id: node.id, name: node.name.to_owned(), deps: Vec::new(), kind };
-        let deps = depend(file.rank, node, &op, &places, noticed);
-        raw.ops.push(TraceOp { deps, ..op });
+        raw.ops.push(TraceOp { id: node.id, name: node.name.to_owned(), deps: Vec::new(), kind });
     }
     if dims {
-        let what = "some collectives name dimensions in `involved_dim`; they run over the whole group".to_owned();
-        noticed.push(TraceFault::Tolerated { file: file.name.to_owned(), line: 0, what });
+        note("some collectives name dimensions in `involved_dim`; they run over the whole group");
     }
+    let is_tree = depend(&nodes, &places, &mut raw.ops);
+    if is_tree {
+        note("control dependencies are parents in a tree of PyTorch; only data dependencies count");
+    }
+    absent(file.rank, &nodes, &places, is_tree, noticed);
     Ok(raw)
 }
 
@@ -142,11 +151,9 @@ fn node(mut message: Reader<'_>) -> Result<Node<'_>, WireFault> {
             (1, Wire::Varint(id)) => out.id = id,
             (2, Wire::Bytes(name)) => out.name = name.text()?,
             (3, Wire::Varint(kind)) => out.kind = kind,
-            (4 | 5, Wire::Varint(dep)) => out.deps.push(dep),
-            (4 | 5, Wire::Bytes(mut packed)) => {
-                while !packed.is_empty() {
-                    out.deps.push(packed.varint()?);
-                }
+            (4 | 5, Wire::Varint(_) | Wire::Bytes(_)) => {
+                let list = if field == 4 { &mut out.control } else { &mut out.data };
+                numbers(value, list)?;
             }
             (7, Wire::Varint(micros)) => out.duration = micros,
             (8, Wire::Bytes(mut io)) => {
@@ -166,6 +173,20 @@ fn node(mut message: Reader<'_>) -> Result<Node<'_>, WireFault> {
     Ok(out)
 }
 
+/// Adds one number, or packed ones.
+fn numbers(value: Wire<'_>, list: &mut Vec<u64>) -> Result<(), WireFault> {
+    match value {
+        Wire::Varint(number) => list.push(number),
+        Wire::Bytes(mut packed) => {
+            while !packed.is_empty() {
+                list.push(packed.varint()?);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Where each number stands.
 fn places(file: &TraceFile<'_>, nodes: &[Node<'_>]) -> Result<HashMap<u64, u32>, TraceError> {
     let mut places = HashMap::with_capacity(nodes.len());
@@ -178,22 +199,38 @@ fn places(file: &TraceFile<'_>, nodes: &[Node<'_>]) -> Result<HashMap<u64, u32>,
     Ok(places)
 }
 
-/// The positions that a node waits for; what is absent is noticed.
-fn depend(rank: u32, node: &Node<'_>, op: &TraceOp, places: &HashMap<u64, u32>, noticed: &mut Vec<TraceFault>) -> Vec<u32> {
-    let mut deps = Vec::with_capacity(node.deps.len());
-    let mut absent = Vec::new();
-    for id in &node.deps {
-        match places.get(id) {
-            Some(place) => deps.push(*place),
-            None => absent.push(*id),
+/// Sets what each operation waits for; `true` if control dependencies are not an order and do not count.
+fn depend(nodes: &[Node<'_>], places: &HashMap<u64, u32>, ops: &mut [TraceOp]) -> bool {
+    let has_control = nodes.iter().any(|n| !n.control.is_empty());
+    let set = |ops: &mut [TraceOp], control: bool| {
+        for (op, node) in ops.iter_mut().zip(nodes) {
+            let ids = node.data.iter().chain(node.control.iter().filter(|_| control));
+            op.deps = ids.filter_map(|id| places.get(id)).copied().collect();
+            op.deps.sort_unstable();
+            op.deps.dedup();
+        }
+    };
+    let is_tree = has_control && nodes.iter().any(|n| n.attribute("rf_id").is_some());
+    set(ops, !is_tree);
+    if is_tree || !has_control || order(ops).0.len() == ops.len() {
+        return is_tree;
+    }
+    set(ops, false);
+    let is_tree = order(ops).0.len() == ops.len();
+    set(ops, !is_tree);
+    is_tree
+}
+
+/// Notices dependencies on numbers that no node has.
+fn absent(rank: u32, nodes: &[Node<'_>], places: &HashMap<u64, u32>, is_tree: bool, noticed: &mut Vec<TraceFault>) {
+    for node in nodes {
+        let ids = node.control.iter().filter(|_| !is_tree).chain(&node.data);
+        let absent: Vec<u64> = ids.filter(|id| !places.contains_key(id)).copied().collect();
+        if !absent.is_empty() {
+            let op = OpName { id: node.id, name: node.name.to_owned() };
+            noticed.push(TraceFault::AbsentDependencies { rank, op, absent });
         }
     }
-    deps.sort_unstable();
-    deps.dedup();
-    if !absent.is_empty() {
-        noticed.push(TraceFault::AbsentDependencies { rank, op: OpName::from(op), absent });
-    }
-    deps
 }
 
 impl<'a> Node<'a> {

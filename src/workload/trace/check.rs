@@ -62,7 +62,7 @@ fn messages(trace: &Trace, faults: &mut Vec<TraceFault>) {
 }
 
 /// An order that respects dependencies, smaller numbers first, and for each operation how many it still waits for.
-fn order(ops: &[TraceOp]) -> (Vec<u32>, Vec<u32>) {
+pub(super) fn order(ops: &[TraceOp]) -> (Vec<u32>, Vec<u32>) {
     let mut waits = vec![0u32; ops.len()];
     let mut after: Vec<Vec<u32>> = vec![Vec::new(); ops.len()];
     for (i, op) in ops.iter().enumerate() {

@@ -156,6 +156,29 @@ fn dependencies_packed_or_not_and_absent() {
 }
 
 #[test]
+fn control_dependencies_of_converted_traces_are_a_tree() {
+    let pair = |recorded: bool| {
+        let (mut a, mut b) = (node(1, 4), node(2, 4));
+        a.number(4, 2);
+        b.number(5, 1);
+        b.number(4, 77);
+        [if recorded { with(a, "rf_id", |w| w.number(9, 3)) } else { a }, b]
+    };
+    for recorded in [true, false] {
+        let got = read_one(&pair(recorded)).unwrap();
+        let deps: Vec<_> = got.ranks[0].ops.iter().map(|o| o.deps.clone()).collect();
+        assert_eq!(deps, [vec![], vec![0]]);
+        let noticed: Vec<_> = got.check().iter().map(ToString::to_string).collect();
+        assert_eq!(noticed, ["a.0.et: control dependencies are parents in a tree of PyTorch; only data dependencies count"]);
+    }
+    // Circles of data dependencies are the file's own fault.
+    let [mut a, b] = pair(false);
+    a.number(5, 2);
+    let faults = read_one(&[a, b]).unwrap().check();
+    assert!(matches!(faults.as_slice(), [TraceFault::AbsentDependencies { .. }, TraceFault::Cycle { .. }]), "{faults:?}");
+}
+
+#[test]
 fn process_groups_in_metadata() {
     let mut init = node(1, 1);
     init.blob(2, b"## process_group:init ##");
