@@ -104,12 +104,8 @@ fn read_rank(file: &TraceFile<'_>, noticed: &mut Vec<TraceFault>) -> Result<RawR
         return Err(TraceError::binary(file.name, 0, "the file is empty", "write the metadata message and the nodes"));
     }
     reader.delimited().and_then(metadata).map_err(bad)?;
-    let mut nodes = Vec::new();
-    while !reader.is_empty() {
-        nodes.push(reader.delimited().and_then(node).map_err(bad)?);
-    }
+    let (nodes, places) = nodes(file, reader)?;
     let mut raw = RawRank { file: file.name.to_owned(), rank: file.rank, ..RawRank::default() };
-    let places = places(file, &nodes)?;
     let mut dims = false;
     let mut note = |what: &str| noticed.push(TraceFault::Tolerated { file: file.name.to_owned(), line: 0, what: what.to_owned() });
     for node in &nodes {
@@ -187,16 +183,20 @@ fn numbers(value: Wire<'_>, list: &mut Vec<u64>) -> Result<(), WireFault> {
     Ok(())
 }
 
-/// Where each number stands.
-fn places(file: &TraceFile<'_>, nodes: &[Node<'_>]) -> Result<HashMap<u64, u32>, TraceError> {
-    let mut places = HashMap::with_capacity(nodes.len());
-    for (i, node) in nodes.iter().enumerate() {
-        if places.insert(node.id, i as u32).is_some() {
+/// All nodes, and where each number stands.
+fn nodes<'a>(file: &TraceFile<'_>, mut reader: Reader<'a>) -> Result<(Vec<Node<'a>>, HashMap<u64, u32>), TraceError> {
+    let mut nodes = Vec::new();
+    let mut places = HashMap::new();
+    while !reader.is_empty() {
+        let node = reader.delimited().and_then(node).map_err(|fault| wire(file.name, fault))?;
+        // Told at once: a file of zeros is as many empty nodes as it has bytes.
+        if places.insert(node.id, nodes.len() as u32).is_some() {
             let what = format!("two nodes have the number {}", node.id);
             return Err(TraceError::binary(file.name, node.at, what, "give each node of a file its own number"));
         }
+        nodes.push(node);
     }
-    Ok(places)
+    Ok((nodes, places))
 }
 
 /// Sets what each operation waits for; `true` if control dependencies are not an order and do not count.

@@ -22,8 +22,14 @@ pub(super) fn check(trace: &Trace) -> Vec<TraceFault> {
         }
         orders.push(by_group(&rank.ops, &order));
     }
-    for group in 0..trace.groups.len() {
-        collectives(trace, group, &orders, &mut faults);
+    let mut users: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (class, order) in orders.iter().enumerate() {
+        for group in order.keys().filter(|g| (**g as usize) < trace.groups.len()) {
+            users.entry(*group).or_default().push(class);
+        }
+    }
+    for (group, users) in users {
+        collectives(trace, group, &users, &orders, &mut faults);
     }
     faults
 }
@@ -119,10 +125,8 @@ fn by_group<'a>(ops: &'a [TraceOp], order: &[u32]) -> ByGroup<'a> {
     out
 }
 
-fn collectives(trace: &Trace, group: usize, orders: &[ByGroup<'_>], faults: &mut Vec<TraceFault>) {
-    let index = group as u32;
-    let Some((user, first)) = orders.iter().enumerate().find_map(|(c, o)| Some((c, *o.get(&index)?.first()?))) else { return };
-    let info = &trace.groups[group];
+fn collectives(trace: &Trace, group: u32, users: &[usize], orders: &[ByGroup<'_>], faults: &mut Vec<TraceFault>) {
+    let info = &trace.groups[group as usize];
     let mut missing = Vec::new();
     let mut members = BTreeSet::new();
     let mut seen = BTreeSet::new();
@@ -141,24 +145,21 @@ fn collectives(trace: &Trace, group: usize, orders: &[ByGroup<'_>], faults: &mut
             }
         }
     }
-    if !missing.is_empty() {
-        let (rank, op) = (trace.ranks[user].rank, OpName::from(first));
+    let first = |class: usize| orders[class].get(&group).and_then(|o| o.first()).map(|op| (trace.ranks[class].rank, OpName::from(*op)));
+    if let (false, Some((rank, op))) = (missing.is_empty(), users.first().and_then(|c| first(*c))) {
         faults.push(TraceFault::MissingRanks { group: info.name.clone(), missing, rank, op });
     }
-    for (class, order) in orders.iter().enumerate() {
-        if let (Some(op), false) = (order.get(&index).and_then(|o| o.first()), members.contains(&class)) {
-            let rank = trace.ranks[class].rank;
-            faults.push(TraceFault::NotMember { group: info.name.clone(), rank, op: OpName::from(*op) });
-        }
+    for (rank, op) in users.iter().filter(|c| !members.contains(c)).filter_map(|c| first(*c)) {
+        faults.push(TraceFault::NotMember { group: info.name.clone(), rank, op });
     }
 }
 
 /// Compares what two classes do in a group and names the first difference.
-fn compare(trace: &Trace, group: usize, pair: (usize, usize), orders: &[ByGroup<'_>], faults: &mut Vec<TraceFault>) {
-    let of = |class: usize| orders[class].get(&(group as u32)).map_or(&[][..], Vec::as_slice);
+fn compare(trace: &Trace, group: u32, pair: (usize, usize), orders: &[ByGroup<'_>], faults: &mut Vec<TraceFault>) {
+    let of = |class: usize| orders[class].get(&group).map_or(&[][..], Vec::as_slice);
     let (a, b) = (of(pair.0), of(pair.1));
     let (rank_a, rank_b) = (trace.ranks[pair.0].rank, trace.ranks[pair.1].rank);
-    let group = trace.groups[group].name.clone();
+    let group = trace.groups[group as usize].name.clone();
     for (place, (x, y)) in a.iter().zip(b).enumerate() {
         if !same(x, y) {
             let (what, other_what) = (said(x), said(y));

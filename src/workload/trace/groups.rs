@@ -53,10 +53,11 @@ pub(super) fn read_file(file: &str, bytes: &[u8]) -> Result<Vec<GroupDef>, Trace
     let Value::Object(map) = value else { return Err(TraceError::text(file, 1, "groups are not a JSON object", FIX)) };
     let mut out = Vec::new();
     for (name, ranks) in map {
-        let line = line_of(text, &name);
-        let ranks = ranks_of(&ranks).ok_or_else(|| TraceError::text(file, line, format!("group `{name}` is not a list of ranks"), FIX))?;
+        let ranks = ranks_of(&ranks)
+            .ok_or_else(|| TraceError::text(file, line_of(text, &name), format!("group `{name}` is not a list of ranks"), FIX))?;
         if let Some(twice) = twice(&ranks) {
-            return Err(TraceError::text(file, line, format!("group `{name}` names rank {twice} twice"), "name each rank once"));
+            let what = format!("group `{name}` names rank {twice} twice");
+            return Err(TraceError::text(file, line_of(text, &name), what, "name each rank once"));
         }
         out.push(GroupDef { name, backend: None, ranks, size: 0 });
     }

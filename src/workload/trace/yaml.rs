@@ -36,27 +36,37 @@ pub(super) fn read(file: &str, text: &str) -> Result<Vec<Entry>, TraceError> {
             let entry = out.last_mut().ok_or_else(|| fault("a list without a key"))?;
             entry.items.push(bare(item));
         } else {
-            let (key, value) = body.split_once(':').ok_or_else(|| fault("this is no `key: value`"))?;
             if line.starts_with([' ', '\t']) {
                 return Err(fault("a key is indented: nested tables are not used here"));
             }
-            let key = bare(key);
-            if let Some(first) = out.iter().find(|e| e.key == key) {
-                return Err(TraceError::text(file, i + 1, format!("`{key}` is there already, on line {}", first.line), "remove one"));
-            }
-            let mut items = Vec::new();
-            match value.trim().strip_prefix('[') {
-                Some(rest) => open = !list(rest, &mut items),
-                None if value.trim().is_empty() => {}
-                None => items.push(bare(value)),
-            }
-            out.push(Entry { line: i + 1, key, items });
+            let (key, value) = body.split_once(':').ok_or_else(|| fault("this is no `key: value`"))?;
+            let mut entry = Entry { line: i + 1, key: bare(key), items: Vec::new() };
+            unique(file, &out, &entry)?;
+            open = first(value.trim(), &mut entry.items);
+            out.push(entry);
         }
     }
     match out.last() {
         Some(last) if open => Err(endless(file, last)),
         _ => Ok(out),
     }
+}
+
+/// Takes what stands behind a key, and says whether a list goes on.
+fn first(value: &str, items: &mut Vec<String>) -> bool {
+    if let Some(rest) = value.strip_prefix('[') {
+        return !list(rest, items);
+    }
+    items.extend((!value.is_empty()).then(|| bare(value)));
+    false
+}
+
+fn unique(file: &str, before: &[Entry], entry: &Entry) -> Result<(), TraceError> {
+    if before.len() > 100 {
+        return Err(TraceError::text(file, entry.line, "there are more than 100 keys", FIX));
+    }
+    let Some(first) = before.iter().find(|e| e.key == entry.key) else { return Ok(()) };
+    Err(TraceError::text(file, entry.line, format!("`{}` is there already, on line {}", entry.key, first.line), "remove one"))
 }
 
 fn endless(file: &str, entry: &Entry) -> TraceError {

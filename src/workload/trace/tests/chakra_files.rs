@@ -134,6 +134,10 @@ fn any_type_of_an_integer_will_do() {
         let got = read_one(&[send]).unwrap();
         assert_eq!(got.ranks[0].ops[0].kind, TraceKind::Send { to: 7, tag: 7, bytes: 7.0 }, "field {field}");
     }
+}
+
+#[test]
+fn flags_and_tags_of_any_type() {
     for (name, value) in [("bool", 27u64), ("int32", 7)] {
         let cpu = with(node(1, 4), "is_cpu_op", |w| w.number(value, 1));
         let TraceKind::Compute { on_cpu, .. } = read_one(&[cpu]).unwrap().ranks[0].ops[0].kind else { panic!() };
@@ -212,6 +216,7 @@ fn refuses(bytes: &[u8], start: &str) {
 #[test]
 fn faults_say_where_and_what() {
     refuses(&[], "a.0.et: at byte 0: the file is empty; ");
+    refuses(&[0; 1000], "a.0.et: at byte 3: two nodes have the number 0; ");
     refuses(&[5, 1, 2], "a.0.et: at byte 0: a length goes beyond the end; ");
     refuses(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "a.0.et: at byte 1: a length goes beyond the end; ");
     refuses(&[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "a.0.et: at byte 1: a number has more than 64 bits; ");
