@@ -6,5 +6,6 @@
 //! and the track only says where a timeline shows it.
 
 mod graph;
+pub mod trace;
 
 pub use graph::{ClassId, GraphBuilder, Label, RouteId, Task, TaskGraph, TaskId, TaskKind, Track, Work};
