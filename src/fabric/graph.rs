@@ -308,6 +308,23 @@ impl Fabric {
     pub fn link(&self, l: LinkId) -> &Link {
         &self.graph[EdgeIndex::new(l.index())]
     }
+    /// The kinds of accelerators, each with its share of all of them.
+    #[must_use]
+    pub fn part_shares(&self) -> Vec<(&Accelerator, f64)> {
+        let mut out: Vec<(&Accelerator, f64)> = Vec::new();
+        for t in &self.templates {
+            let share = f64::from(t.nodes) * f64::from(t.accelerators) / self.sites.len() as f64;
+            match out.iter_mut().find(|(p, _)| p.id.value == t.accelerator.id.value) {
+                Some(known) => known.1 += share,
+                None => out.push((&t.accelerator, share)),
+            }
+        }
+        out
+    }
+    /// The kinds of accelerators.
+    pub fn parts(&self) -> impl Iterator<Item = &Accelerator> {
+        self.part_shares().into_iter().map(|p| p.0)
+    }
     /// Whether all nodes carry the same accelerator.
     #[must_use]
     pub fn is_uniform(&self) -> bool {

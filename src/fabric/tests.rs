@@ -127,6 +127,10 @@ fn conserved(fabric: &Fabric, from: AcceleratorId, to: AcceleratorId, flow: u64)
             }
             continue;
         };
+        // An accelerator that relays to another rail keeps nothing either.
+        if value.abs() <= 1e-9 {
+            continue;
+        }
         ends[usize::from(value > 0.0)] = Some((a, value.abs()));
     }
     match ends {

@@ -7,6 +7,7 @@
 
 use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome};
 use crate::fabric::{AcceleratorId, Fabric};
+use crate::kernels::DeviceModel;
 use crate::training::{Config, MemoryPlan, Recompute, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
@@ -17,9 +18,9 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     let class = pace_maker(step);
     let (breakdown, hidden) = breakdown(step, class);
     let accelerators = config.parallel.ranks() as f64;
-    let peak = step.device.peak(config.precision.linear()).unwrap_or(f64::INFINITY) * accelerators * time;
+    let peak = peak_rate(config, fabric, step) * time;
     let tokens = config.tokens_per_step();
-    let capacity = fabric.part(AcceleratorId(0)).memory.get();
+    let capacity = least_memory(config, fabric);
     let fullest = step.memory.iter().max_by(|a, b| a.total().total_cmp(&b.total()));
     let memory = fullest.map_or_else(MemoryBytes::default, |plan| memory_bytes(plan, capacity));
     let fits = memory.peak <= memory.capacity;
@@ -42,6 +43,24 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     (outcome, detail)
 }
 
+/// Matrix peak of all accelerators of the job, FLOP/s.
+fn peak_rate(config: &Config, fabric: &Fabric, step: &Step) -> f64 {
+    let peak = |part: usize| step.devices[part].peak(config.precision.linear()).unwrap_or(f64::INFINITY);
+    if step.devices.len() == 1 {
+        return peak(0) * config.parallel.ranks() as f64;
+    }
+    let of = |rank: u64| step.parts.iter().position(|n| *n == fabric.part(AcceleratorId(rank as u32)).id.value).unwrap_or(0);
+    (0..config.parallel.ranks()).map(|rank| peak(of(rank))).sum()
+}
+
+/// Memory of the smallest accelerator of the job.
+fn least_memory(config: &Config, fabric: &Fabric) -> f64 {
+    if fabric.is_uniform() {
+        return fabric.part(AcceleratorId(0)).memory.get();
+    }
+    (0..config.parallel.ranks()).map(|rank| fabric.part(AcceleratorId(rank as u32)).memory.get()).fold(f64::INFINITY, f64::min)
+}
+
 fn memory_bytes(plan: &MemoryPlan, capacity: f64) -> MemoryBytes {
     MemoryBytes {
         weights: plan.weights,
@@ -56,7 +75,7 @@ fn memory_bytes(plan: &MemoryPlan, capacity: f64) -> MemoryBytes {
 
 /// The class that computes longest; of equals the first.
 fn pace_maker(step: &Step) -> ClassId {
-    let mut busy: Vec<f64> = vec![0.0; step.layers.len()];
+    let mut busy: Vec<f64> = vec![0.0; step.layers.len() * step.variants.len()];
     for (task, (start, finish)) in step.graph.tasks().iter().zip(step.execution.start.iter().zip(&step.execution.finish)) {
         if matches!(task.work, Work::Compute { .. }) {
             busy[task.class.0 as usize] += finish - start;
@@ -154,15 +173,21 @@ fn hidden(step: &Step, class: ClassId, parts: &BreakdownSeconds) -> f64 {
 
 fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacity: f64) -> Detail {
     let time = step.execution.makespan;
-    let part = fabric.part(AcceleratorId(0));
     let p = &config.parallel;
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let mut names: Vec<String> = Vec::new();
+    for rank in 0..if fabric.is_uniform() { 1 } else { p.ranks() } {
+        let name = &fabric.part(AcceleratorId(rank as u32)).name.value;
+        if names.last() != Some(name) && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
     let sequence = if p.sequence { " + sequence" } else { "" };
     let context = if p.context > 1 { format!(" × CP {}", p.context) } else { String::new() };
     let chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
     let facts = vec![
         fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
-        fact("Accelerators", format!("{} × {} ({})", p.ranks(), *part.name, fabric.title())),
+        fact("Accelerators", format!("{} × {} ({})", p.ranks(), names.join(" and "), fabric.title())),
         fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}", p.tensor, p.pipeline, p.data)),
         fact(
             "Batch",
@@ -185,12 +210,13 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         bytes: l.bytes,
         utilization: l.bytes / l.capacity / time,
     });
-    let profile = step.device.provenance().into_iter().map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
+    let provenance = step.devices.iter().flat_map(DeviceModel::provenance);
+    let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
     let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
     Detail {
         facts,
         stages,
-        processes: (0..step.layers.len()).map(|s| process_name(config, fabric, step, s)).collect(),
+        processes: (0..step.layers.len() * step.variants.len()).map(|c| process_name(config, fabric, step, c)).collect(),
         tracks: Track::ALL.iter().map(|t| t.name().to_owned()).collect(),
         timeline: timeline(step),
         links: links.collect(),
@@ -200,18 +226,30 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
 }
 
 /// The name of a stage in the timeline, with the nodes that its ranks sit on: all of them do what it shows.
-fn process_name(config: &Config, fabric: &Fabric, step: &Step, stage: usize) -> String {
+fn process_name(config: &Config, fabric: &Fabric, step: &Step, class: usize) -> String {
+    let stage = step.stage_of(class);
+    let layers = step.layers[stage].iter().sum::<u64>();
+    let variant = &step.variants[class / step.layers.len()];
+    if step.variants.len() > 1 {
+        let each = config.parallel.tensor * config.parallel.context;
+        let count = variant.members.len() as u64 * each;
+        let speed = variant.paces[stage].speed;
+        let slow = if speed < 1.0 { format!(", at {} % of its speed", (100.0 * speed).round()) } else { String::new() };
+        return format!("stage {stage}, data ranks from {} ({layers} layers; {count} ranks{slow})", variant.members[0]);
+    }
     let ranks = config.parallel.tensor * config.parallel.replicas();
     let node = |rank: u64| fabric.site(AcceleratorId(rank as u32)).node.0;
     let (first, last) = (node(ranks * stage as u64), node(ranks * (stage as u64 + 1) - 1));
     let nodes = if first == last { format!("node {first}") } else { format!("nodes {first} to {last}") };
-    format!("stage {stage} ({} layers; {ranks} ranks on {nodes})", step.layers[stage].iter().sum::<u64>())
+    format!("stage {stage} ({layers} layers; {ranks} ranks on {nodes})")
 }
 
 /// Compute time of a microbatch through the layers of one stage by operator class.
 fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)> {
-    let layers = step.layers[class.0 as usize].iter().sum::<u64>() as f64;
-    let (f, b) = (&step.passes.layer_forward, &step.passes.layer_backward);
+    let class = class.0 as usize;
+    let layers = step.layers[step.stage_of(class)].iter().sum::<u64>() as f64;
+    let passes = &step.passes[step.part_of(class)];
+    let (f, b) = (&passes.layer_forward, &passes.layer_backward);
     let again = if config.recompute == Recompute::None { "backward" } else { "backward and recompute" };
     vec![
         ("matrix products, forward".into(), layers * f.matrix),

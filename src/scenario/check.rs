@@ -5,7 +5,7 @@ use super::input::{CostInput, Framework, Payment, ScenarioInput, TrainingInput};
 use super::load::{Job, head};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::economics::{CostPlan, Ownership};
-use crate::fabric::{AcceleratorId, Fabric};
+use crate::fabric::Fabric;
 use crate::hardware::{Catalogue, PriceKind};
 use crate::model::Architecture;
 use crate::training::{Config, Parallel, SplitError, Stack, split, stacks};
@@ -15,7 +15,7 @@ use crate::units::{HOUR, KWH};
 pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mut Diagnostics) -> Option<Job> {
     match (&input.training.value, &input.collective.value) {
         (Some(training), None) => {
-            let config = training_job(training, input.training.span, fabric, diags)?;
+            let config = training_job(training, fabric, diags)?;
             let steps = steps(input, &config, diags)?;
             Some(Job::Training { config: Box::new(config), steps })
         }
@@ -84,27 +84,22 @@ fn stack_of(input: &TrainingInput, diags: &mut Diagnostics) -> Option<Stack> {
     }
 }
 
-fn training_job(input: &TrainingInput, span: Span, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Config> {
+fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Config> {
     let before = diags.error_count();
     let stack = stack_of(input, diags);
     let model = input.model.resolve(input.model.span, diags);
     let parallel = layout(input, fabric, diags);
-    if !fabric.is_uniform() {
-        diags.push(
-            Diagnostic::error(codes::UNSUPPORTED, "training over several kinds of accelerators is not modelled yet")
-                .at(head(span, diags), "this job"),
-        );
-    }
     let (stack, model, parallel) = (stack?, model?, parallel?);
     divisible(input, &model, &parallel, diags);
     stages(input, &model, &parallel, &stack, diags);
-    let part = fabric.part(AcceleratorId(0));
-    for dtype in [input.precision.linear(), input.precision.wide()] {
-        if part.peak.of(dtype).is_none() {
-            diags.push(
-                Diagnostic::error(codes::CONFLICT, format!("`{}` has no matrix path for {dtype}", *part.id))
-                    .at(input.precision.span, "not on this part"),
-            );
+    for part in fabric.parts() {
+        for dtype in [input.precision.linear(), input.precision.wide()] {
+            if part.peak.of(dtype).is_none() {
+                diags.push(
+                    Diagnostic::error(codes::CONFLICT, format!("`{}` has no matrix path for {dtype}", *part.id))
+                        .at(input.precision.span, "not on this part"),
+                );
+            }
         }
     }
     if diags.error_count() > before {
@@ -339,7 +334,6 @@ fn ownership(given: &CostInput, fabric: &Fabric, catalogue: &Catalogue, diags: &
             return None;
         }
     }
-    let part = fabric.part(AcceleratorId(0));
     if owned {
         let summary = fabric.summary(catalogue);
         let utilization = given.utilization.unwrap_or(0.8);
@@ -365,10 +359,14 @@ fn ownership(given: &CostInput, fabric: &Fabric, catalogue: &Catalogue, diags: &
         Payment::Spot => PriceKind::Spot,
         _ => PriceKind::OnDemand,
     };
-    Some(match catalogue.price(&part.id, kind).and_then(|p| Some((p, (*p.rent)?))) {
-        Some((price, rent)) => {
-            Ownership::Rent { rate: rent.get(), source: format!("{} {}: {} ({}, {})", *part.name, kind, rent, *price.date, *price.source) }
-        }
-        None => Ownership::Unknown,
-    })
+    // Over several parts: the mean, each as often as it is there.
+    let (mut rate, mut sources) = (0.0, Vec::new());
+    for (part, share) in fabric.part_shares() {
+        let Some((price, rent)) = catalogue.price(&part.id, kind).and_then(|p| Some((p, (*p.rent)?))) else {
+            return Some(Ownership::Unknown);
+        };
+        rate += share * rent.get();
+        sources.push(format!("{} {}: {} ({}, {})", *part.name, kind, rent, *price.date, *price.source));
+    }
+    Some(Ownership::Rent { rate, source: sources.join("; ") })
 }

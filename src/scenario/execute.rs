@@ -4,7 +4,8 @@ use super::collective::{Sweep, run_sweep};
 use super::load::{Job, Scenario};
 use crate::collectives::Communicator;
 use crate::economics::cost;
-use crate::fabric::{AcceleratorId, Fabric};
+use crate::fabric::Fabric;
+use crate::hardware::Accelerator;
 use crate::metrics::{
     CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
 };
@@ -143,10 +144,10 @@ fn run(config: &Config, numbers: &TrainingOutcome, steps: f64) -> RunOutcome {
 const BUSY_POWER: f64 = 0.85;
 
 fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, steps: Option<f64>) -> CostOutcome {
-    let part = scenario.fabric.part(AcceleratorId(0));
     let parts = &numbers.breakdown_s;
     let busy = (parts.compute + parts.optimizer + parts.tensor_comm) / numbers.step_time_s;
-    let (idle, tdp) = (part.idle_power.get(), part.tdp.get());
+    let mean = |of: fn(&Accelerator) -> f64| scenario.fabric.part_shares().iter().map(|(p, share)| share * of(p)).sum::<f64>();
+    let (idle, tdp) = (mean(|p| p.idle_power.get()), mean(|p| p.tdp.get()));
     let accelerators = config.parallel.ranks() as f64;
     let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * busy) + scenario.fabric.overhead_power();
     let steps = steps.unwrap_or(1.0);

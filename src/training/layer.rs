@@ -33,6 +33,10 @@ impl PassCost {
     pub fn compute(&self) -> f64 {
         self.matrix + self.attention + self.elementwise
     }
+    /// The same on a device at a share of its speed; the host keeps its own.
+    pub(super) fn slowed(self, speed: f64) -> Self {
+        Self { matrix: self.matrix / speed, attention: self.attention / speed, elementwise: self.elementwise / speed, ..self }
+    }
     /// So many of it.
     pub(super) fn times(self, n: f64) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! From a job on a fabric to a task graph: passes, messages between stages, gradient reduction, optimizer.
 //!
-//! A rank class is a pipeline stage: all its tensor and data ranks do the same at the same time, and the routes sum
-//! their traffic over all of them. Tensor-parallel communication is folded into the passes as long as nothing else uses
+//! A rank class is a pipeline stage of a variant (see `variants`): all its tensor and data ranks do the same at the same time, and
+//! the routes sum their traffic over all of them. Data-parallel collectives join the variants of a stage. Tensor-parallel communication is folded into the passes as long as nothing else uses
 //! its links; else each of its collectives is a task of its own.
 
 use super::config::Config;
@@ -10,8 +10,8 @@ use super::memory::stage_parameters;
 use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
 use super::schedule::{Op, program};
 use super::stack::{DataSync, PipelineComm};
+use super::variants::{Pace, Variant};
 use crate::collectives::Library;
-use crate::ids::Id;
 use crate::simulate::Network;
 use crate::workload::{ClassId, GraphBuilder, Label, RouteId, Task, TaskGraph, TaskId, TaskKind, Track, Work};
 use rustc_hash::FxHashMap;
@@ -40,12 +40,22 @@ struct Piece {
     head: bool,
 }
 
+/// A message between two stages of one variant: the result of a pass at a virtual stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct MessageKey {
+    forward: bool,
+    microbatch: u32,
+    at: u64,
+    variant: u32,
+}
+
 /// Lowers one optimizer step.
 pub(super) struct Lowering<'a, 'f> {
     pub(super) config: &'a Config,
-    pub(super) passes: &'a Passes,
+    /// Passes and rate of memory (bytes per second) on each part of the job.
+    pub(super) parts: &'a [(Passes, f64)],
     pub(super) layers: &'a [Vec<u64>],
-    pub(super) memory_rate: f64,
+    pub(super) variants: &'a [Variant],
     pub(super) network: &'a mut Network<'f>,
     pub(super) graph: GraphBuilder,
     pub(super) tensor: Vec<TensorRoutes>,
@@ -54,53 +64,76 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) backward: Vec<Option<RouteId>>,
     pub(super) data: Vec<DataRoutes>,
     pub(super) embedding: Option<RouteId>,
-    pub(super) messages: FxHashMap<(bool, u32, u64), TaskId>,
-    /// What the next task of each stage waits for.
+    pub(super) messages: FxHashMap<MessageKey, TaskId>,
+    /// What the next task of each class waits for.
     pub(super) frontier: Vec<Vec<TaskId>>,
     /// Last task of each route that keeps the order of its messages.
     pub(super) last_on: FxHashMap<RouteId, TaskId>,
-    /// Last data-parallel task of each stage.
-    pub(super) last_data: Vec<Option<TaskId>>,
-    /// Tensor-parallel collectives inside the passes of each stage.
+    /// Data-parallel tasks of each stage in order, and how many of them each class has come to.
+    pub(super) data_tasks: Vec<Vec<TaskId>>,
+    pub(super) data_seen: Vec<usize>,
+    /// Tensor-parallel collectives inside the passes of each class.
     pub(super) inside: Vec<f64>,
 }
 
 impl<'a, 'f> Lowering<'a, 'f> {
-    /// Sets up the routes of a job. `memory_rate` is the rate at which the optimizer streams memory, bytes per second.
+    /// Sets up the routes of a job.
     pub(super) fn new(
         config: &'a Config,
-        passes: &'a Passes,
+        parts: &'a [(Passes, f64)],
         layers: &'a [Vec<u64>],
-        memory_rate: f64,
+        variants: &'a [Variant],
         network: &'a mut Network<'f>,
         library: &Library,
     ) -> Self {
         let stages = config.parallel.pipeline as usize;
+        let classes = stages * variants.len();
         let mut lowering = Self {
             config,
-            passes,
+            parts,
             layers,
-            memory_rate,
+            variants,
             network,
             graph: GraphBuilder::new(),
             tensor: Vec::new(),
             context: Vec::new(),
-            forward: vec![None; stages],
-            backward: vec![None; stages],
+            forward: vec![None; classes],
+            backward: vec![None; classes],
             data: vec![DataRoutes::default(); stages],
             embedding: None,
             messages: FxHashMap::default(),
-            frontier: vec![Vec::new(); stages],
+            frontier: vec![Vec::new(); classes],
             last_on: FxHashMap::default(),
-            last_data: vec![None; stages],
-            inside: vec![0.0; stages],
+            data_tasks: vec![Vec::new(); stages],
+            data_seen: vec![0; classes],
+            inside: vec![0.0; classes],
         };
         lowering.add_routes(library);
         lowering
     }
 
-    pub(super) fn stages(&self) -> u64 {
+    pub(super) const fn stages(&self) -> u64 {
         self.config.parallel.pipeline
+    }
+    pub(super) const fn classes(&self) -> u64 {
+        self.stages() * self.variants.len() as u64
+    }
+    /// The class of a stage in a variant.
+    pub(super) const fn class(&self, variant: usize, stage: u64) -> u64 {
+        variant as u64 * self.stages() + stage
+    }
+    pub(super) const fn stage(&self, class: u64) -> u64 {
+        class % self.stages()
+    }
+    /// The classes of a stage in all variants.
+    pub(super) fn classes_of(&self, stage: u64) -> Vec<u64> {
+        (0..self.variants.len()).map(|v| self.class(v, stage)).collect()
+    }
+    fn pace(&self, class: u64) -> Pace {
+        self.variants[(class / self.stages()) as usize].paces[self.stage(class) as usize]
+    }
+    pub(super) fn passes_of(&self, class: u64) -> &'a Passes {
+        &self.parts[self.pace(class).part].0
     }
 
     /// Bytes of an activation between two stages on one rank.
@@ -112,7 +145,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// Builds the whole step.
     pub(super) fn lower(mut self) -> Lowered {
-        let stages = self.stages();
+        let (stages, classes) = (self.stages(), self.classes());
         let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
         let mut gathered = vec![Vec::new(); stages as usize];
         if overlapped {
@@ -120,16 +153,18 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 gathered[s as usize] = self.gather_first(s);
             }
         }
-        for s in 0..stages {
-            self.lower_stage(s, &gathered[s as usize]);
+        for class in 0..classes {
+            self.lower_class(class, &gathered[self.stage(class) as usize]);
         }
         self.finish_step(overlapped);
-        let bytes = self.passes.layer_forward.comm_bytes;
-        let routes = |s: usize| self.tensor[s].routes.into_iter().flatten().map(move |r| (r, s));
-        let tensor = (0..stages as usize).flat_map(routes).map(|(r, s)| (r, bytes, self.inside[s]));
-        let context = self.context.iter().filter_map(|c| Some((c.route?, c.bytes, c.inside)));
-        let inside = tensor.chain(context).collect();
-        Lowered { inside, graph: self.graph.finish(), classes: stages as usize }
+        let mut inside = Vec::new();
+        for class in 0..classes {
+            let bytes = self.passes_of(class).layer_forward.comm_bytes;
+            let (tensor, context) = (&self.tensor[class as usize], &self.context[class as usize]);
+            inside.extend(tensor.routes.into_iter().flatten().map(|r| (r, bytes, self.inside[class as usize])));
+            inside.extend(context.route.map(|r| (r, context.bytes, context.inside)));
+        }
+        Lowered { inside, graph: self.graph.finish(), classes: classes as usize }
     }
 
     /// The pieces into which a chunk's pass is cut where buckets of gradients or weights follow it.
@@ -172,113 +207,118 @@ impl<'a, 'f> Lowering<'a, 'f> {
             let ids = pieces.into_iter().map(|p| self.data_task(stage, route, 2.0 * self.piece_parameters(p), chunk, &[])).collect();
             out.push(ids);
         }
+        let done = self.data_tasks[stage as usize].len();
+        for class in self.classes_of(stage) {
+            self.data_seen[class as usize] = done;
+        }
         out
     }
 
-    /// A data-parallel collective, in order on the stage's data stream.
-    fn data_task(&mut self, stage: u64, route: RouteId, bytes: f64, chunk: u64, after: &[TaskId]) -> TaskId {
+    /// The next data-parallel collective of a class: all variants of a stage come to the same ones, in order on the stage's data
+    /// stream; the first adds it, the others hold it up too.
+    fn data_task(&mut self, class: u64, route: RouteId, bytes: f64, chunk: u64, after: &[TaskId]) -> TaskId {
+        let stage = self.stage(class) as usize;
+        let seen = self.data_seen[class as usize];
+        self.data_seen[class as usize] += 1;
+        if let Some(&known) = self.data_tasks[stage].get(seen) {
+            after.iter().for_each(|&before| self.graph.depend(before, known));
+            return known;
+        }
         let mut after = after.to_vec();
-        after.extend(self.last_data[stage as usize]);
+        after.extend(self.data_tasks[stage].last());
         let label = Label { microbatch: 0, chunk: chunk as u16, piece: 0 };
-        let task = self.transfer(stage, route, bytes, TaskKind::DataComm, Track::Data, label);
+        let task = self.transfer(class, route, bytes, TaskKind::DataComm, Track::Data, label);
         let id = self.graph.add(task, &after);
-        self.last_data[stage as usize] = Some(id);
+        self.data_tasks[stage].push(id);
         id
     }
 
-    fn transfer(&self, stage: u64, route: RouteId, bytes: f64, kind: TaskKind, track: Track, label: Label) -> Task {
-        Task {
-            class: ClassId::from_index(stage as usize),
-            track,
-            kind,
-            label,
-            work: Work::Transfer { route, bytes },
-            inner_comm: 0.0,
-            inner_context: 0.0,
-        }
+    fn transfer(&self, class: u64, route: RouteId, bytes: f64, kind: TaskKind, track: Track, label: Label) -> Task {
+        Task { label, ..Task::new(ClassId(class as u32), track, kind, Work::Transfer { route, bytes }) }
     }
 
-    fn lower_stage(&mut self, stage: u64, gathered: &[Vec<TaskId>]) {
+    fn lower_class(&mut self, class: u64, gathered: &[Vec<TaskId>]) {
         let (chunks, microbatches) = (self.config.parallel.virtual_stages, self.config.microbatches());
-        let ops = program(stage, self.stages(), chunks, microbatches);
+        let ops = program(self.stage(class), self.stages(), chunks, microbatches);
         let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
         let asynchronous = *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
         for op in ops {
             match op {
-                Op::Exchange { send, receive } if asynchronous => self.send_async(stage, &send, &receive),
-                Op::Exchange { send, receive } => self.exchange(stage, &send, &receive),
+                Op::Exchange { send, receive } if asynchronous => self.send_async(class, &send, &receive),
+                Op::Exchange { send, receive } => self.exchange(class, &send, &receive),
                 Op::Forward { microbatch, chunk } => {
-                    self.await_message(stage, true, microbatch, chunk, asynchronous);
+                    self.await_message(class, true, microbatch, chunk, asynchronous);
                     let gates = if microbatch == 0 { gathered.get(chunk as usize).cloned().unwrap_or_default() } else { Vec::new() };
-                    self.pass(stage, true, microbatch, chunk, &gates, false);
+                    self.pass(class, true, microbatch, chunk, &gates, false);
                 }
                 Op::Backward { microbatch, chunk } => {
-                    self.await_message(stage, false, microbatch, chunk, asynchronous);
+                    self.await_message(class, false, microbatch, chunk, asynchronous);
                     let last = u64::from(microbatch) + 1 == microbatches;
-                    self.pass(stage, false, microbatch, chunk, &[], last && overlapped);
+                    self.pass(class, false, microbatch, chunk, &[], last && overlapped);
                 }
             }
         }
     }
 
     /// The message that leaves a pass, if the pass has a neighbour on that side: its key and its route.
-    fn outgoing(&self, stage: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<((bool, u32, u64), RouteId)> {
-        let stages = self.stages();
+    fn outgoing(&self, class: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<(MessageKey, RouteId)> {
+        let (stages, stage) = (self.stages(), self.stage(class));
         let at = u64::from(chunk) * stages + stage;
         let total = stages * self.config.parallel.virtual_stages;
         let leaves = if forward { at + 1 < total } else { at > 0 };
         if !leaves || stages == 1 {
             return None;
         }
-        let route = if forward { self.forward[stage as usize] } else { self.backward[stage as usize] };
-        Some(((forward, microbatch, at), route?))
+        let route = if forward { self.forward[class as usize] } else { self.backward[class as usize] };
+        Some((MessageKey { forward, microbatch, at, variant: (class / stages) as u32 }, route?))
     }
 
     /// The message that a pass waits for, as the neighbour's outgoing one.
-    fn incoming(&self, stage: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<((bool, u32, u64), RouteId)> {
-        let stages = self.stages();
+    fn incoming(&self, class: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<(MessageKey, RouteId)> {
+        let (stages, stage) = (self.stages(), self.stage(class));
         let at = u64::from(chunk) * stages + stage;
         let total = stages * self.config.parallel.virtual_stages;
         let from = if forward { at.checked_sub(1)? } else { Some(at + 1).filter(|n| *n < total)? };
-        self.outgoing(from % stages, forward, microbatch, (from / stages) as u16)
+        self.outgoing(class - stage + from % stages, forward, microbatch, (from / stages) as u16)
     }
 
-    fn message(&mut self, (key, route): ((bool, u32, u64), RouteId)) -> TaskId {
+    fn message(&mut self, (key, route): (MessageKey, RouteId)) -> TaskId {
         if let Some(&id) = self.messages.get(&key) {
             return id;
         }
         let stages = self.stages();
-        let label = Label { microbatch: key.1, chunk: (key.2 / stages) as u16, piece: 0 };
-        let task = self.transfer(key.2 % stages, route, self.message_bytes(), TaskKind::PipelineComm, Track::Pipeline, label);
+        let label = Label { microbatch: key.microbatch, chunk: (key.at / stages) as u16, piece: 0 };
+        let sender = self.class(key.variant as usize, key.at % stages);
+        let task = self.transfer(sender, route, self.message_bytes(), TaskKind::PipelineComm, Track::Pipeline, label);
         let id = self.graph.add(task, &[]);
         self.messages.insert(key, id);
         id
     }
 
     /// Both sides post the messages and wait for all of them.
-    fn exchange(&mut self, stage: u64, send: &[(bool, u32, u16)], receive: &[(bool, u32, u16)]) {
+    fn exchange(&mut self, class: u64, send: &[(bool, u32, u16)], receive: &[(bool, u32, u16)]) {
         let mut posted = Vec::new();
-        posted.extend(send.iter().filter_map(|&(f, m, c)| self.outgoing(stage, f, m, c)));
-        posted.extend(receive.iter().filter_map(|&(f, m, c)| self.incoming(stage, f, m, c)));
+        posted.extend(send.iter().filter_map(|&(f, m, c)| self.outgoing(class, f, m, c)));
+        posted.extend(receive.iter().filter_map(|&(f, m, c)| self.incoming(class, f, m, c)));
         if posted.is_empty() {
             return;
         }
-        let before = std::mem::take(&mut self.frontier[stage as usize]);
+        let before = std::mem::take(&mut self.frontier[class as usize]);
         let ids: Vec<TaskId> = posted.into_iter().map(|p| self.message(p)).collect();
         for &id in &ids {
             for &b in &before {
                 self.graph.depend(b, id);
             }
         }
-        self.frontier[stage as usize] = ids;
+        self.frontier[class as usize] = ids;
     }
 
     /// Results leave from a side stream in order; only the pass that needs a message waits for it.
-    fn send_async(&mut self, stage: u64, send: &[(bool, u32, u16)], _receive: &[(bool, u32, u16)]) {
+    fn send_async(&mut self, class: u64, send: &[(bool, u32, u16)], _receive: &[(bool, u32, u16)]) {
         for &(f, m, c) in send {
-            let Some(key) = self.outgoing(stage, f, m, c) else { continue };
+            let Some(key) = self.outgoing(class, f, m, c) else { continue };
             let id = self.message(key);
-            for b in self.frontier[stage as usize].clone() {
+            for b in self.frontier[class as usize].clone() {
                 self.graph.depend(b, id);
             }
             if let Some(previous) = self.last_on.insert(key.1, id) {
@@ -287,34 +327,34 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
     }
 
-    fn await_message(&mut self, stage: u64, forward: bool, microbatch: u32, chunk: u16, asynchronous: bool) {
-        if let (true, Some(key)) = (asynchronous, self.incoming(stage, forward, microbatch, chunk)) {
+    fn await_message(&mut self, class: u64, forward: bool, microbatch: u32, chunk: u16, asynchronous: bool) {
+        if let (true, Some(key)) = (asynchronous, self.incoming(class, forward, microbatch, chunk)) {
             let id = self.message(key);
-            self.frontier[stage as usize].push(id);
+            self.frontier[class as usize].push(id);
         }
     }
 
     /// One pass of a microbatch through a chunk; `gates` hold its pieces back, `reduce` starts their gradient buckets.
-    fn pass(&mut self, stage: u64, forward: bool, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
+    fn pass(&mut self, class: u64, forward: bool, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
         let cut = !gates.is_empty() || reduce;
-        let mut pieces = self.pieces(stage, u64::from(chunk), cut);
+        let mut pieces = self.pieces(self.stage(class), u64::from(chunk), cut);
         if !forward {
             pieces.reverse();
         }
         for (i, piece) in pieces.into_iter().enumerate() {
-            self.frontier[stage as usize].extend(gates.get(i));
+            self.frontier[class as usize].extend(gates.get(i));
             let label = Label { microbatch, chunk, piece: i as u16 };
-            self.run_piece(stage, forward, piece, label, cut);
-            if let (true, Some(route)) = (reduce, self.data[stage as usize].reduce) {
-                let after = self.frontier[stage as usize].clone();
+            self.run_piece(class, forward, piece, label, cut);
+            if let (true, Some(route)) = (reduce, self.data[self.stage(class) as usize].reduce) {
+                let after = self.frontier[class as usize].clone();
                 let bytes = self.config.gradient_bytes() * self.piece_parameters(piece);
-                self.data_task(stage, route, bytes, u64::from(chunk), &after);
+                self.data_task(class, route, bytes, u64::from(chunk), &after);
             }
         }
     }
 
-    fn piece_cost(&self, forward: bool, piece: Piece) -> PassCost {
-        let p = self.passes;
+    fn piece_cost(&self, class: u64, forward: bool, piece: Piece) -> PassCost {
+        let p = self.passes_of(class);
         let (layer, embedding, head) = if forward {
             (p.layer_forward, p.embedding_forward, p.head_forward)
         } else {
@@ -346,8 +386,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// Seconds of context-parallel exchange in a pass that its attention does not hide: a ring passes the parts of keys and values
     /// on while attention works on the part before, so all but one part runs beside it.
-    fn exposed_context(&mut self, stage: u64, cost: &PassCost) -> f64 {
-        let route = &mut self.context[stage as usize];
+    fn exposed_context(&mut self, class: u64, cost: &PassCost) -> f64 {
+        let route = &mut self.context[class as usize];
         if cost.context_count == 0.0 {
             return 0.0;
         }
@@ -357,91 +397,76 @@ impl<'a, 'f> Lowering<'a, 'f> {
         all - all.min(cost.attention) * (1.0 - 1.0 / parts) * (1.0 - route.share)
     }
 
-    fn run_piece(&mut self, stage: u64, forward: bool, piece: Piece, label: Label, beside_data: bool) {
-        let cost = self.piece_cost(forward, piece);
-        let tensor = self.tensor[stage as usize];
+    fn run_piece(&mut self, class: u64, forward: bool, piece: Piece, label: Label, beside_data: bool) {
+        let cost = self.piece_cost(class, forward, piece).slowed(self.pace(class).speed);
+        let tensor = self.tensor[class as usize];
         let exposed = self.exposed(&tensor, &cost);
         let comm = cost.comm_count * exposed;
-        let context = self.exposed_context(stage, &cost);
+        let context = self.exposed_context(class, &cost);
         let seconds = (cost.compute() + comm + context).max(cost.host);
         let kind = if forward { TaskKind::Forward } else { TaskKind::Backward };
-        let compute = |seconds, inner_comm, inner_context| Task {
-            class: ClassId::from_index(stage as usize),
-            track: Track::Compute,
-            kind,
-            label,
-            work: Work::Compute { seconds },
-            inner_comm,
-            inner_context,
+        let compute = |seconds, inner_comm, inner_context| {
+            let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
+            Task { label, inner_comm, inner_context, ..task }
         };
         let apart = tensor.with_pipeline || (tensor.with_data && beside_data);
         let count = if apart { cost.comm_count.round() as u64 } else { 0 };
         if count == 0 {
-            self.inside[stage as usize] += cost.comm_count;
-            let before = std::mem::take(&mut self.frontier[stage as usize]);
+            self.inside[class as usize] += cost.comm_count;
+            let before = std::mem::take(&mut self.frontier[class as usize]);
             let id = self.graph.add(compute(seconds, comm, context), &before);
-            self.frontier[stage as usize] = vec![id];
+            self.frontier[class as usize] = vec![id];
             return;
         }
         let each = (seconds - comm).max(0.0) / count as f64;
-        let bytes = self.passes.layer_forward.comm_bytes * exposed / tensor.seconds;
+        let bytes = self.passes_of(class).layer_forward.comm_bytes * exposed / tensor.seconds;
         for _ in 0..count {
-            let before = std::mem::take(&mut self.frontier[stage as usize]);
+            let before = std::mem::take(&mut self.frontier[class as usize]);
             let mut id = self.graph.add(compute(each, 0.0, context / count as f64), &before);
             for route in tensor.routes.into_iter().flatten() {
-                let task = self.transfer(stage, route, bytes, TaskKind::TensorComm, Track::Tensor, label);
+                let task = self.transfer(class, route, bytes, TaskKind::TensorComm, Track::Tensor, label);
                 id = self.graph.add(task, &[id]);
             }
-            self.frontier[stage as usize] = vec![id];
+            self.frontier[class as usize] = vec![id];
         }
     }
 
     /// Gradient reduction that is left, the tied embedding, optimizer, and the gather of weights that is not hidden.
     fn finish_step(&mut self, overlapped: bool) {
-        let stages = self.stages();
-        let mut done = Vec::new();
-        for s in 0..stages {
+        let (stages, classes) = (self.stages(), self.classes());
+        for class in 0..classes {
+            let (c, s) = (class as usize, self.stage(class));
             if let (false, Some(route)) = (overlapped, self.data[s as usize].reduce) {
-                let after = self.frontier[s as usize].clone();
+                let after = self.frontier[c].clone();
                 let bytes = self.config.gradient_bytes() * stage_parameters(self.config, self.layers, s);
-                let id = self.data_task(s, route, bytes, 0, &after);
-                self.frontier[s as usize] = vec![id];
+                let id = self.data_task(class, route, bytes, 0, &after);
+                self.frontier[c] = vec![id];
             }
-            self.frontier[s as usize].extend(self.last_data[s as usize]);
+            self.frontier[c].extend(self.data_tasks[s as usize].last());
         }
         if let Some(route) = self.embedding {
             let bytes = self.config.gradient_bytes() * self.config.model.embedding_parameters() / self.config.parallel.tensor as f64;
-            let mut after = self.frontier[0].clone();
-            after.extend(&self.frontier[stages as usize - 1]);
+            let ends = [self.classes_of(0), self.classes_of(stages - 1)].concat();
+            let after: Vec<TaskId> = ends.iter().flat_map(|&c| self.frontier[c as usize].clone()).collect();
             let task = self.transfer(0, route, bytes, TaskKind::DataComm, Track::Data, Label::default());
             let id = self.graph.add(task, &after);
-            self.frontier[0] = vec![id];
-            self.frontier[stages as usize - 1] = vec![id];
-        }
-        for s in 0..stages {
-            done.extend(&self.frontier[s as usize]);
+            ends.iter().for_each(|&c| self.frontier[c as usize] = vec![id]);
         }
         // The gradient norm needs every stage.
-        let join = Task {
-            class: ClassId(0),
-            track: Track::Compute,
-            kind: TaskKind::Other,
-            label: Label::default(),
-            work: Work::Join,
-            inner_comm: 0.0,
-            inner_context: 0.0,
-        };
-        let norm = self.graph.add(join, &done);
-        for s in 0..stages {
+        let done: Vec<TaskId> = self.frontier.concat();
+        let norm = self.graph.add(Task::new(ClassId(0), Track::Compute, TaskKind::Other, Work::Join), &done);
+        self.data_tasks.iter_mut().for_each(Vec::clear);
+        self.data_seen.fill(0);
+        for class in 0..classes {
+            let s = self.stage(class);
             let parameters = stage_parameters(self.config, self.layers, s);
             let shards = if self.config.shard_optimizer { self.config.parallel.replicas() as f64 } else { 1.0 };
             let bytes = *self.config.stack.optimizer_bytes * parameters / shards + 4.0 * parameters;
-            let work = Work::Compute { seconds: OPTIMIZER_FIXED + bytes / self.memory_rate };
-            let task = Task { class: ClassId::from_index(s as usize), kind: TaskKind::Optimizer, work, ..join };
-            let id = self.graph.add(task, &[norm]);
+            let Pace { part, speed } = self.pace(class);
+            let work = Work::Compute { seconds: (OPTIMIZER_FIXED + bytes / self.parts[part].1) / speed };
+            let id = self.graph.add(Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work), &[norm]);
             if let (false, Some(route)) = (overlapped, self.data[s as usize].gather) {
-                self.last_data[s as usize] = None;
-                self.data_task(s, route, 2.0 * parameters, 0, &[id]);
+                self.data_task(class, route, 2.0 * parameters, 0, &[id]);
             }
         }
     }

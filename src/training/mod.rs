@@ -15,6 +15,7 @@ mod schedule;
 mod stack;
 mod stages;
 mod step;
+mod variants;
 
 #[cfg(test)]
 mod tests;
@@ -25,4 +26,5 @@ pub use memory::{MemoryPlan, advice, stage_memory};
 pub use schedule::{Op, program};
 pub use stack::{DataSync, PipelineComm, Split, Stack, stacks};
 pub use stages::{SplitError, split};
-pub use step::{Step, StepError, simulate_step};
+pub use step::{Step, StepError, simulate_step, simulate_step_folded};
+pub use variants::{Folding, Pace, Variant};

@@ -10,9 +10,15 @@ fn rank(parallel: &Parallel, tensor: u64, replica: u64, stage: u64) -> Accelerat
     AcceleratorId((tensor + parallel.tensor * (replica + parallel.replicas() * stage)) as u32)
 }
 
-/// The tensor-parallel groups of a stage.
-pub(super) fn tensor_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
-    (0..parallel.replicas()).map(|d| (0..parallel.tensor).map(|t| rank(parallel, t, d, stage)).collect()).collect()
+/// The replicas (context ranks of data ranks) of some data ranks.
+fn replicas<'a>(parallel: &'a Parallel, members: &'a [u64]) -> impl Iterator<Item = u64> + 'a {
+    let c = parallel.context;
+    members.iter().flat_map(move |&d| (0..c).map(move |i| d * c + i))
+}
+
+/// The tensor-parallel groups of a stage over some data ranks.
+pub(super) fn tensor_groups(parallel: &Parallel, members: &[u64], stage: u64) -> Vec<Vec<AcceleratorId>> {
+    replicas(parallel, members).map(|r| (0..parallel.tensor).map(|t| rank(parallel, t, r, stage)).collect()).collect()
 }
 
 /// The groups of a stage that reduce gradients together.
@@ -20,18 +26,20 @@ pub(super) fn data_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<Accelerato
     (0..parallel.tensor).map(|t| (0..parallel.replicas()).map(|d| rank(parallel, t, d, stage)).collect()).collect()
 }
 
-/// The context-parallel groups of a stage.
-pub(super) fn context_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
+/// The context-parallel groups of a stage over some data ranks.
+pub(super) fn context_groups(parallel: &Parallel, members: &[u64], stage: u64) -> Vec<Vec<AcceleratorId>> {
     let c = parallel.context;
-    (0..parallel.data)
+    members
+        .iter()
+        .copied()
         .flat_map(|d| (0..parallel.tensor).map(move |t| (t, d)))
         .map(|(t, d)| (0..c).map(|i| rank(parallel, t, d * c + i, stage)).collect())
         .collect()
 }
 
-/// The pairs of ranks at the same position of two stages.
-pub(super) fn stage_pairs(parallel: &Parallel, from: u64, to: u64) -> Vec<Vec<AcceleratorId>> {
-    (0..parallel.replicas())
+/// The pairs of ranks at the same position of two stages, over some data ranks.
+pub(super) fn stage_pairs(parallel: &Parallel, members: &[u64], from: u64, to: u64) -> Vec<Vec<AcceleratorId>> {
+    replicas(parallel, members)
         .flat_map(|d| (0..parallel.tensor).map(move |t| (t, d)))
         .map(|(t, d)| vec![rank(parallel, t, d, from), rank(parallel, t, d, to)])
         .collect()

@@ -57,38 +57,59 @@ impl<'f> Lowering<'_, 'f> {
         let parallel = self.config.parallel;
         let stages = self.stages();
         for s in 0..stages {
-            let next = (s + 1) % stages;
-            if stages > 1 && (s + 1 < stages || parallel.virtual_stages > 1) {
-                let down = self.communicator(&stage_pairs(&parallel, s, next), library);
-                let up = self.communicator(&stage_pairs(&parallel, next, s), library);
-                self.forward[s as usize] = Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[s, next]));
-                self.backward[next as usize] = Some(self.route(format!("stage {next} → stage {s}"), &up, Collective::SendRecv, &[next, s]));
-            }
+            self.add_pipeline_routes(s, library);
             if parallel.replicas() > 1 {
                 let group = self.communicator(&data_groups(&parallel, s), library);
+                let classes = self.classes_of(s);
                 let sharded = self.config.shard_optimizer;
                 let reduce =
                     if sharded && self.config.stack.reduce_scatter.value { Collective::ReduceScatter } else { Collective::AllReduce };
-                self.data[s as usize].reduce = Some(self.route(format!("data parallel of stage {s}"), &group, reduce, &[s]));
+                let name = format!("data parallel of stage {s}");
+                self.data[s as usize].reduce = Some(self.route(name.clone(), &group, reduce, &classes));
                 if sharded {
-                    self.data[s as usize].gather =
-                        Some(self.route(format!("data parallel of stage {s}"), &group, Collective::AllGather, &[s]));
+                    self.data[s as usize].gather = Some(self.route(name, &group, Collective::AllGather, &classes));
                 }
             }
         }
         if self.config.model.tied_embeddings && stages > 1 {
-            let pairs = self.communicator(&stage_pairs(&parallel, 0, stages - 1), library);
-            self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &[0, stages - 1]));
+            let all: Vec<u64> = (0..parallel.data).collect();
+            let pairs = self.communicator(&stage_pairs(&parallel, &all, 0, stages - 1), library);
+            let classes = [self.classes_of(0), self.classes_of(stages - 1)].concat();
+            self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &classes));
         }
-        for s in 0..stages {
-            let context = self.add_context_route(s, library);
+        for class in 0..self.classes() {
+            let context = self.add_context_route(class, library);
             self.context.push(context);
-            let routes = self.add_tensor_routes(s, library);
+            let routes = self.add_tensor_routes(class, library);
             self.tensor.push(routes);
         }
     }
 
-    fn add_context_route(&mut self, stage: u64, library: &Library) -> ContextRoute {
+    /// Messages from a stage to the next and back, for each variant.
+    fn add_pipeline_routes(&mut self, s: u64, library: &Library) {
+        let parallel = self.config.parallel;
+        let stages = self.stages();
+        let next = (s + 1) % stages;
+        if stages == 1 || (s + 1 == stages && parallel.virtual_stages == 1) {
+            return;
+        }
+        for v in 0..self.variants.len() {
+            let members = self.variants[v].members.clone();
+            let down = self.communicator(&stage_pairs(&parallel, &members, s, next), library);
+            let up = self.communicator(&stage_pairs(&parallel, &members, next, s), library);
+            let (here, there) = (self.class(v, s), self.class(v, next));
+            self.forward[here as usize] =
+                Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[here, there]));
+            self.backward[there as usize] =
+                Some(self.route(format!("stage {next} → stage {s}"), &up, Collective::SendRecv, &[there, here]));
+        }
+    }
+
+    fn members(&self, class: u64) -> &[u64] {
+        &self.variants[(class / self.stages()) as usize].members
+    }
+
+    fn add_context_route(&mut self, class: u64, library: &Library) -> ContextRoute {
         let parallel = self.config.parallel;
         if parallel.context == 1 {
             return ContextRoute::default();
@@ -96,27 +117,29 @@ impl<'f> Lowering<'_, 'f> {
         let model = &self.config.model;
         let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
         let bytes = 2.0 * 2.0 * (heads * self.config.microbatch * model.sequence_length) as f64;
-        let group = self.communicator(&context_groups(&parallel, stage), library);
-        let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[stage]);
+        let stage = self.stage(class);
+        let group = self.communicator(&context_groups(&parallel, self.members(class), stage), library);
+        let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[class]);
         let plan = self.network.plan(route, bytes);
         ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
     }
 
-    fn add_tensor_routes(&mut self, stage: u64, library: &Library) -> TensorRoutes {
+    fn add_tensor_routes(&mut self, class: u64, library: &Library) -> TensorRoutes {
         let mut out = TensorRoutes { routes: [None; 2], seconds: 0.0, share: 0.0, with_pipeline: false, with_data: false };
         let parallel = self.config.parallel;
         if parallel.tensor == 1 {
             return out;
         }
-        let group = self.communicator(&tensor_groups(&parallel, stage), library);
+        let stage = self.stage(class);
+        let group = self.communicator(&tensor_groups(&parallel, self.members(class), stage), library);
         let name = format!("tensor parallel of stage {stage}");
         out.routes = if parallel.sequence {
-            let gather = self.route(name.clone(), &group, Collective::AllGather, &[stage]);
-            [Some(gather), Some(self.route(name, &group, Collective::ReduceScatter, &[stage]))]
+            let gather = self.route(name.clone(), &group, Collective::AllGather, &[class]);
+            [Some(gather), Some(self.route(name, &group, Collective::ReduceScatter, &[class]))]
         } else {
-            [Some(self.route(name, &group, Collective::AllReduce, &[stage])), None]
+            [Some(self.route(name, &group, Collective::AllReduce, &[class])), None]
         };
-        let bytes = self.passes.layer_forward.comm_bytes;
+        let bytes = self.passes_of(class).layer_forward.comm_bytes;
         for route in out.routes.into_iter().flatten() {
             out.seconds += self.network.time_alone(route, bytes);
             out.share = self.network.plan(route, bytes).kernel_sm_share;
@@ -127,7 +150,7 @@ impl<'f> Lowering<'_, 'f> {
         }
         let message = self.message_bytes();
         let touches = |r: Option<RouteId>, bytes: f64| r.is_some_and(|r| self.network.touches(r, bytes, &marks));
-        out.with_pipeline = (0..self.stages() as usize).any(|s| touches(self.forward[s], message) || touches(self.backward[s], message));
+        out.with_pipeline = (0..self.classes() as usize).any(|c| touches(self.forward[c], message) || touches(self.backward[c], message));
         let gradients = stage_parameters(self.config, self.layers, stage) * self.config.gradient_bytes();
         out.with_data =
             self.data.iter().any(|d| touches(d.reduce, gradients) || touches(d.gather, gradients)) || touches(self.embedding, gradients);

@@ -5,6 +5,7 @@ use super::layer::Passes;
 use super::lower::Lowering;
 use super::memory::{MemoryPlan, stage_memory};
 use super::stages::{SplitError, split};
+use super::variants::{Folding, Variant, parts_of, variants};
 use crate::collectives::Library;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
@@ -43,19 +44,44 @@ pub struct Step {
     pub execution: Execution,
     /// Layers of every chunk by stage.
     pub layers: Vec<Vec<u64>>,
-    /// Passes of one microbatch.
-    pub passes: Passes,
+    /// Passes of one microbatch on each part of the job.
+    pub passes: Vec<Passes>,
     /// Memory of every stage at its peak.
     pub memory: Vec<MemoryPlan>,
-    /// The device model, for what it says of its constants.
-    pub device: DeviceModel,
+    /// The device model of each part of the job.
+    pub devices: Vec<DeviceModel>,
+    /// Catalogue ids of the parts of the job.
+    pub parts: Vec<String>,
+    /// Data-parallel ranks that behave the same; rank class `variant × stages + stage` stands for a stage of one.
+    pub variants: Vec<Variant>,
+}
+
+impl Step {
+    /// The pipeline stage of a rank class.
+    #[must_use]
+    pub fn stage_of(&self, class: usize) -> usize {
+        class % self.layers.len()
+    }
+    /// Index of the part that sets the pace of a rank class.
+    #[must_use]
+    pub fn part_of(&self, class: usize) -> usize {
+        self.variants[class / self.layers.len()].paces[self.stage_of(class)].part
+    }
 }
 
 /// Simulates one optimizer step of a job on the first ranks of a fabric.
 ///
 /// # Errors
-/// When the layers do not split, the part lacks the number format, or the schedule locks up.
+/// When the layers do not split, a part lacks the number format, or the schedule locks up.
 pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError> {
+    simulate_step_folded(config, fabric, Folding::Folded)
+}
+
+/// The same with ranks folded or each by itself.
+///
+/// # Errors
+/// As [`simulate_step`].
+pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) -> Result<Step, StepError> {
     let parallel = &config.parallel;
     let layers = split(
         config.model.layers,
@@ -66,21 +92,28 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
         parallel.last_stage_layers,
     )
     .map_err(StepError::Split)?;
-    let first = AcceleratorId(0);
-    let part = fabric.part(first);
-    let device = DeviceModel::new(part, None);
-    for dtype in [config.precision.linear(), config.precision.wide()] {
-        if device.peak(dtype).is_none() {
-            return Err(StepError::Precision(format!("{} has no matrix path for {dtype}", *part.name)));
+    let parts = parts_of(fabric, parallel.ranks());
+    let launch_factor = *fabric.host(fabric.site(AcceleratorId(0)).node).launch_factor;
+    let mut paces = Vec::new();
+    let mut devices = Vec::new();
+    for part in &parts {
+        let device = DeviceModel::new(part, None);
+        for dtype in [config.precision.linear(), config.precision.wide()] {
+            if device.peak(dtype).is_none() {
+                return Err(StepError::Precision(format!("{} has no matrix path for {dtype}", *part.name)));
+            }
         }
+        let memory_rate = 1.0 / device.stream(1e9, 0.0) * 1e9;
+        paces.push((Passes::new(config, &device, launch_factor), memory_rate));
+        devices.push(device);
     }
-    let launch_factor = *fabric.host(fabric.site(first).node).launch_factor;
-    let passes = Passes::new(config, &device, launch_factor);
+    let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
+    let variants = variants(fabric, parallel, &parts, &slower, folding);
     let mut network = Network::new(fabric);
-    let library = Library::nccl();
-    let memory_rate = 1.0 / device.stream(1e9, 0.0) * 1e9;
-    let lowered = Lowering::new(config, &passes, &layers, memory_rate, &mut network, &library).lower();
+    let lowered = Lowering::new(config, &paces, &layers, &variants, &mut network, &Library::nccl()).lower();
     let execution = execute(&lowered.graph, &network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
     let memory = (0..parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
-    Ok(Step { graph: lowered.graph, execution, layers, passes, memory, device })
+    let passes = paces.into_iter().map(|p| p.0).collect();
+    let parts = parts.iter().map(|p| p.id.value.clone()).collect();
+    Ok(Step { graph: lowered.graph, execution, layers, passes, memory, devices, parts, variants })
 }

@@ -164,7 +164,7 @@ proptest! {
         let step = simulate_step(&one, &fabric).unwrap();
         let passes = &step.passes;
         let layers: u64 = step.layers[0].iter().sum();
-        let least = m as f64 * layers as f64 * (passes.layer_forward.compute() + passes.layer_backward.compute());
+        let least = m as f64 * layers as f64 * (passes[0].layer_forward.compute() + passes[0].layer_backward.compute());
         prop_assert!(step.execution.makespan > least, "{} under {least}", step.execution.makespan);
         let more = simulate_step(&config(t, p, d, v, m + 1), &fabric).unwrap();
         prop_assert!(more.execution.makespan >= step.execution.makespan * (1.0 - 1e-9));
