@@ -377,7 +377,7 @@ impl Builder<'_> {
         for (number, &(d, _)) in phases.iter().enumerate() {
             let stride: usize = sides[..d].iter().map(|s| s.0).product();
             let side = sides[d].0;
-            let starts: Vec<usize> = (0..n).filter(|i| i / stride % side == 0).collect();
+            let starts: Vec<usize> = (0..n).filter(|i| (i / stride).is_multiple_of(side)).collect();
             let at = |ring: usize, i: usize| starts[ring] + (if back { side - 1 - i } else { i }) * stride;
             let rings: Vec<Ring> = (0..starts.len()).map(|r| (0..side).map(|i| (self.group[at(r, i)], None)).collect()).collect();
             let lane = shares[&d] * (side as f64 - 1.0) / side as f64;
