@@ -30,11 +30,12 @@ pub struct Plan {
     pub kernel_sm_share: f64,
 }
 
-/// Bytes on links by byte of payload, and the payload rate that they allow.
+/// Bytes on links by byte of payload, the payload rate that they allow, and the latency of the longest path.
 #[derive(Clone)]
 struct Load {
     links: Rc<[(LinkId, f64)]>,
     rate: f64,
+    longest: f64,
 }
 
 /// Loads by operation and algorithm, computed when first asked for.
@@ -62,8 +63,7 @@ impl<'f> Communicator<'f> {
     /// A class of groups of equal length; members in ring order.
     #[must_use]
     pub fn new(fabric: &'f Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Self {
-        let group = &groups[0];
-        let shape = Shape::of(fabric, group);
+        let (group, shape) = widest(fabric, groups);
         let (lines, measured) = lines_of(fabric, &group[shape.domains[0].clone()]);
         let part = fabric.part(group[0]);
         let node = fabric.site(group[0]).node;
@@ -212,8 +212,7 @@ impl<'f> Communicator<'f> {
 
     /// A message from the first rank of each group to the second.
     fn message(&self, bytes: f64) -> Chosen {
-        let group = &self.groups[0];
-        let path = self.fabric.route(group[0], group[1], 0, &mut |_, _| {});
+        let path = self.load(Op::SendRecv, Algorithm::Direct).longest;
         let line = if self.shape.count() == 1 {
             Line { latency: self.lines.base + self.lines.hop + path, rate: self.lines.rate }
         } else {
@@ -241,10 +240,9 @@ impl<'f> Communicator<'f> {
         if let Some(known) = self.traffic.borrow().get(&(op, algorithm)) {
             return known.clone();
         }
-        let links: Rc<[(LinkId, f64)]> =
-            if self.shape.ranks < 2 { Rc::from([]) } else { traffic(self.fabric, &self.groups, op, algorithm).into() };
+        let (links, longest) = if self.shape.ranks < 2 { (Vec::new(), 0.0) } else { traffic(self.fabric, &self.groups, op, algorithm) };
         let rate = links.iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min);
-        let load = Load { links, rate };
+        let load = Load { links: links.into(), rate, longest };
         self.traffic.borrow_mut().insert((op, algorithm), load.clone());
         load
     }
@@ -266,4 +264,27 @@ impl<'f> Communicator<'f> {
     pub fn time_of(&self, op: Op, bytes: f64, plan: &Plan) -> f64 {
         plan.latency_s + bytes / plan.rate_cap.min(self.link_rate(op, plan.algorithm))
     }
+}
+
+/// The group that spans the most domains, then nodes; of equals the first: it stands for the others, which are not slower.
+fn widest<'g>(fabric: &Fabric, groups: &'g [Vec<AcceleratorId>]) -> (&'g [AcceleratorId], Shape) {
+    let spread = |group: &[AcceleratorId]| {
+        let (mut domains, mut nodes) = (0, 0);
+        let mut last = fabric.site(group[0]);
+        for &a in &group[1..] {
+            let site = fabric.site(a);
+            domains += usize::from(site.domain != last.domain);
+            nodes += usize::from(site.node != last.node);
+            last = site;
+        }
+        (domains, nodes)
+    };
+    let (mut widest, mut most) = (&groups[0], spread(&groups[0]));
+    for group in &groups[1..] {
+        let this = spread(group);
+        if this > most {
+            (widest, most) = (group, this);
+        }
+    }
+    (widest, Shape::of(fabric, widest))
 }

@@ -11,17 +11,18 @@ use std::cell::RefCell;
 /// Calls back with (from, to, bytes per byte of payload), ranks as indices into the group.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(usize, usize, f64);
 
-/// The load of one operation under one algorithm: bytes on every link per byte of payload, all groups together.
-pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm) -> Vec<(LinkId, f64)> {
+/// The load of one operation under one algorithm: bytes on every link per byte of payload, all groups together; and the latency of the
+/// longest path.
+pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm) -> (Vec<(LinkId, f64)>, f64) {
     SCRATCH.with_borrow_mut(|bytes| {
         if bytes.len() < fabric.link_count() {
             bytes.resize(fabric.link_count(), 0.0);
         }
         let mut touched = Vec::new();
-        add_up(fabric, groups, op, algorithm, bytes, &mut touched);
+        let longest = add_up(fabric, groups, op, algorithm, bytes, &mut touched);
         touched.sort_unstable();
         // Leaves the scratch as it was found: all zero.
-        touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect()
+        (touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect(), longest)
     })
 }
 
@@ -30,23 +31,28 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-fn add_up(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm, bytes: &mut [f64], touched: &mut Vec<u32>) {
-    let mut flow = 0;
+/// Adds the load of all groups up and returns the latency of the longest path. Flows are told apart within their group only, so that a
+/// group takes the same hashed paths whichever others are folded with it.
+fn add_up(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm, bytes: &mut [f64], touched: &mut Vec<u32>) -> f64 {
+    let mut longest = 0.0f64;
     for group in groups {
         let shape = Shape::of(fabric, group);
+        let mut flow = 0;
         edges(fabric, group, &shape, op, algorithm, &mut |from, to, share| {
             if share > 0.0 && from != to {
                 flow += 1;
-                fabric.route(group[from], group[to], flow, &mut |link, part| {
+                let latency = fabric.route(group[from], group[to], flow, &mut |link, part| {
                     let at = &mut bytes[link.index()];
                     if *at == 0.0 {
                         touched.push(link.0);
                     }
                     *at += part * share;
                 });
+                longest = longest.max(latency);
             }
         });
     }
+    longest
 }
 
 /// The edges of one group.

@@ -84,6 +84,7 @@ impl TopologyInput {
             salt: 0,
             pxn: self.pxn(),
             speeds: BTreeMap::new(),
+            degraded: !self.degraded.is_empty(),
         };
         fabric.degrade(&self.degraded, &self.switch_names(), diags);
         (diags.error_count() == before).then_some((fabric, catalogue))

@@ -232,6 +232,8 @@ pub struct Fabric {
     pub(super) pxn: bool,
     /// Accelerators that are slower than their data sheet, with the share of speed that is left.
     pub(super) speeds: BTreeMap<AcceleratorId, f64>,
+    /// Whether any part is degraded.
+    pub(super) degraded: bool,
 }
 
 impl Fabric {
@@ -334,6 +336,16 @@ impl Fabric {
     #[must_use]
     pub fn speed(&self, a: AcceleratorId) -> f64 {
         self.speeds.get(&a).copied().unwrap_or(1.0)
+    }
+    /// Whether all nodes carry the same parts and none is slow or dead.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.templates.len() == 1 && !self.degraded
+    }
+    /// Whether a flow uses all equal-cost paths evenly.
+    #[must_use]
+    pub fn spreads_evenly(&self) -> bool {
+        self.policy.is_even()
     }
     /// Accelerators that are slower than their data sheet.
     pub fn slow_accelerators(&self) -> impl Iterator<Item = (AcceleratorId, f64)> + '_ {

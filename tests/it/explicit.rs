@@ -1,17 +1,10 @@
 //! Coupled collectives against the same algorithms message by message: the same bytes on every link, the same time within 1 %.
 
+use crate::fabric;
 use orrery::collectives::{Algorithm, Communicator, Library, Op};
-use orrery::diag::{Decode, Diagnostics, Node, Style, render};
-use orrery::fabric::{AcceleratorId, Fabric, TopologyInput};
+use orrery::fabric::{AcceleratorId, Fabric};
 use orrery::simulate::run_messages;
 use std::collections::BTreeMap;
-
-fn fabric(text: &str) -> Fabric {
-    let mut diags = Diagnostics::new();
-    let source = diags.add_source("t", text);
-    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
-    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
-}
 
 fn boxes(nodes: u32) -> Fabric {
     let (nics, network) = if nodes > 1 {

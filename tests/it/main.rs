@@ -5,6 +5,7 @@ mod contract;
 mod documents;
 mod errors;
 mod explicit;
+mod folding;
 mod layers;
 mod physics;
 
@@ -34,4 +35,34 @@ fn files(folder: &str, end: &str) -> Vec<std::path::PathBuf> {
 /// Runs the program in the package's root.
 fn orrery(args: &[&str]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_orrery")).args(args).current_dir(root()).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// The fabric of a topology in TOML.
+fn fabric(text: &str) -> orrery::fabric::Fabric {
+    use orrery::diag::{Decode, Diagnostics, Node, Style, render};
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("topology", text);
+    let built = Node::parse(source, &mut diags)
+        .and_then(|n| orrery::fabric::TopologyInput::decode(&n, &mut diags))
+        .and_then(|t| t.build(&mut diags));
+    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
+}
+
+/// A GPT of two layers a chunk on nodes of eight A100 under a software stack.
+fn gpt(tensor: u64, pipeline: u64, data: u64, chunks: u64, microbatches: u64, stack: &str) -> orrery::training::Config {
+    use orrery::diag::{Diagnostics, Style, render};
+    let text = format!(
+        "title = \"t\"\ntopology = \"../../topologies/dgx-a100-hdr.toml\"\nnodes = {}\n[training]\nstack = \"{stack}\"\nglobal_batch = {}\n[training.model]\npreset = \"gpt3-13b\"\nlayers = {}\n\
+         [training.parallel]\ntensor = {tensor}\npipeline = {pipeline}\nvirtual_stages = {chunks}\n",
+        (tensor * pipeline * data).div_ceil(8),
+        data * microbatches,
+        pipeline * chunks * 2,
+    );
+    let mut diags = Diagnostics::new();
+    let scenario = orrery::scenario::load_text("scenarios/training/t.toml", &text, &[], None, &mut diags);
+    let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
+    match scenario.job {
+        orrery::scenario::Job::Training { config, .. } => *config,
+        orrery::scenario::Job::Collective { .. } => unreachable!(),
+    }
 }

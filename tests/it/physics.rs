@@ -1,19 +1,12 @@
 //! Closed forms and invariants of whole steps: pipeline bubble, scaling of rates, symmetry.
 
+use crate::{fabric, gpt};
 use orrery::collectives::{Communicator, Library, Op};
-use orrery::diag::{Decode, Diagnostics, Node, Style, render};
-use orrery::fabric::{AcceleratorId, Fabric, TopologyInput};
+use orrery::fabric::{AcceleratorId, Fabric};
 use orrery::simulate::{Network, execute};
 use orrery::training::{Config, Op as Step, program, simulate_step};
 use orrery::workload::{ClassId, GraphBuilder, Label, Task, TaskKind, Track, Work};
 use proptest::prelude::*;
-
-fn fabric(text: &str) -> Fabric {
-    let mut diags = Diagnostics::new();
-    let source = diags.add_source("topology", text);
-    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
-    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
-}
 
 fn dgx(nodes: u32, extra: &str) -> Fabric {
     fabric(&format!(
@@ -95,20 +88,7 @@ fn a_circle_of_tasks_is_named() {
 }
 
 fn config(tensor: u64, pipeline: u64, data: u64, chunks: u64, microbatches: u64) -> Config {
-    let text = format!(
-        "title = \"t\"\ntopology = \"../../topologies/dgx-a100-hdr.toml\"\nnodes = {}\n[training]\nstack = \"nemo-2024\"\nglobal_batch = {}\n[training.model]\npreset = \"gpt3-13b\"\nlayers = {}\n\
-         [training.parallel]\ntensor = {tensor}\npipeline = {pipeline}\nvirtual_stages = {chunks}\n",
-        (tensor * pipeline * data).div_ceil(8),
-        data * microbatches,
-        pipeline * chunks * 2,
-    );
-    let mut diags = Diagnostics::new();
-    let scenario = orrery::scenario::load_text("scenarios/training/t.toml", &text, &[], None, &mut diags);
-    let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
-    match scenario.job {
-        orrery::scenario::Job::Training { config, .. } => *config,
-        orrery::scenario::Job::Collective { .. } => unreachable!(),
-    }
+    gpt(tensor, pipeline, data, chunks, microbatches, "nemo-2024")
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! Folded against unfolded: ranks that behave the same stand for each other, and a step takes the same time as when every data-parallel
+//! rank runs by itself; with a slow accelerator, a dead uplink, and nodes of two kinds.
+
+use crate::{fabric, gpt};
+use orrery::fabric::Fabric;
+use orrery::training::{Config, Folding, Step, simulate_step_folded};
+use proptest::prelude::*;
+
+/// What is odd about a cluster.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Odd {
+    Nothing,
+    Slow { accelerator: u32, percent: u32 },
+    DeadUplink,
+    Mixed { second: u32 },
+}
+
+fn cluster(nodes: u32, policy: &str, odd: Odd) -> Fabric {
+    let node = |name: &str, part: &str, count: &str| {
+        format!(
+            "[[node]]\nname = \"{name}\"\naccelerator = \"{part}\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-a100\"\nnic = \"cx6-hdr200\"\nnics = 8\n{count}"
+        )
+    };
+    let (nodes, count) = match odd {
+        Odd::Mixed { second } => {
+            let second = 1 + second % (nodes - 1);
+            let both = node("a", "a100-sxm-80gb", &format!("count = {}\n", nodes - second))
+                + &node("b", "h100-sxm", &format!("count = {second}\n"));
+            (both, String::new())
+        }
+        _ => (node("a", "a100-sxm-80gb", ""), format!("nodes = {nodes}\n")),
+    };
+    let degraded = match odd {
+        Odd::Slow { accelerator, percent } => {
+            format!("[[degraded]]\npart = \"accelerator {accelerator}\"\nspeed = {}\n", f64::from(percent) / 100.0)
+        }
+        Odd::DeadUplink => "[[degraded]]\npart = \"leaf 0 uplink 1\"\ncapacity = 0.0\n".into(),
+        _ => String::new(),
+    };
+    fabric(&format!(
+        "{nodes}{degraded}[[switch]]\nid = \"small\"\nname = \"small\"\nkind = \"infiniband\"\nports = 12\nport_bandwidth = \"200 Gbps\"\nlatency = \"0.2 us\"\npower = \"100 W\"\nsource = \"made up\"\n[fabric]\nkind = \"fat-tree\"\n{count}levels = 2\noversubscription = 2.0\nswitch = \"small\"\npath_policy = \"{policy}\"\n"
+    ))
+}
+
+fn both(config: &Config, fabric: &Fabric) -> (Step, Step) {
+    let run = |folding| simulate_step_folded(config, fabric, folding).unwrap();
+    (run(Folding::Folded), run(Folding::Unfolded))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The step time is the same where paths are spread, close where they are hashed; the links carry the same bytes.
+    #[test]
+    fn folded_is_unfolded(
+        t in 0u32..4, p in 0u32..3, d in 1u32..4, v in 1u64..3, m in 1u64..6,
+        policy in prop::sample::select(vec!["static", "ecmp", "adaptive"]),
+        stack in prop::sample::select(vec!["megatron-2022", "nemo-2024"]),
+        kind in 0u32..4, accelerator in 0u32..1000, percent in 30u32..95,
+    ) {
+        let (t, p, d) = (1u64 << t, 1u64 << p, 1u64 << d);
+        let ranks = t * p * d;
+        prop_assume!(ranks.is_multiple_of(8) && (16..=96).contains(&ranks));
+        let v = if p == 1 { 1 } else { v };
+        let odd = match kind {
+            0 => Odd::Nothing,
+            1 => Odd::Slow { accelerator: accelerator % ranks as u32, percent },
+            2 => Odd::DeadUplink,
+            _ => Odd::Mixed { second: accelerator },
+        };
+        let fabric = cluster((ranks / 8) as u32, policy, odd);
+        let (folded, unfolded) = both(&gpt(t, p, d, v, m, stack), &fabric);
+        prop_assert_eq!(unfolded.variants.len() as u64, d);
+        let ratio = folded.execution.makespan / unfolded.execution.makespan;
+        // On hashed paths the slowest of a class stands for it: no more than the spread of a few paths.
+        let (least, most) = if policy == "adaptive" { (1.0 - 1e-9, 1.0 + 1e-9) } else { (0.99, 1.05) };
+        prop_assert!((least..most).contains(&ratio), "{odd:?}: folded over unfolded {ratio}");
+        let bytes = |s: &Step| s.execution.loads.iter().map(|l| l.bytes).sum::<f64>();
+        let (a, b) = (bytes(&folded), bytes(&unfolded));
+        prop_assert!((a - b).abs() <= 1e-9 * a.max(b), "{odd:?}: {a} and {b} bytes");
+    }
+}
+
+#[test]
+fn a_slow_accelerator_slows_the_step_and_splits_its_class() {
+    let config = gpt(8, 2, 4, 1, 64, "nemo-2024");
+    let healthy = both(&config, &cluster(8, "adaptive", Odd::Nothing)).0;
+    let slow = both(&config, &cluster(8, "adaptive", Odd::Slow { accelerator: 17, percent: 50 })).0;
+    assert_eq!((healthy.variants.len(), slow.variants.len()), (1, 2));
+    assert_eq!(slow.variants.iter().map(|v| v.members.len()).min(), Some(1));
+    let ratio = slow.execution.makespan / healthy.execution.makespan;
+    assert!((1.5..2.0).contains(&ratio), "half the speed on one accelerator: {ratio} times as long");
+}
+
+#[test]
+fn the_slowest_kind_sets_the_pace() {
+    let config = gpt(8, 1, 4, 1, 8, "nemo-2024");
+    let time = |fabric: &Fabric| both(&config, fabric).0.execution.makespan;
+    let (a100, mixed) = (time(&cluster(4, "adaptive", Odd::Nothing)), time(&cluster(4, "adaptive", Odd::Mixed { second: 1 })));
+    assert!((mixed / a100 - 1.0).abs() < 0.05, "two H100 nodes wait for two A100 nodes: {mixed} and {a100}");
+}
