@@ -21,8 +21,9 @@ impl Fair {
         }
         // Where no standing activity is limited by the resource itself, only those that are free can notice a change.
         resources.retain(|&resource| self.resources[resource as usize].limited > 0);
-        let is_alone = matches!(*touched, [activity] if resources.is_empty() && self.settle_alone(activity));
-        if !is_alone {
+        // What shares nothing is a component of its own.
+        touched.retain(|&activity| !self.settle_alone(activity));
+        if !touched.is_empty() || !resources.is_empty() {
             for &activity in &touched {
                 self.free(activity);
             }
