@@ -1,13 +1,12 @@
 //! Wall-clock benches of the event queue beside the standard heap, the fair solver and whole steps.
 //!
-//! `cargo bench`. Machines are noisy: read ratios within one run, or count instructions with
-//! `valgrind --tool=callgrind target/release/orrery run`.
+//! `cargo bench`. Machines are noisy: read ratios within one run, or count instructions with `.ci/counts`.
 
 use divan::Bencher;
 use orrery::diag::Diagnostics;
 use orrery::engine::EventQueue;
 use orrery::fair::Fair;
-use orrery::scenario::{execute, load_text};
+use orrery::scenario::{execute, load};
 use orrery::units::SimTime;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -77,12 +76,26 @@ fn fair_churn(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
-fn step_175b_on_1024(bencher: Bencher<'_, '_>) {
-    let text = include_str!("../scenarios/training/gpt3-175b-a100-1024.toml");
+/// Loads and runs a shipped scenario.
+fn run(bencher: Bencher<'_, '_>, file: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(file);
     bencher.bench_local(|| {
         let mut diags = Diagnostics::new();
-        let scenario = load_text("(embedded) bench.toml", text, &[], None, &mut diags)?;
+        let scenario = load(&path, &[], None, &mut diags)?;
         execute(&scenario, 600.0, &|| 0.0).ok()
     });
+}
+
+/// Scenarios whose cost is promised: 96 microbatches of 175B; 4,096 ranks in one coupled all-reduce; half a million messages; a permutation
+/// of 1,024 flows; one step on 16,384 accelerators with hashed paths, and with a straggler.
+#[divan::bench(args = [
+    "training/gpt3-175b-a100-1024.toml",
+    "collective/hierarchical-4096.toml",
+    "collective/explicit-ring-512.toml",
+    "collective/permutation-1024-ecmp.toml",
+    "scale/scale-16384.toml",
+    "scale/scale-16384-straggler.toml",
+], sample_count = 10)]
+fn scenario(bencher: Bencher<'_, '_>, file: &str) {
+    run(bencher, file);
 }

@@ -62,8 +62,13 @@ pub fn html(outcome: &Outcome) -> String {
         footer {
             "Orrery " (outcome.orrery.version) ", scenario " (outcome.orrery.scenario_hash) ", seed " (outcome.orrery.seed) ", "
             (outcome.simulation.events) " events. "
+            @if outcome.training.is_some() {
             "MFU: FLOPs that the model needs (forward and twice that for backward, causal attention, no recompute) over dense peak FLOPs of the step time. "
             "HFU: the same with recomputed FLOPs. Bubble: time in which the critical rank waits for other pipeline stages."
+            }
+            @if outcome.collective.is_some() {
+                "algbw: bytes over time. busbw: algbw times the operation's factor, by the convention of nccl-tests."
+            }
         }
     };
     page(&outcome.title, &body)

@@ -47,6 +47,8 @@ pub struct Sweep {
     pub explicit: Option<u32>,
     /// What runs at the same time.
     pub beside: Vec<Beside>,
+    /// Bytes that a flow of a pattern has in flight at most.
+    pub window: Option<f64>,
 }
 
 /// Chunks of a pipelined algorithm in explicit mode where nothing else is said.
@@ -65,6 +67,7 @@ impl Sweep {
             launch: Launch::Graph,
             explicit: None,
             beside: Vec::new(),
+            window: None,
         }
     }
 
@@ -168,7 +171,7 @@ fn contended<'f>(fabric: &'f Fabric, sweep: &Sweep, main: &Rc<Communicator<'f>>,
 fn patterns(fabric: &Fabric, sweep: &Sweep, pattern: Pattern, seed: u64) -> (Vec<CollectiveOutcome>, u64) {
     let pairs: Vec<_> = sweep.groups.iter().flat_map(|g| pattern.pairs(g, seed)).collect();
     let one = |&bytes: &f64| {
-        let mut finish = run_pattern(fabric, &pairs, bytes);
+        let mut finish = run_pattern(fabric, &pairs, bytes, sweep.window);
         finish.sort_by(f64::total_cmp);
         let time_s = finish.last().copied().unwrap_or(0.0);
         let at = |q: f64| finish[((finish.len() - 1) as f64 * q).round() as usize];
@@ -236,6 +239,9 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
             refuse(codes::CONFLICT, span, format!("`{name}` does nothing for a pattern of flows"), "leave it out, or give `op`");
         }
     }
+    if !plain && input.window.is_some() {
+        refuse(codes::CONFLICT, input.window.span, "`window` does nothing for a collective".into(), "leave it out, or give `pattern`");
+    }
     if *input.explicit && !input.beside.is_empty() {
         refuse(codes::CONFLICT, input.explicit.span, "`explicit` runs one operation by itself".into(), "leave out `explicit` or `beside`");
     }
@@ -263,6 +269,7 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
         launch: input.launch.unwrap_or(Launch::Graph),
         explicit: input.explicit.then(|| input.chunks.map_or(CHUNKS, |c| c.min(1 << 16) as u32)),
         beside: beside?,
+        window: input.window.map(|w| w.get()),
     };
     form_of(input, &sweep, fabric, diags).then_some(sweep)
 }

@@ -120,6 +120,8 @@ record! {
         pub op: Option<Op>,
         /// Plain flows instead of a collective; the size is that of one flow.
         pub pattern: Option<Pattern>,
+        /// Bytes that a flow of a pattern has in flight at most (the window of its transport); absent: what the path holds.
+        pub window: Option<Pos<Bytes>>,
         /// Smallest size.
         pub min_bytes: Pos<Bytes> = Bytes::new(1024.0),
         /// Greatest size; sizes double in between.

@@ -55,9 +55,10 @@ impl Pattern {
     }
 }
 
-/// When each of some flows of `bytes` ends that start together: path latency, then fair shares of the links.
+/// When each of some flows of `bytes` ends that start together: path latency, then fair shares of the links. A transport with a `window`
+/// of bytes in flight sends no more than it in a round trip of the idle path.
 #[must_use]
-pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], bytes: f64) -> Vec<f64> {
+pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], bytes: f64, window: Option<f64>) -> Vec<f64> {
     let mut fluid = Fluid::new();
     let mut resource: Vec<Option<ResourceId>> = vec![None; fabric.link_count()];
     let mut queue = EventQueue::new();
@@ -69,7 +70,8 @@ pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], by
             let id = *resource[link.index()].get_or_insert_with(|| fluid.add_resource(capacity));
             uses.push((id, share));
         });
-        paths.push(start..uses.len());
+        let cap = window.map_or(f64::INFINITY, |w| w / (2.0 * latency));
+        paths.push((start..uses.len(), cap));
         queue.push(SimTime::new(latency), i as u32);
     }
     let mut finish = vec![0.0; pairs.len()];
@@ -79,7 +81,8 @@ pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], by
             (Some(q), f) if f.is_none_or(|f| q <= f) => {
                 while queue.next_time().map(SimTime::seconds) == Some(q) {
                     let Some((_, i)) = queue.pop() else { break };
-                    fluid.start(q, bytes, &uses[paths[i as usize].clone()], f64::INFINITY, i);
+                    let (path, cap) = &paths[i as usize];
+                    fluid.start(q, bytes, &uses[path.clone()], *cap, i);
                 }
             }
             (_, Some(f)) => {

@@ -7,6 +7,7 @@ mod errors;
 mod explicit;
 mod folding;
 mod layers;
+mod packets;
 mod physics;
 
 /// Root of the package.
