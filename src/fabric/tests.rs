@@ -150,9 +150,12 @@ proptest! {
         let (a, b) = (AcceleratorId(a % n), AcceleratorId(b % n));
         if a != b {
             prop_assert_eq!(conserved(&fabric, a, b, flow), Ok(()));
-            let there = fabric.route(a, b, flow, &mut |_, _| {});
-            let back = fabric.route(b, a, flow, &mut |_, _| {});
-            prop_assert!((there - back).abs() < 1e-12);
+            // A relay changes to the rail of the receiver, whose leaves may lie in other pods than the sender's.
+            if kind == "fat-tree" || a.0 % 8 == b.0 % 8 {
+                let there = fabric.route(a, b, flow, &mut |_, _| {});
+                let back = fabric.route(b, a, flow, &mut |_, _| {});
+                prop_assert!((there - back).abs() < 1e-12);
+            }
         }
     }
 

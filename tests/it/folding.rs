@@ -86,10 +86,13 @@ fn a_slow_accelerator_slows_the_step_and_splits_its_class() {
     let config = gpt(8, 2, 4, 1, 64, "nemo-2024");
     let healthy = both(&config, &cluster(8, "adaptive", Odd::Nothing)).0;
     let slow = both(&config, &cluster(8, "adaptive", Odd::Slow { accelerator: 17, percent: 50 })).0;
-    assert_eq!((healthy.variants.len(), slow.variants.len()), (1, 2));
-    assert_eq!(slow.variants.iter().map(|v| v.members.len()).min(), Some(1));
+    assert_eq!(healthy.variants.len(), 1);
+    // Accelerator 17 is of the third data-parallel rank, on the first stage.
+    let own = slow.variants.iter().find(|v| v.paces[0].speed < 1.0).map(|v| v.members.clone());
+    assert_eq!(own, Some(vec![2]));
     let ratio = slow.execution.makespan / healthy.execution.makespan;
-    assert!((1.5..2.0).contains(&ratio), "half the speed on one accelerator: {ratio} times as long");
+    // Communication and launches keep their pace.
+    assert!((1.2..2.0).contains(&ratio), "half the speed on one accelerator: {ratio} times as long");
 }
 
 #[test]
