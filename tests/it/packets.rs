@@ -45,7 +45,6 @@ fn sprayed_transport_is_within_a_tenth_in_the_mean() {
         ("shift, most of it inside a rack", seen(128, 8, "spray", Pattern::Shift, 4, None), 45.4),
     ];
     for (name, (mean, _), packets) in cases {
-        println!("{name}: {mean:.1} us, packets {packets} us: {:+.1} %", 100.0 * (mean / packets - 1.0));
         assert!((mean / packets - 1.0).abs() < 0.1, "{name}: {mean} us against {packets} us");
     }
 }
@@ -57,7 +56,6 @@ fn pauses_of_lossless_ethernet_are_the_known_gap() {
     for (hosts, ports, mean_of_packets) in [(128, 8, 122.0), (1024, 16, 144.8)] {
         let (mean, _) = seen(hosts, ports, "ecmp", Pattern::Permutation, hosts, None);
         let share = mean / mean_of_packets;
-        println!("{hosts} hosts: {mean:.1} us, packets {mean_of_packets} us: {:+.1} %", 100.0 * (share - 1.0));
         assert!((0.70..1.0).contains(&share), "{hosts} hosts: {share} of the packets' mean");
     }
 }
