@@ -13,6 +13,8 @@ pub(super) struct Shape {
     pub(super) domains: Vec<Range<usize>>,
     /// Sides of the box that the ranks of one domain fill in a torus, dimension by dimension, and whether each closes to a ring.
     pub(super) torus: Option<Vec<(usize, bool)>>,
+    least: usize,
+    most: usize,
 }
 
 impl Shape {
@@ -28,7 +30,9 @@ impl Shape {
             last = domain;
         }
         let torus = torus_box(fabric, &group[domains[0].clone()]);
-        Self { ranks: group.len(), domains, torus }
+        let sizes = || domains.iter().map(Range::len);
+        let (least, most) = (sizes().min().unwrap_or(1), sizes().max().unwrap_or(1));
+        Self { ranks: group.len(), domains, torus, least, most }
     }
 
     /// Domains that it spans.
@@ -36,15 +40,15 @@ impl Shape {
         self.domains.len()
     }
     /// Ranks in the smallest of its domains: as many rings reach all of them.
-    pub(super) fn least(&self) -> usize {
-        self.domains.iter().map(Range::len).min().unwrap_or(1)
+    pub(super) const fn least(&self) -> usize {
+        self.least
     }
     /// Ranks in the largest.
-    pub(super) fn most(&self) -> usize {
-        self.domains.iter().map(Range::len).max().unwrap_or(1)
+    pub(super) const fn most(&self) -> usize {
+        self.most
     }
     /// Whether every domain holds equally many.
-    pub(super) fn is_even(&self) -> bool {
+    pub(super) const fn is_even(&self) -> bool {
         self.least() == self.most()
     }
 }
