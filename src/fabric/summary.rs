@@ -1,9 +1,9 @@
 //! What a topology is: counts, bisection bandwidth, power and price.
 
-use super::graph::{Fabric, LinkKind, Scale, Vertex};
+use super::graph::{DomainKind, Fabric, Link, LinkKind, Scale, Vertex};
 use crate::hardware::{Catalogue, PriceKind};
 use crate::ids::Id;
-use petgraph::graph::DiGraph;
+use petgraph::graph::{DiGraph, EdgeReference, NodeIndex};
 use petgraph::visit::EdgeRef;
 use serde::Serialize;
 
@@ -32,9 +32,10 @@ pub struct TopologySummary {
     pub links: u64,
     /// Vertices of the graph.
     pub vertices: u64,
-    /// Bandwidth of the network between two halves of the nodes, one direction.
+    /// Bandwidth of the network between two halves of the nodes, one direction; without a network between two halves of the accelerators.
     pub bisection_bytes_per_s: f64,
-    /// All NICs of half of the nodes, one direction: what a fabric without oversubscription would carry.
+    /// All NICs of half of the nodes (without a network the links of half of the accelerators), one direction: what a fabric without
+    /// oversubscription would carry.
     pub full_bisection_bytes_per_s: f64,
     /// Switch hops between the two nodes farthest from each other.
     pub diameter_switches: u64,
@@ -75,7 +76,7 @@ impl Fabric {
             links: self.link_count() as u64,
             vertices: self.graph.node_count() as u64,
             bisection_bytes_per_s: self.bisection(nic_rate / 2.0),
-            full_bisection_bytes_per_s: nic_rate / 2.0,
+            full_bisection_bytes_per_s: if matches!(self.scale, Scale::None) { self.ports() / 2.0 } else { nic_rate / 2.0 },
             diameter_switches: self.diameter(),
             power_w,
             purchase_usd: parts.iter().map(|p| p.1).sum(),
@@ -103,11 +104,12 @@ impl Fabric {
     }
 
     /// What crosses between two halves: in a tree the least of half the NICs, half the leaf uplinks and half the spine uplinks.
-    /// For an explicit fabric the greatest flow from the first half of the nodes to the second.
+    /// For an explicit fabric the greatest flow from the first half of the nodes to the second; without a network that of the
+    /// accelerators.
     fn bisection(&self, nics: f64) -> f64 {
         let half = |kind: LinkKind| self.graph.edge_weights().filter(|l| l.kind == kind).map(|l| l.capacity).sum::<f64>() / 4.0;
         match &self.scale {
-            Scale::None => 0.0,
+            Scale::None => self.inner_bisection(),
             Scale::Trees(t) if t[0].leaf_cables == 0 => nics,
             Scale::Trees(t) if t[0].pods() == 1 => nics.min(half(LinkKind::Leaf)),
             Scale::Trees(_) => nics.min(half(LinkKind::Leaf)).min(half(LinkKind::Spine)),
@@ -115,25 +117,55 @@ impl Fabric {
         }
     }
 
+    /// What all accelerators together could send over the links of their own.
+    fn ports(&self) -> f64 {
+        let own = |e: &EdgeReference<'_, Link>| matches!(self.graph[e.source()], Vertex::Accelerator(_));
+        let scale_up = |e: &EdgeReference<'_, Link>| e.weight().kind == LinkKind::ScaleUp;
+        let pcie = self.domains.first().is_some_and(|d| d.kind == DomainKind::Pcie);
+        self.graph.edge_references().filter(|e| own(e) && (pcie || scale_up(e))).map(|e| e.weight().capacity).sum()
+    }
+
+    /// Greatest flow from the first half of the accelerators of one domain to the second; of direct links those that cross.
+    fn inner_bisection(&self) -> f64 {
+        let half = self.accelerator_count() / 2;
+        let side = |v: NodeIndex| match self.graph[v] {
+            Vertex::Accelerator(a) => Some(a.index() < half),
+            _ => None,
+        };
+        if self.domains.iter().any(|d| matches!(d.kind, DomainKind::Switched | DomainKind::Pcie)) {
+            return self.greatest_flow(&|kind| matches!(kind, LinkKind::ScaleUp | LinkKind::Pcie | LinkKind::Socket), &side);
+        }
+        let crosses = |a, b| side(a) == Some(true) && side(b) == Some(false);
+        self.graph.edge_references().filter(|e| crosses(e.source(), e.target())).map(|e| e.weight().capacity).sum()
+    }
+
     /// Greatest flow from the NICs of the first half of the nodes to those of the second.
     fn explicit_bisection(&self) -> f64 {
+        let side = |v: NodeIndex| match self.graph[v] {
+            Vertex::Nic(node, _) => Some(node.index() < self.node_count() / 2),
+            _ => None,
+        };
+        self.greatest_flow(&|kind| matches!(kind, LinkKind::Leaf | LinkKind::Nic | LinkKind::Spine), &side)
+    }
+
+    /// Greatest flow over links of some kinds from the vertices of one side to those of the other.
+    fn greatest_flow(&self, kinds: &dyn Fn(LinkKind) -> bool, side: &dyn Fn(NodeIndex) -> Option<bool>) -> f64 {
         let mut net: DiGraph<(), f64> = DiGraph::new();
         let (source, sink) = (net.add_node(()), net.add_node(()));
         let first = net.node_count();
         for _ in self.graph.node_indices() {
             net.add_node(());
         }
-        let place = |v: petgraph::graph::NodeIndex| petgraph::graph::NodeIndex::new(v.index() + first);
-        for edge in self.graph.edge_references().filter(|e| matches!(e.weight().kind, LinkKind::Leaf | LinkKind::Nic | LinkKind::Spine)) {
+        let place = |v: NodeIndex| NodeIndex::new(v.index() + first);
+        for edge in self.graph.edge_references().filter(|e| kinds(e.weight().kind)) {
             net.add_edge(place(edge.source()), place(edge.target()), edge.weight().capacity);
         }
         for v in self.graph.node_indices() {
-            let Vertex::Nic(node, _) = self.graph[v] else { continue };
-            if node.index() < self.node_count() / 2 {
-                net.add_edge(source, place(v), f64::MAX);
-            } else {
-                net.add_edge(place(v), sink, f64::MAX);
-            }
+            match side(v) {
+                Some(true) => net.add_edge(source, place(v), f64::MAX),
+                Some(false) => net.add_edge(place(v), sink, f64::MAX),
+                None => continue,
+            };
         }
         petgraph::algo::ford_fulkerson(&net, source, sink).0
     }

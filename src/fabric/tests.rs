@@ -74,6 +74,10 @@ fn meshes_and_tori_route_inside() {
         .sum();
     assert!((rate / (6.0 * 25e9 * 0.9) - 1.0).abs() < 1e-9, "six NVLinks: {rate}");
     let torus = build("[[node]]\nname = \"n\"\naccelerator = \"tpu-v4\"\naccelerators = 4\nscale_up = \"torus\"\nscale_up_domain = 64\ntorus = [4, 4, 4]\nhost = \"tpu-host\"\n[fabric]\nkind = \"none\"\nnodes = 16\n").unwrap();
+    // A 4 × 4 × 4 torus is cut in two planes of sixteen links each.
+    let summary = torus.summary(Catalogue::embedded());
+    let one = summary.full_bisection_bytes_per_s / (32.0 * 6.0);
+    assert!((summary.bisection_bytes_per_s / one - 32.0).abs() < 1e-9);
     let hops = |a: u32, b: u32| {
         let mut n = 0;
         torus.route(AcceleratorId(a), AcceleratorId(b), 0, &mut |_, _| n += 1);
