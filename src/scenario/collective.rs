@@ -49,6 +49,8 @@ pub struct Sweep {
     pub beside: Vec<Beside>,
     /// Bytes that a flow of a pattern has in flight at most.
     pub window: Option<f64>,
+    /// How much more than the mean the busiest receiver of an all-to-all pattern gets, a share of the mean.
+    pub skew: f64,
 }
 
 /// Chunks of a pipelined algorithm in explicit mode where nothing else is said.
@@ -68,6 +70,7 @@ impl Sweep {
             explicit: None,
             beside: Vec::new(),
             window: None,
+            skew: 0.0,
         }
     }
 
@@ -82,7 +85,7 @@ impl Sweep {
     pub fn work(&self) -> f64 {
         let n = self.groups[0].len();
         let each = match (self.moves, self.explicit) {
-            (Moves::Pattern(p), _) => p.flows(n) as f64,
+            (Moves::Pattern(p), _) => p.count(n) as f64,
             (_, Some(chunks)) => (n * n * 2) as f64 + n as f64 * 2.0 * f64::from(chunks),
             _ => n as f64,
         };
@@ -169,9 +172,9 @@ fn contended<'f>(fabric: &'f Fabric, sweep: &Sweep, main: &Rc<Communicator<'f>>,
 }
 
 fn patterns(fabric: &Fabric, sweep: &Sweep, pattern: Pattern, seed: u64) -> (Vec<CollectiveOutcome>, u64) {
-    let pairs: Vec<_> = sweep.groups.iter().flat_map(|g| pattern.pairs(g, seed)).collect();
+    let flows: Vec<_> = sweep.groups.iter().flat_map(|g| pattern.flows(g, sweep.skew, seed)).collect();
     let one = |&bytes: &f64| {
-        let mut finish = run_pattern(fabric, &pairs, bytes, sweep.window);
+        let mut finish = run_pattern(fabric, &flows, bytes, sweep.window);
         finish.sort_by(f64::total_cmp);
         let time_s = finish.last().copied().unwrap_or(0.0);
         let at = |q: f64| finish[((finish.len() - 1) as f64 * q).round() as usize];
@@ -187,7 +190,7 @@ fn patterns(fabric: &Fabric, sweep: &Sweep, pattern: Pattern, seed: u64) -> (Vec
             flows: Some(FlowTimes { count: finish.len() as u64, min_s: at(0.0), mean_s, p50_s: at(0.5), p99_s: at(0.99), max_s: time_s }),
         }
     };
-    (sweep.sizes.iter().map(one).collect(), (pairs.len() * sweep.sizes.len()) as u64)
+    (sweep.sizes.iter().map(one).collect(), (flows.len() * sweep.sizes.len()) as u64)
 }
 
 /// The sweep of a scenario, checked against its fabric.
@@ -239,6 +242,10 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
             refuse(codes::CONFLICT, span, format!("`{name}` does nothing for a pattern of flows"), "leave it out, or give `op`");
         }
     }
+    if moves != Moves::Pattern(Pattern::AllToAll) && input.skew.is_some() {
+        let message = "`skew` does nothing but in the pattern `all-to-all`".into();
+        refuse(codes::CONFLICT, input.skew.span, message, "leave it out, or give pattern = \"all-to-all\"");
+    }
     if !plain && input.window.is_some() {
         refuse(codes::CONFLICT, input.window.span, "`window` does nothing for a collective".into(), "leave it out, or give `pattern`");
     }
@@ -270,6 +277,7 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
         explicit: input.explicit.then(|| input.chunks.map_or(CHUNKS, |c| c.min(1 << 16) as u32)),
         beside: beside?,
         window: input.window.map(|w| w.get()),
+        skew: input.skew.unwrap_or(0.0),
     };
     form_of(input, &sweep, fabric, diags).then_some(sweep)
 }

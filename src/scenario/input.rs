@@ -122,6 +122,8 @@ record! {
         pub pattern: Option<Pattern>,
         /// Bytes that a flow of a pattern has in flight at most (the window of its transport); absent: what the path holds.
         pub window: Option<Pos<Bytes>>,
+        /// All-to-all of uneven sizes: how much more than the mean the busiest receiver gets, as a share of the mean.
+        pub skew: Option<Share>,
         /// Smallest size.
         pub min_bytes: Pos<Bytes> = Bytes::new(1024.0),
         /// Greatest size; sizes double in between.

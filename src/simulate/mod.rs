@@ -12,4 +12,4 @@ pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
 pub use fluid::Fluid;
 pub use messages::{MessageRun, run_messages};
 pub use network::{KindLoad, Network, Route};
-pub use patterns::{Pattern, run_pattern};
+pub use patterns::{Flow, Pattern, run_pattern};

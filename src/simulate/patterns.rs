@@ -8,6 +8,7 @@ use crate::fair::ResourceId;
 use crate::ids::Id;
 use crate::units::SimTime;
 use rand_pcg::rand_core::Rng;
+use rustc_hash::FxHashMap;
 
 choice! {
     /// Who sends to whom.
@@ -23,10 +24,29 @@ choice! {
     }
 }
 
+/// One flow of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flow {
+    /// Sender.
+    pub from: AcceleratorId,
+    /// Receiver.
+    pub to: AcceleratorId,
+    /// Its size over the mean of the pattern.
+    pub share: f64,
+}
+
 impl Pattern {
-    /// The pairs (from, to) over `ranks`; a permutation is drawn from the seed.
+    /// The flows over `ranks`; a permutation is drawn from the seed. The busiest receiver gets `1 + skew` times the mean, the last rank
+    /// `1 − skew`, those between them what lies between (an all-to-all of uneven sizes).
     #[must_use]
-    pub fn pairs(self, ranks: &[AcceleratorId], seed: u64) -> Vec<(AcceleratorId, AcceleratorId)> {
+    pub fn flows(self, ranks: &[AcceleratorId], skew: f64, seed: u64) -> Vec<Flow> {
+        let n = ranks.len();
+        let place: FxHashMap<AcceleratorId, usize> = ranks.iter().enumerate().map(|(i, &r)| (r, i)).collect();
+        let share = |to: AcceleratorId| 1.0 + skew * (1.0 - 2.0 * place[&to] as f64 / (n - 1).max(1) as f64);
+        self.pairs(ranks, seed).into_iter().map(|(from, to)| Flow { from, to, share: share(to) }).collect()
+    }
+
+    fn pairs(self, ranks: &[AcceleratorId], seed: u64) -> Vec<(AcceleratorId, AcceleratorId)> {
         let n = ranks.len();
         match self {
             Self::Permutation => {
@@ -46,7 +66,7 @@ impl Pattern {
 
     /// How many flows it has over `n` ranks.
     #[must_use]
-    pub const fn flows(self, n: usize) -> usize {
+    pub const fn count(self, n: usize) -> usize {
         match self {
             Self::Permutation | Self::Shift => n,
             Self::Incast => n - 1,
@@ -55,15 +75,15 @@ impl Pattern {
     }
 }
 
-/// When each of some flows of `bytes` ends that start together: path latency, then fair shares of the links. A transport with a `window`
+/// When each of some flows ends that start together, `bytes` the mean size: path latency, then fair shares of the links. A transport with a `window`
 /// of bytes in flight sends no more than it in a round trip of the idle path.
 #[must_use]
-pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], bytes: f64, window: Option<f64>) -> Vec<f64> {
+pub fn run_pattern(fabric: &Fabric, flows: &[Flow], bytes: f64, window: Option<f64>) -> Vec<f64> {
     let mut fluid = Fluid::new();
     let mut resource: Vec<Option<ResourceId>> = vec![None; fabric.link_count()];
     let mut queue = EventQueue::new();
     let (mut uses, mut paths) = (Vec::new(), Vec::new());
-    for (i, &(from, to)) in pairs.iter().enumerate() {
+    for (i, &Flow { from, to, .. }) in flows.iter().enumerate() {
         let start = uses.len();
         let latency = fabric.route(from, to, i as u64, &mut |link, share| {
             let capacity = fabric.link(link).capacity;
@@ -74,7 +94,7 @@ pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], by
         paths.push((start..uses.len(), cap));
         queue.push(SimTime::new(latency), i as u32);
     }
-    let mut finish = vec![0.0; pairs.len()];
+    let mut finish = vec![0.0; flows.len()];
     let mut ended = Vec::new();
     loop {
         match (queue.next_time().map(SimTime::seconds), fluid.next_finish()) {
@@ -82,7 +102,7 @@ pub fn run_pattern(fabric: &Fabric, pairs: &[(AcceleratorId, AcceleratorId)], by
                 while queue.next_time().map(SimTime::seconds) == Some(q) {
                     let Some((_, i)) = queue.pop() else { break };
                     let (path, cap) = &paths[i as usize];
-                    fluid.start(q, bytes, &uses[path.clone()], *cap, i);
+                    fluid.start(q, bytes * flows[i as usize].share, &uses[path.clone()], *cap, i);
                 }
             }
             (_, Some(f)) => {

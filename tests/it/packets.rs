@@ -25,10 +25,10 @@ fn seen(hosts: u32, ports: u32, policy: &str, pattern: Pattern, ranks: u32, pack
     let (mut sum, mut count, mut most) = (0.0, 0.0, 0.0f64);
     for seed in 1..=5 {
         fabric.set_seed(seed);
-        let pairs = pattern.pairs(&ranks, seed);
-        let finish = run_pattern(&fabric, &pairs, BYTES, packets.map(|n| n * PACKET));
-        for (&(from, to), end) in pairs.iter().zip(finish) {
-            let end = 1e6 * (end + fabric.route(to, from, 0, &mut |_, _| {}));
+        let flows = pattern.flows(&ranks, 0.0, seed);
+        let finish = run_pattern(&fabric, &flows, BYTES, packets.map(|n| n * PACKET));
+        for (flow, end) in flows.iter().zip(finish) {
+            let end = 1e6 * (end + fabric.route(flow.to, flow.from, 0, &mut |_, _| {}));
             (sum, count, most) = (sum + end, count + 1.0, most.max(end));
         }
     }
@@ -58,4 +58,19 @@ fn pauses_of_lossless_ethernet_are_the_known_gap() {
         let share = mean / mean_of_packets;
         assert!((0.70..1.0).contains(&share), "{hosts} hosts: {share} of the packets' mean");
     }
+}
+
+#[test]
+fn uneven_all_to_all_takes_as_long_as_its_busiest_receiver() {
+    let fabric = tree(16, 32, "spray");
+    let ranks: Vec<AcceleratorId> = (0..16).map(AcceleratorId).collect();
+    let last = |skew: f64| {
+        let flows = Pattern::AllToAll.flows(&ranks, skew, 1);
+        let sent: f64 = flows.iter().map(|f| f.share).sum();
+        assert!((sent - 240.0).abs() < 1e-9, "the mean stands: {sent}");
+        run_pattern(&fabric, &flows, 1e9, None).into_iter().fold(0.0, f64::max)
+    };
+    let (even, uneven) = (last(0.0), last(0.5));
+    assert!((even / (15.0 * 1e9 / 50e9) - 1.0).abs() < 1e-3, "{even}");
+    assert!((uneven / even - 1.5).abs() < 1e-3, "{uneven} and {even}");
 }
