@@ -19,6 +19,7 @@ fn gpt(heads: u64, hidden: u64, sequence_length: u64) -> Architecture {
         position: Position::Learned,
         norm: Norm::Layernorm,
         sequence_length,
+        ..Architecture::default()
     }
 }
 
@@ -30,6 +31,7 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
             pipeline: 1,
             data: 1,
             context: 1,
+            expert: 1,
             virtual_stages: 1,
             sequence,
             first_stage_layers: None,
@@ -40,8 +42,12 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
         precision: Precision::Fp16,
         recompute,
         attention: Attention::Unfused,
-        shard_optimizer: false,
+        sharding: Sharding::None,
+        shard_group: None,
+        adapter_rank: None,
         stack: Stack::named("megatron-2022").unwrap().clone(),
+        experts: ExpertStack::named("eager").unwrap().clone(),
+        expert_imbalance: 1.0,
     }
 }
 

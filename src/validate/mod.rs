@@ -1,6 +1,7 @@
 //! Predictions against tables of measurements: rows that the model does not cover are skipped with the reason, never guessed.
 
 mod attention;
+mod cluster;
 mod collective;
 mod gemm;
 mod summary;
