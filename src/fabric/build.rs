@@ -272,7 +272,11 @@ fn wired(input: &NodeInput, part: &Accelerator, kind: DomainKind, diags: &mut Di
         None
     };
     if kind != DomainKind::Switched {
-        return refuse(codes::CONFLICT, "`scale_up_links` does nothing with this scale_up".into(), "set scale_up = \"nvswitch\", or leave it out");
+        return refuse(
+            codes::CONFLICT,
+            "`scale_up_links` does nothing with this scale_up".into(),
+            "set scale_up = \"nvswitch\", or leave it out",
+        );
     }
     if links > all {
         let message = format!("{links} links wired, but `{}` has {all}", *part.id);

@@ -117,7 +117,8 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool
         let config = Config { experts: experts.clone(), ..config.clone() };
         simulate_step(&config, &scenario.fabric).map(|step| (step, config)).map_err(Failure::Step)
     };
-    let mut steps_by_stack = if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
+    let mut steps_by_stack =
+        if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
     steps_by_stack.sort_by(|a, b| a.0.execution.makespan.total_cmp(&b.0.execution.makespan));
     let ends = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.execution.makespan);
     let (step, config) = steps_by_stack.swap_remove(steps_by_stack.len() / 2);
@@ -126,7 +127,8 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool
     if band {
         numbers.step_time_band_s = Some(Band { low: ends[0], high: ends[1] });
         let text = |s: f64| crate::units::Seconds::new(s).to_string();
-        let value = format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends[0]), text(ends[1]), *config.experts.title);
+        let value =
+            format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends[0]), text(ends[1]), *config.experts.title);
         detail.facts.push(Fact { name: "Experts".into(), value });
     }
     let run = steps.map(|steps| run(config, &numbers, steps));

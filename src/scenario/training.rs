@@ -185,8 +185,7 @@ fn with_experts(input: &TrainingInput, model: &Architecture, parallel: &Parallel
     };
     let ranks = parallel.tensor * parallel.replicas();
     if !experts.count.is_multiple_of(parallel.expert) || !ranks.is_multiple_of(parallel.expert) {
-        let message =
-            format!("expert = {} does not divide {} experts and the {ranks} ranks of a stage", parallel.expert, experts.count);
+        let message = format!("expert = {} does not divide {} experts and the {ranks} ranks of a stage", parallel.expert, experts.count);
         diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(span, "does not divide"));
     }
     if let Some(imbalance) = *input.expert_imbalance {
@@ -338,6 +337,7 @@ fn stages(input: &TrainingInput, model: &Architecture, parallel: &Parallel, stac
             *stack.split,
             parallel.first_stage_layers,
             parallel.last_stage_layers,
+            2 * model.prediction_layers,
         )
         .err()
     };
@@ -378,4 +378,3 @@ pub(super) fn steps(input: &ScenarioInput, config: &Config, diags: &mut Diagnost
         }
     }
 }
-

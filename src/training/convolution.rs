@@ -9,6 +9,8 @@ use crate::kernels::Convolve;
 /// Memory traffic of a batch norm with its activation, 16 bit, bytes per element of the output. Forward: statistics read, then read and
 /// write. Backward: two reads for the sums, two reads and a write for the gradient.
 const NORM_BYTES: [f64; 2] = [6.0, 10.0];
+/// The same of an activation in a kernel of its own: read and write; two reads and a write.
+const ACTIVATION_BYTES: [f64; 2] = [4.0, 6.0];
 /// The same of a residual: read forward; read, read and write backward.
 const RESIDUAL_BYTES: [f64; 2] = [2.0, 6.0];
 
@@ -45,11 +47,13 @@ impl Shape<'_> {
                 Products::Forward => self.device.convolution(config.precision.linear(), shape, width, false),
                 // The first convolution has no gradient of its input.
                 Products::Backward => {
-                    let input = if i == 0 { 0.0 } else { self.device.convolution(config.precision.linear(), shape.transposed(), width, false) };
+                    let input =
+                        if i == 0 { 0.0 } else { self.device.convolution(config.precision.linear(), shape.transposed(), width, false) };
                     input + self.device.convolution(config.precision.linear(), shape, width, true)
                 }
             };
-            let bytes = NORM_BYTES[pass] * *stack.elementwise_share + if c.joins { RESIDUAL_BYTES[pass] } else { 0.0 };
+            let activation = if stack.fused_norms.value { 0.0 } else { ACTIVATION_BYTES[pass] };
+            let bytes = NORM_BYTES[pass] * *stack.elementwise_share + activation + if c.joins { RESIDUAL_BYTES[pass] } else { 0.0 };
             sum.elementwise += self.device.stream(0.5 * width * bytes * (images * c.elements()) as f64, 2.0);
             // Convolution, norm, activation; backward twice that.
             let launch = if pass == 0 { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };

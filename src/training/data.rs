@@ -5,8 +5,8 @@
 
 use super::config::Sharding;
 use super::lower::Lowering;
-use super::weights::{Weights, stage_weights};
 use super::variants::Pace;
+use super::weights::{Weights, stage_weights};
 use crate::workload::{ClassId, Label, RouteId, Task, TaskId, TaskKind, Track, Work};
 
 /// Fixed time of the optimizer step: gradient norm, scaler, kernel launches (measured minus modelled of 13 vTrain pairs: 1 to 40 ms in

@@ -42,7 +42,8 @@ impl Passes {
         let (mut head_forward, mut head_backward) = (shape.head(Products::Forward), shape.head(Products::Backward));
         for _ in 0..config.model.prediction_layers {
             head_forward = head_forward.plus(expert_forward).plus(shape.head(Products::Forward)).plus(shape.joining(Products::Forward));
-            head_backward = head_backward.plus(expert_backward).plus(shape.head(Products::Backward)).plus(shape.joining(Products::Backward));
+            head_backward =
+                head_backward.plus(expert_backward).plus(shape.head(Products::Backward)).plus(shape.joining(Products::Backward));
         }
         Self {
             layer_forward,

@@ -3,8 +3,8 @@
 
 use super::cost::PassCost;
 use super::lower::Lowering;
-use super::weights::Weights;
 use super::routes::TensorRoutes;
+use super::weights::Weights;
 use crate::workload::{ClassId, Label, Task, TaskId, TaskKind, Track, Work};
 
 /// A piece of a pass: some layers, perhaps the embedding or the head.

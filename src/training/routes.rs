@@ -1,7 +1,7 @@
 //! The routes of a job on the fabric: who talks to whom, and which links tensor-parallel communication shares.
 
-use super::lower::Lowering;
 use super::config::Sharding;
+use super::lower::Lowering;
 use super::place::{context_groups, copy_groups, expert_replica_groups, shard_groups, stage_pairs, tensor_groups};
 use super::weights::stage_weights;
 use crate::collectives::{Communicator, Library, Op as Collective};
@@ -177,7 +177,8 @@ impl<'f> Lowering<'_, 'f> {
         out.with_pipeline = (0..self.classes() as usize).any(|c| touches(self.forward[c], message) || touches(self.backward[c], message));
         let gradients = stage_weights(self.config, self.layers, stage).common * self.config.gradient_bytes();
         out.with_data =
-            self.data.iter().any(|d| [d.reduce, d.gather, d.expert_reduce, d.expert_gather].into_iter().any(|r| touches(r, gradients))) || touches(self.embedding, gradients);
+            self.data.iter().any(|d| [d.reduce, d.gather, d.expert_reduce, d.expert_gather].into_iter().any(|r| touches(r, gradients)))
+                || touches(self.embedding, gradients);
         out
     }
 }

@@ -106,6 +106,8 @@ record! {
         pub activation_extra_bytes: Plain = 0.0,
         /// Share of the element-wise traffic that compilers do not fuse into products.
         pub elementwise_share: Finite = 1.0,
+        /// Whether batch norms run in one kernel with their activation.
+        pub fused_norms: bool = false,
         /// What selective recompute computes again.
         pub selective: Selective = Selective::Attention,
         /// Memory traffic of the loss: bytes per token and vocabulary entry, forward and backward.

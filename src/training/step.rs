@@ -95,6 +95,7 @@ pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) 
         *config.stack.split,
         parallel.first_stage_layers,
         parallel.last_stage_layers,
+        2 * config.model.prediction_layers,
     )
     .map_err(StepError::Split)?;
     let parts = parts_of(fabric, parallel.ranks());

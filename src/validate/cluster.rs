@@ -87,7 +87,6 @@ pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
     built.map(|b| b.0).ok_or_else(|| format!("its cluster cannot be built: {}", render(&diags, Style::Plain).lines().next().unwrap_or("")))
 }
 
-
 /// The sides of a torus, or the links that a site has wired.
 fn wiring(shape: &Shape) -> String {
     if let Some(links) = shape.links {

@@ -1,8 +1,8 @@
 //! Collectives by size, on a fabric made for the row.
 
+use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
-use super::cluster::{Shape, fabric};
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
 use crate::fabric::AcceleratorId;
 

@@ -4,9 +4,7 @@ use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::model::{Architecture, Norm, Position, presets};
-use crate::training::{
-    Attention, Config, ExpertStack, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step,
-};
+use crate::training::{Attention, Config, ExpertStack, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -130,7 +128,13 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
     // Ranks of latent attention, dense first layers and windows are in no column: the preset of the model has them.
     let preset = presets().iter().find(|p| p.id.value == name).ok_or_else(|| format!("`{name}` has experts and is no preset"))?;
     let known = preset.architecture();
-    Ok(Architecture { experts: known.experts, latent: known.latent, window: known.window, prediction_layers: known.prediction_layers, ..dense })
+    Ok(Architecture {
+        experts: known.experts,
+        latent: known.latent,
+        window: known.window,
+        prediction_layers: known.prediction_layers,
+        ..dense
+    })
 }
 
 fn config(record: &Record<'_>) -> Result<Config, String> {
@@ -198,7 +202,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     if !accelerators.is_multiple_of(per_node) {
         return Err("the accelerators do not fill whole nodes".into());
     }
-    let domain = record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node);
+    let domain = record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node && accelerators > per_node);
     let shape = Shape {
         accelerator: part.id.value.clone(),
         nodes: accelerators / per_node,
