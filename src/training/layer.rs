@@ -89,7 +89,13 @@ impl Shape<'_> {
         let gate = if self.config.model.gated_mlp { 6.0 } else { 4.0 };
         let width = self.config.model.experts.map_or(self.config.model.ffn_hidden, |e| e.per_token * e.ffn_hidden);
         let elementwise = self.elementwise(8.0, gate * width as f64, 9.0);
-        PassCost { elementwise, host: self.host(3.0, self.config.stack.launch_forward.get(), 0.0), ..PassCost::default() }
+        // Latent queries, keys and values are projected up again.
+        let matrix = self.config.model.latent.map_or(0.0, |l| {
+            let heads = (self.config.model.heads / self.tensor).max(1);
+            let up = |n, k| if k > 0 { self.linear(n, k, Products::Forward, self.config.precision.linear()) } else { 0.0 };
+            up(heads * (l.nope + l.rope), l.query_rank) + up(heads * (l.nope + l.value), l.kv_rank)
+        });
+        PassCost { matrix, elementwise, host: self.host(3.0, self.config.stack.launch_forward.get(), 0.0), ..PassCost::default() }
     }
 
     /// Seconds of one product with operands of `dtype`.

@@ -32,9 +32,6 @@ impl MemoryPlan {
     }
 }
 
-/// What the runtime takes before the first tensor: driver context, libraries, communicators. Order of magnitude seen on
-/// NVIDIA drivers with NCCL; from memory, unverified.
-const RUNTIME_BYTES: f64 = 1.5e9;
 /// Allocator slack as a share of the activations; caching allocators round and fragment. From memory, unverified.
 const SLACK: f64 = 0.04;
 /// Adam under mixed precision: fp32 master weight and two fp32 moments.
@@ -84,9 +81,15 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
     let (first, second) = feed_forward_elements(config);
     let second = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { second };
     let alternate = if selected == Some(Selective::AlternateProducts) { 0.5 } else { 1.0 };
-    // Tokens that visit experts are kept as rows: sent and received copies of the hidden state.
-    let rows = model.experts.map_or(0.0, |e| 2.0 * operand * e.per_token as f64 * config.expert_imbalance * h);
-    let split = tokens * (alternate * (wide * model.qkv_width() as f64 + wide * first) + operand * heads + operand * second + rows) / t;
+    // Tokens that visit experts are kept as rows, the operands of their products.
+    let rows = model.experts.map_or(0.0, |e| operand * e.per_token as f64 * config.expert_imbalance * h);
+    let projected = match model.latent {
+        // Computed again from the compressed ones.
+        Some(l) if selected == Some(Selective::Modules) => (l.query_rank + l.kv_rank + l.rope) as f64 * t,
+        Some(l) => (model.heads * (2 * (l.nope + l.rope) + l.value)) as f64,
+        None => model.qkv_width() as f64,
+    };
+    let split = tokens * (alternate * (wide * projected + wide * first) + operand * heads + operand * second + rows) / t;
     let keeps_scores = config.attention == Attention::Unfused && recompute == Recompute::None;
     let scores = if keeps_scores {
         (2.0 * wide + 1.0) * model.heads as f64 * tokens * model.sequence_length as f64 / t
@@ -149,7 +152,7 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
         gradients: config.gradient_bytes() * gradients,
         optimizer: OPTIMIZER_BYTES * trained.owned(config),
         activations,
-        other: RUNTIME_BYTES + SLACK * activations + exchange,
+        other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
     }
 }
 

@@ -63,8 +63,11 @@ impl Lowering<'_, '_> {
     pub(super) fn piece_weights(&self, piece: Piece) -> Weights {
         let mut weights = Weights::of_layers(self.config, piece.dense, piece.expert);
         let model = &self.config.model;
-        let tables = if piece.embedding { model.embedding_parameters() + model.position_parameters() } else { 0.0 }
-            + if piece.head { model.embedding_parameters() } else { 0.0 };
+        // A tied table of one stage is whole with the embedding, which comes last.
+        let own_head = piece.head && !(model.tied_embeddings && self.stages() == 1);
+        let tables =
+            if piece.embedding && !model.is_convolutional() { model.embedding_parameters() + model.position_parameters() } else { 0.0 }
+                + if own_head { model.embedding_parameters() } else { 0.0 };
         weights.common += tables / self.config.parallel.tensor as f64;
         if piece.head {
             weights = weights.plus(Weights::of_prediction(self.config));

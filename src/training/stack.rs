@@ -2,7 +2,7 @@
 
 use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, Whole, render};
 use crate::kernels::AttentionGeneration;
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use crate::{choice, record};
 use std::sync::OnceLock;
 
@@ -155,6 +155,9 @@ record! {
         pub accumulate_bytes_bf16: Plain,
         /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
         pub narrow_weight_bytes: Finite,
+        /// Memory that the runtime takes before the first tensor: driver context, libraries, communicators (order of magnitude seen on
+        /// NVIDIA drivers with NCCL; from memory, unverified).
+        pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.5e9),
         /// Memory traffic of the optimizer per owned parameter.
         pub optimizer_bytes: Finite,
         /// Smallest gradient bucket, parameters.
