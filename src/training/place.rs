@@ -29,6 +29,11 @@ pub(super) fn shard_groups(parallel: &Parallel, stage: u64, size: u64) -> Vec<Ve
     (0..copies).flat_map(|c| (0..parallel.tensor).map(move |t| (t, c))).map(|(t, c)| group(t, c)).collect()
 }
 
+/// The groups of a stage that reduce gradients together.
+pub(super) fn data_groups(parallel: &Parallel, stage: u64) -> Vec<Vec<AcceleratorId>> {
+    shard_groups(parallel, stage, parallel.replicas())
+}
+
 /// The groups of a stage that hold the same shard in every copy.
 pub(super) fn copy_groups(parallel: &Parallel, stage: u64, size: u64) -> Vec<Vec<AcceleratorId>> {
     let copies = parallel.replicas() / size;
