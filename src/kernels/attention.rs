@@ -31,7 +31,7 @@ pub struct FlashAttention {
 pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, pass: Pass) -> f64 {
     let (s, d) = (a.sequence as f64, a.head_dim as f64);
     let flops = 2.0 * (a.batch * a.heads) as f64 * s * s * d;
-    let small_head = if a.head_dim <= 64 { 0.85 } else { 1.0 };
+    let small_head = if a.head_dim <= 64 { *row.small_head } else { 1.0 };
     let ramp = s / (s + *row.half_length);
     match pass {
         Pass::Forward => flops / (peak * *row.forward * small_head * ramp),

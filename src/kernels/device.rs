@@ -95,12 +95,18 @@ impl DeviceModel {
     /// Seconds of one product in long training: clocks under sustained power, casts left to the caller.
     #[must_use]
     pub fn gemm_sustained(&self, dtype: Dtype, g: Gemm) -> f64 {
+        let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
+        self.gemm_moving(dtype, g, batch * (dtype.bytes() * (m * k + n * k) + g.output_bytes * m * n))
+    }
+
+    /// The same where memory traffic is not that of whole operands.
+    pub(super) fn gemm_moving(&self, dtype: Dtype, g: Gemm, bytes: f64) -> f64 {
         let (Some(model), Some(wide)) = (self.model(dtype), self.model(Dtype::Bf16)) else { return f64::INFINITY };
         let wide_format = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16);
         let sustained = if wide_format { self.sustained.0 } else { self.sustained.1 };
         // The start-up of 8-bit calls in serving holds the launch of their cast kernels; here casts are counted apart.
         let model = GemmModel { t0: wide.t0, ec: model.ec * sustained, ..*model };
-        model.time(&self.sheet(dtype), dtype, g)
+        model.time_moving(&self.sheet(dtype), dtype, g, bytes)
     }
 
     /// Seconds of flash attention in training.

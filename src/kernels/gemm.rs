@@ -74,9 +74,15 @@ impl GemmModel {
 
     /// Seconds of one product; `b` bytes per operand element.
     pub(super) fn time(&self, sheet: &Sheet, dtype: Dtype, g: Gemm) -> f64 {
+        let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
+        self.time_moving(sheet, dtype, g, batch * (dtype.bytes() * (m * k + n * k) + g.output_bytes * m * n))
+    }
+
+    /// The same where memory traffic is not that of whole operands.
+    pub(super) fn time_moving(&self, sheet: &Sheet, dtype: Dtype, g: Gemm, bytes: f64) -> f64 {
         let b = dtype.bytes();
         let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
-        let memory = batch * (b * (m * k + n * k) + g.output_bytes * m * n) / (sheet.bandwidth * self.em);
+        let memory = bytes / (sheet.bandwidth * self.em);
         let step = self.kl * b / 256.0;
         let rate = sheet.peak / sheet.units * self.ec;
         let mut best = f64::INFINITY;

@@ -4,11 +4,13 @@
 //! measurements borrow a neighbour's efficiencies and say so.
 
 mod attention;
+mod convolution;
 mod device;
 mod gemm;
 mod profile;
 
 pub use attention::{Decode, FlashAttention, Pass, Prefill};
+pub use convolution::Convolve;
 pub use device::{DeviceModel, Provenance};
 pub use gemm::Gemm;
 pub use profile::AttentionGeneration;

@@ -105,6 +105,8 @@ record! {
         pub backward: Finite,
         /// Sequence length at which half of it is reached.
         pub half_length: Plain,
+        /// Rate with heads of at most 64 over that with 128.
+        pub small_head: Finite = 0.85,
     }
 }
 
@@ -158,13 +160,17 @@ fn embedded() -> &'static [Profile] {
 /// The profile of a generation, and whether it is borrowed from a neighbour.
 ///
 /// Ampere serves older NVIDIA parts and chips of another kind; Hopper serves Ada, the matrix parts of AMD since CDNA 2,
-/// TPU, Gaudi and Trainium, whose own measurements are not in yet.
+/// Gaudi and Trainium, TPU v5e the other TPUs, whose own measurements are not in yet.
 pub(super) fn profile_of(generation: &str) -> (&'static Profile, bool) {
     let all = embedded();
     if let Some(own) = all.iter().find(|p| p.generation.value == generation) {
         return (own, false);
     }
-    let hopper = ["ada", "cdna", "tpu", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
-    let name = if hopper { "hopper" } else { "ampere" };
+    let hopper = ["ada", "cdna", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
+    let name = match generation {
+        g if g.starts_with("tpu") => "tpu-v5e",
+        _ if hopper => "hopper",
+        _ => "ampere",
+    };
     (all.iter().find(|p| p.generation.value == name).unwrap_or(&all[0]), true)
 }

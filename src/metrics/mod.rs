@@ -4,7 +4,7 @@ mod outcome;
 mod training;
 
 pub use outcome::{
-    BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
+    Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
     RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TrainingOutcome,
 };
 pub use training::training_outcome;

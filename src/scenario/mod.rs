@@ -6,9 +6,10 @@ mod execute;
 mod input;
 mod load;
 mod schema;
+mod training;
 
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute};
-pub use input::{BesideInput, CollectiveInput, CostInput, Framework, ParallelInput, RunInput, ScenarioInput, TrainingInput};
+pub use input::{BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TrainingInput};
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use schema::schema;
