@@ -6,10 +6,14 @@ mod execute;
 mod input;
 mod load;
 mod schema;
+mod trace;
 mod training;
 
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
-pub use execute::{Failure, constants_of, execute};
-pub use input::{BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TrainingInput};
+pub use execute::{Failure, constants_of, execute, export};
+pub use input::{
+    AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
+};
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use schema::schema;
+pub use trace::TraceJob;
