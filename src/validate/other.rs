@@ -8,7 +8,7 @@ use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::fabric::Fabric;
 use crate::model::{Architecture, Preset};
-use crate::training::{Attention, Config, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
+use crate::training::{Attention, Config, Parallel, Precision, Recompute, Schedule, Sharding, Stack, expert_stacks, simulate_step};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -51,6 +51,7 @@ fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {
         context,
         expert: 1,
         virtual_stages: 1,
+        schedule: Schedule::OneForwardOneBackward,
         sequence: tensor > 1,
         first_stage_layers: None,
         last_stage_layers: None,

@@ -4,7 +4,9 @@ use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::model::{Architecture, Norm, Position, presets};
-use crate::training::{Attention, Config, ExpertStack, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
+use crate::training::{
+    Attention, Config, ExpertStack, Parallel, Precision, Recompute, Schedule, Sharding, Stack, expert_stacks, simulate_step,
+};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -147,6 +149,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         context: record.count("context_parallel")?,
         expert: record.count("expert_parallel")?,
         virtual_stages: record.count("virtual_stages")?,
+        schedule: Schedule::OneForwardOneBackward,
         sequence: yes(record, "sequence_parallel"),
         first_stage_layers: None,
         last_stage_layers: None,
