@@ -133,3 +133,20 @@ impl Exp2 for f64 {
         libm::exp2(self)
     }
 }
+
+#[test]
+fn every_fourth_chip_of_a_torus_is_a_smaller_torus() {
+    // 16 × 16 chips: the 64 at every fourth place of a row make a box of 4 × 16 that closes both ways; each hop along a row is four long.
+    let text = "[[node]]\nname = \"n\"\naccelerator = \"tpu-v5e\"\naccelerators = 4\nscale_up = \"torus\"\nscale_up_domain = 256\ntorus = [16, 16]\n\
+                host = \"tpu-host\"\n[fabric]\nkind = \"none\"\nnodes = 64\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("t", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    let fabric = built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0;
+    let group: Vec<AcceleratorId> = (0..64).map(|i| AcceleratorId(4 * i)).collect();
+    let c = Communicator::new(&fabric, &Library::nccl(), &[group]);
+    assert_eq!(c.plan(Op::AllGather, 1e9).algorithm, Algorithm::Torus);
+    let odd: Vec<AcceleratorId> = [0, 1, 3, 7].map(AcceleratorId).to_vec();
+    let c = Communicator::new(&fabric, &Library::nccl(), &[odd]);
+    assert_eq!(c.plan(Op::AllGather, 1e9).algorithm, Algorithm::Ring);
+}

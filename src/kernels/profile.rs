@@ -159,16 +159,17 @@ fn embedded() -> &'static [Profile] {
 
 /// The profile of a generation, and whether it is borrowed from a neighbour.
 ///
-/// Ampere serves older NVIDIA parts and chips of another kind; Hopper serves Ada, the matrix parts of AMD since CDNA 2,
-/// Gaudi and Trainium, TPU v5e the other TPUs, whose own measurements are not in yet.
+/// Ampere serves older NVIDIA parts and chips of another kind; Hopper serves Ada,
+/// Gaudi and Trainium, TPU v5e the other TPUs, CDNA 3 the other AMD parts, whose own measurements are not in yet.
 pub(super) fn profile_of(generation: &str) -> (&'static Profile, bool) {
     let all = embedded();
     if let Some(own) = all.iter().find(|p| p.generation.value == generation) {
         return (own, false);
     }
-    let hopper = ["ada", "cdna", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
+    let hopper = ["ada", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
     let name = match generation {
         g if g.starts_with("tpu") => "tpu-v5e",
+        g if g.starts_with("cdna") => "cdna3",
         _ if hopper => "hopper",
         _ => "ampere",
     };
