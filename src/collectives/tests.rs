@@ -150,3 +150,24 @@ fn every_fourth_chip_of_a_torus_is_a_smaller_torus() {
     let c = Communicator::new(&fabric, &Library::nccl(), &[odd]);
     assert_eq!(c.plan(Op::AllGather, 1e9).algorithm, Algorithm::Ring);
 }
+
+#[test]
+fn fewer_wired_links_slow_the_ring_in_proportion() {
+    let node = |links: &str| {
+        let text = format!(
+            "[[node]]\nname = \"n\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = 8\nscale_up = \"nvswitch\"\n{links}host = \"dgx-a100\"\n[fabric]\nkind = \"none\"\n"
+        );
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("t", text);
+        let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+        built.map(|b| b.0)
+    };
+    let rate = |fabric: &Fabric| {
+        let c = Communicator::new(fabric, &Library::nccl(), &[first(8)]);
+        let (small, large) = (1e9, 2e9);
+        (large - small) / (c.time_alone(Op::AllReduce, large) - c.time_alone(Op::AllReduce, small))
+    };
+    let (all, four) = (node("").unwrap(), node("scale_up_links = 4\n").unwrap());
+    assert!((rate(&four) / rate(&all) - 4.0 / 12.0).abs() < 1e-6, "{} of {}", rate(&four), rate(&all));
+    assert!(node("scale_up_links = 13\n").is_none());
+}
