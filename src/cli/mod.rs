@@ -4,6 +4,7 @@
 //! not met, 2 bad input, 3 internal error.
 
 mod args;
+mod calibrate;
 mod catalog;
 mod check;
 mod collective;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> Status {
         Command::Collective(args) => collective::run(&args, &mut out),
         Command::Flows(args) => flows::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
+        Command::Calibrate { command } => calibrate::run(&command, &mut out),
         Command::Catalog(args) => catalog::run(&args, &mut out),
         Command::Schema { kind } => schema(kind, &mut out),
         Command::Explain { code } => explain(&code, &mut out),

@@ -1,0 +1,102 @@
+//! Fitted entries as a profile file, and as a table for people.
+
+use super::{Calibration, Entry, List};
+use crate::hardware::Catalogue;
+use std::fmt::Write;
+
+/// Four significant digits: the intervals are wider than the fifth.
+fn digits(value: f64) -> String {
+    let text = format!("{value:.3e}");
+    let rounded: f64 = text.parse().unwrap_or(value);
+    format!("{rounded}")
+}
+
+impl List {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Gemm => "gemm",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Moe => "moe",
+        }
+    }
+}
+
+/// The profile file of all entries that were fitted; `head` is put before it as comments.
+#[must_use]
+pub fn write(calibration: &Calibration, head: &str) -> String {
+    let mut out = String::new();
+    for line in head.lines() {
+        let _ = writeln!(out, "# {line}");
+    }
+    out.push_str("format = 1\n");
+    let entries: Vec<&Entry> = calibration.entries.iter().filter(|e| e.fit.is_ok()).collect();
+    let mut parts: Vec<&str> = entries.iter().map(|e| e.accelerator.as_str()).collect();
+    parts.dedup();
+    for part in parts {
+        let of_part: Vec<&&Entry> = entries.iter().filter(|e| e.accelerator == part).collect();
+        let mut sources: Vec<&str> = of_part.iter().flat_map(|e| e.sources.iter().map(String::as_str)).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let generation = Catalogue::embedded().accelerators.get(part).map_or("", |p| p.generation.as_str());
+        let _ = writeln!(out, "\n[[profile]]\naccelerator = {part:?}\ngeneration = {generation:?}");
+        let _ = writeln!(out, "source = {:?}", format!("fitted by orrery calibrate to {}", sources.join(", ")));
+        for list in [List::Gemm, List::Prefill, List::Decode, List::Moe] {
+            let rows: Vec<&&&Entry> = of_part.iter().filter(|e| e.list == list).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let _ = writeln!(out, "{} = [", list.key());
+            for row in rows {
+                entry(row, &mut out);
+            }
+            out.push_str("]\n");
+        }
+    }
+    out
+}
+
+fn entry(entry: &Entry, out: &mut String) {
+    let Ok(fit) = &entry.fit else { return };
+    out.push_str("    { ");
+    for (key, value) in &entry.keys {
+        let _ = write!(out, "{key} = {value:?}, ");
+    }
+    let _ = write!(
+        out,
+        "quality = {{ points = {}, median = {}, p90 = {}, bias = {} }}",
+        fit.points,
+        digits(fit.median),
+        digits(fit.p90),
+        digits(fit.bias)
+    );
+    for v in &fit.values {
+        let _ = write!(out, ", {} = [{}, {}, {}]", v.name, digits(v.value), digits(v.low), digits(v.high));
+    }
+    out.push_str(" },\n");
+}
+
+/// One line for every entry: points and errors, in the fit and cross-validated.
+#[must_use]
+pub fn summary(calibration: &Calibration) -> String {
+    let mut out = format!("{:<64}{:>7}{:>9}{:>9}{:>9}\n", "entry", "points", "in fit", "held out", "p90");
+    for e in &calibration.entries {
+        let keys = e.keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>().join(" ");
+        let name = format!("{} {} {keys}", e.accelerator, e.list.key());
+        let _ = match &e.fit {
+            Ok(f) => writeln!(
+                out,
+                "{name:<64}{:>7}{:>8.1}%{:>8.1}%{:>8.1}%",
+                f.points,
+                100.0 * f.inside,
+                100.0 * f.median,
+                100.0 * f.p90
+            ),
+            Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
+        };
+    }
+    for (reason, n) in &calibration.skipped {
+        let _ = writeln!(out, "skipped {n}: {reason}");
+    }
+    out
+}

@@ -1,0 +1,1 @@
+//! Kernel models: closed forms, limits, order, borrowing.
