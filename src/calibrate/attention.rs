@@ -5,29 +5,11 @@ use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
 use crate::kernels::{
-    AttentionForm, Decode, DecodeConstants, DecodeRow, Origin, Prefill, PrefillConstants, PrefillRow, Profiles, Sheet,
+    AttentionCall, AttentionForm, DecodeConstants, DecodeRow, Origin, PrefillConstants, PrefillRow, Profiles, Sheet, attention_of_row,
 };
-use crate::tables::{Columns, Table};
+use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
-
-pub(super) const COLUMNS: Columns = Columns {
-    needed: &[
-        "source",
-        "framework",
-        "accelerator",
-        "phase",
-        "batch",
-        "new_tokens",
-        "context_tokens",
-        "q_heads",
-        "kv_heads",
-        "head_dim",
-        "dtype",
-        "kv_dtype",
-    ],
-    measured: "time_us",
-};
 
 /// Parameters of prefill in the order of [`prefill`].
 const PREFILL: [Parameter; 7] = [
@@ -63,34 +45,17 @@ fn decode(v: &[f64]) -> DecodeConstants {
 }
 
 /// One measured call.
-#[derive(Debug, Clone, Copy)]
-enum Call {
-    Prefill(Prefill, AttentionForm),
-    Decode(Decode, AttentionForm),
-}
+type Call = (AttentionCall, AttentionForm);
 
 pub(super) fn fit(tables: &[Table]) -> (Vec<Entry>, IndexMap<String, usize>) {
     let Deal { entries, skipped } = deal(tables, |r| {
-        let format = |column: &str| Dtype::from_word(r.text(column)).ok_or_else(|| format!("`{}` is unknown", r.text(column)));
-        let (query, kv) = (format("dtype")?, format("kv_dtype")?);
-        let (batch, heads, kv_heads) = (r.count("batch")?, r.count("q_heads")?, r.count("kv_heads")?);
-        let (tokens, context, size) = (r.count("new_tokens")?, r.count("context_tokens")?, r.count("head_dim")?);
-        let (kv_bytes, query_bytes) = (kv.bytes(), query.bytes());
-        let form = AttentionForm { key_dim: size, value_dim: size, ..AttentionForm::default() };
-        let library = ("library", r.text("framework").to_owned());
-        match r.text("phase") {
-            "prefill" if context >= tokens => {
-                let shape = Prefill { batch, tokens, heads, kv_heads, kv_bytes, query_bytes };
-                let form = AttentionForm { prefix: context - tokens, ..form };
-                Ok((vec![("dtype", query.word().to_owned()), ("kv", kv.word().to_owned()), library], Call::Prefill(shape, form)))
-            }
-            "decode" => {
-                let shape = Decode { batch, context, heads, kv_heads, kv_bytes, query_bytes };
-                let form = AttentionForm { queries: tokens, ..form };
-                Ok((vec![("kv", kv.word().to_owned()), library], Call::Decode(shape, form)))
-            }
-            other => Err(format!("the phase `{other}` with {tokens} new tokens of {context} is unknown")),
-        }
+        let (query, kv, call, form) = attention_of_row(r)?;
+        let (kv, library) = (("kv", kv.word().to_owned()), ("library", r.text("framework").to_owned()));
+        let keys = match call {
+            AttentionCall::Prefill(_) => vec![("dtype", query.word().to_owned()), kv, library],
+            AttentionCall::Decode(_) => vec![kv, library],
+        };
+        Ok((keys, (call, form)))
     });
     let all: Vec<_> = entries.into_iter().collect();
     (all.par_iter().map(|((part, _), points)| entry(part, points)).collect(), skipped)
@@ -112,8 +77,8 @@ fn entry(part: &str, points: &Points<Call>) -> Entry {
     }
     let predict = |i: usize, v: &[f64]| time(&sheet, library, &points.shapes[i], v);
     let shape = |c: &Call| match c {
-        Call::Prefill(a, f) => format!("{}x{}x{}x{}", a.batch, a.tokens, f.prefix, a.heads),
-        Call::Decode(a, _) => format!("{}x{}x{}", a.batch, a.context, a.heads),
+        (AttentionCall::Prefill(a), f) => format!("{}x{}x{}x{}", a.batch, a.tokens, f.prefix, a.heads),
+        (AttentionCall::Decode(a), _) => format!("{}x{}x{}", a.batch, a.context, a.heads),
     };
     let group = Group {
         shared: Vec::new(),
@@ -131,8 +96,8 @@ fn entry(part: &str, points: &Points<Call>) -> Entry {
 
 fn time(sheet: &Sheet, library: &str, call: &Call, v: &[f64]) -> f64 {
     match call {
-        Call::Prefill(a, form) => prefill(v).time(sheet, *a, *form),
-        Call::Decode(a, form) => decode(v).time(sheet, *a, *form, DecodeRow::shares_keys(library, a.heads, a.kv_heads)),
+        (AttentionCall::Prefill(a), form) => prefill(v).time(sheet, *a, *form),
+        (AttentionCall::Decode(a), form) => decode(v).time(sheet, *a, *form, DecodeRow::shares_keys(library, a.heads, a.kv_heads)),
     }
 }
 

@@ -135,23 +135,22 @@ impl Group<'_> {
     }
 }
 
-/// The prior's centre, and two places away from it: much overlap and soft waves, and little.
+/// The prior's centre, and places away from it: the cost has several valleys, with soft and hard waves, short and long steps
+/// along the inner dimension, and much or little overlap.
 fn starts(parameters: &[Parameter]) -> Vec<Vec<f64>> {
-    let place = |f: &dyn Fn(&Parameter) -> f64| parameters.iter().map(|p| (p.centre * f(p)).clamp(p.low, p.high)).collect();
-    let soft = |p: &Parameter| match p.name {
-        "w" => 0.1,
-        "q" => 1.8,
-        "kl" | "tt" => 0.3,
-        _ => 1.0,
+    let place = |wave: f64, step: f64, overlap: f64| {
+        let factor = |p: &Parameter| match p.name {
+            "w" => wave,
+            "kl" | "tt" | "lon" => step,
+            "q" => overlap,
+            _ => 1.0,
+        };
+        parameters.iter().map(|p| (p.centre * factor(p)).clamp(p.low, p.high)).collect()
     };
-    let hard = |p: &Parameter| match p.name {
-        "q" => 0.7,
-        "em" => 0.6,
-        "t0" => 1.6,
-        "kl" | "tt" => 2.0,
-        _ => 1.0,
-    };
-    vec![place(&|_| 1.0), place(&soft), place(&hard)]
+    [(1.0, 1.0, 1.0), (0.2, 0.3, 1.8), (1.8, 1.0, 0.7), (1.8, 3.0, 1.0), (0.2, 1.0, 1.0), (1.8, 0.3, 1.3)]
+        .into_iter()
+        .map(|(wave, step, overlap)| place(wave, step, overlap))
+        .collect()
 }
 
 /// A quantile by linear interpolation; 0 of nothing.

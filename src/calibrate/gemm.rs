@@ -4,13 +4,10 @@ use super::fit::Group;
 use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
-use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles};
-use crate::tables::{Columns, Table};
+use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles, gemm_of_row};
+use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
-
-pub(super) const COLUMNS: Columns =
-    Columns { needed: &["source", "framework", "accelerator", "m", "n", "k", "dtype"], measured: "time_us" };
 
 /// Parameters in the units of the profile; centres are round values between the generations.
 const SHARED: [Parameter; 3] = [p("em", 0.1, 1.0, 0.85), p("q", 1.3, 30.0, 2.0), p("w", 0.02, 1.0, 0.5)];
@@ -29,11 +26,7 @@ fn casts(dtype: Dtype) -> bool {
 
 pub(super) fn fit(tables: &[Table]) -> (Vec<Entry>, IndexMap<String, usize>) {
     let Deal { entries, skipped } = deal(tables, |r| {
-        let dtype = Dtype::from_word(r.text("dtype")).ok_or_else(|| format!("the number format `{}` is unknown", r.text("dtype")))?;
-        if super::part(r)?.peak.of(dtype).is_none() {
-            return Err(format!("`{}` has no matrix path for {dtype}", r.text("accelerator")));
-        }
-        let g = Gemm { m: r.count("m")?, n: r.count("n")?, k: r.count("k")?, batch: 1, output_bytes: 2.0 };
+        let (dtype, g) = gemm_of_row(r)?;
         Ok((vec![("dtype", dtype.word().to_owned()), ("library", r.text("framework").to_owned())], g))
     });
     // Entries of one part and format are fitted together.

@@ -13,8 +13,8 @@ pub use fit::{Fitted, Value};
 pub use write::{summary, write};
 
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes};
-use crate::hardware::{Accelerator, Catalogue};
-use crate::kernels::Sheet;
+use crate::hardware::Catalogue;
+use crate::kernels::{ATTENTION_COLUMNS, GEMM_COLUMNS, MOE_COLUMNS, Sheet, part_of_row};
 use crate::tables::{Columns, Record, Table, header, read};
 use indexmap::IndexMap;
 
@@ -87,7 +87,7 @@ type Placed<S> = (Vec<(&'static str, String)>, S);
 fn deal<S>(tables: &[Table], place: impl Fn(&Record<'_>) -> Result<Placed<S>, String>) -> Deal<S> {
     let mut out = Deal { entries: IndexMap::new(), skipped: IndexMap::new() };
     for record in tables.iter().flat_map(Table::records) {
-        let placed = part(&record).and_then(|p| Ok((p, place(&record)?)));
+        let placed = part_of_row(&record).and_then(|p| Ok((p, place(&record)?)));
         match placed {
             Ok((part, (keys, shape))) => {
                 let name = keys.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>().join(" ");
@@ -104,11 +104,6 @@ fn deal<S>(tables: &[Table], place: impl Fn(&Record<'_>) -> Result<Placed<S>, St
         }
     }
     out
-}
-
-fn part(record: &Record<'_>) -> Result<&'static Accelerator, String> {
-    let id = record.text("accelerator");
-    Catalogue::embedded().accelerators.get(id).ok_or_else(|| format!("`{id}` is in no catalogue"))
 }
 
 /// The data sheet of a part for a number format.
@@ -135,11 +130,11 @@ pub fn fit(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Calibration>
         let columns = header(&diags.source(source).text);
         let has = |name: &str| columns.iter().any(|c| c == name);
         let kind: (&Columns, fn(&[Table]) -> (Vec<Entry>, IndexMap<String, usize>)) = if has("phase") {
-            (&attention::COLUMNS, attention::fit)
+            (&ATTENTION_COLUMNS, attention::fit)
         } else if has("top_k") {
-            (&moe::COLUMNS, moe::fit)
+            (&MOE_COLUMNS, moe::fit)
         } else if has("m") && has("n") && has("k") {
-            (&gemm::COLUMNS, gemm::fit)
+            (&GEMM_COLUMNS, gemm::fit)
         } else {
             let end = diags.source(source).text.find('\n').unwrap_or(0) as u32;
             diags.push(

@@ -4,29 +4,10 @@ use super::fit::Group;
 use super::solve::Parameter;
 use super::{Deal, Entry, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::Dtype;
-use crate::kernels::{Balance, ExpertLoads, GemmConstants, Moe, MoeConstants, OperandBytes};
-use crate::tables::{Columns, Record, Table};
+use crate::kernels::{ExpertLoads, GemmConstants, Moe, MoeConstants, OperandBytes, moe_of_row};
+use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
-
-pub(super) const COLUMNS: Columns = Columns {
-    needed: &[
-        "source",
-        "framework",
-        "accelerator",
-        "kernel",
-        "dtype",
-        "tokens",
-        "hidden",
-        "inner",
-        "top_k",
-        "experts",
-        "tensor_parallel",
-        "expert_parallel",
-        "distribution",
-    ],
-    measured: "time_us",
-};
 
 const PARAMETERS: [Parameter; 9] = [
     p("t0", 1.0, 500.0, 25.0),
@@ -49,39 +30,9 @@ fn constants(v: &[f64]) -> MoeConstants {
     MoeConstants { gemm, cp: v[6], ct: v[7], te: 1e-6 * v[8] }
 }
 
-/// The layer of a row, and its number format.
-pub(super) fn layer(r: &Record<'_>) -> Result<(Dtype, Moe), String> {
-    let dtype = Dtype::from_word(r.text("dtype")).ok_or_else(|| format!("the number format `{}` is unknown", r.text("dtype")))?;
-    let balance = match r.text("distribution") {
-        "balanced" => Balance::Even,
-        text => match text.strip_prefix("power_law_").and_then(|a| a.parse::<f64>().ok()) {
-            Some(alpha) if alpha > 0.0 && alpha < 10.0 => Balance::PowerLaw(alpha),
-            _ => return Err(format!("the distribution `{text}` is unknown")),
-        },
-    };
-    let tensor = r.count("tensor_parallel")?;
-    let moe = Moe {
-        tokens: r.count("tokens")?,
-        hidden: r.count("hidden")?,
-        inner: r.count("inner")?.div_ceil(tensor),
-        gated: !r.text("kernel").contains("nongated"),
-        top_k: r.count("top_k")?,
-        experts: r.count("experts")?,
-        expert_parallel: r.count("expert_parallel")?,
-        balance,
-    };
-    if moe.top_k > moe.experts || moe.expert_parallel > moe.experts || moe.experts > 1 << 16 {
-        return Err("more experts of a token or more expert ranks than experts".into());
-    }
-    Ok((dtype, moe))
-}
-
 pub(super) fn fit(tables: &[Table]) -> (Vec<Entry>, IndexMap<String, usize>) {
     let Deal { entries, skipped } = deal(tables, |r| {
-        let (dtype, moe) = layer(r)?;
-        if super::part(r)?.peak.of(dtype).is_none() {
-            return Err(format!("`{}` has no matrix path for {dtype}", r.text("accelerator")));
-        }
+        let (dtype, moe) = moe_of_row(r)?;
         let text = |column: &str| r.text(column).to_owned();
         Ok((vec![("dtype", dtype.word().to_owned()), ("library", text("framework")), ("kernel", text("kernel"))], moe))
     });

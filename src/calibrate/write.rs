@@ -84,14 +84,7 @@ pub fn summary(calibration: &Calibration) -> String {
         let keys = e.keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>().join(" ");
         let name = format!("{} {} {keys}", e.accelerator, e.list.key());
         let _ = match &e.fit {
-            Ok(f) => writeln!(
-                out,
-                "{name:<64}{:>7}{:>8.1}%{:>8.1}%{:>8.1}%",
-                f.points,
-                100.0 * f.inside,
-                100.0 * f.median,
-                100.0 * f.p90
-            ),
+            Ok(f) => writeln!(out, "{name:<64}{:>7}{:>8.1}%{:>8.1}%{:>8.1}%", f.points, 100.0 * f.inside, 100.0 * f.median, 100.0 * f.p90),
             Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
         };
     }

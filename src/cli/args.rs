@@ -177,6 +177,8 @@ pub(super) enum ValidateKind {
     Gemm,
     /// Attention kernels
     Attention,
+    /// Mixture-of-experts layers
+    Moe,
 }
 
 #[derive(Debug, Args)]

@@ -11,19 +11,17 @@ mod operators;
 mod profile;
 mod profiles;
 mod provenance;
+mod rows;
 mod select;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{
-    AttentionForm, Decode, DecodeConstants, FlashAttention, LatentDecode, Pass, Prefill, PrefillConstants,
-};
+pub use attention::{AttentionForm, Decode, DecodeConstants, FlashAttention, LatentDecode, Pass, Prefill, PrefillConstants};
 pub use device::DeviceModel;
 pub use gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
 pub use grouped::{Balance, ExpertLoads, Moe, MoeConstants};
 pub use operators::{Convolution, Operator, OptimizerKind};
-pub use profile::{
-    AttentionGeneration, DecodeRow, Estimate, GemmRow, MoeRow, PrefillRow, Profile, ProfileFile, Quality,
-};
+pub use profile::{AttentionGeneration, DecodeRow, Estimate, GemmRow, MoeRow, PrefillRow, Profile, ProfileFile, Quality};
 pub use profiles::{Origin, Profiles};
 pub use provenance::Provenance;
+pub use rows::{ATTENTION_COLUMNS, AttentionCall, GEMM_COLUMNS, MOE_COLUMNS, attention_of_row, gemm_of_row, moe_of_row, part_of_row};

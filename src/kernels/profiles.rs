@@ -73,14 +73,13 @@ fn check(profile: &Profile, diags: &mut Diagnostics) {
         ("sustained_16", profile.sustained_16.map(|v| (v, profile.sustained_16.span))),
         ("sustained_8", profile.sustained_8.map(|v| (v, profile.sustained_8.span))),
     ];
-    for (name, value, span) in shares
-        .iter()
-        .map(|(n, e)| (*n, e.value.value, e.span))
-        .chain(plain.iter().filter_map(|(n, v)| v.map(|(v, span)| (*n, v, span))))
+    for (name, value, span) in
+        shares.iter().map(|(n, e)| (*n, e.value.value, e.span)).chain(plain.iter().filter_map(|(n, v)| v.map(|(v, span)| (*n, v, span))))
     {
         if !(0.0..=1.2).contains(&value) || (name != "w" && value < 1e-3) {
             let message = format!("`{name}` is a share of the data sheet, and {value} is none");
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "out of range").hint("write a share between 0.001 and 1.2"));
+            diags
+                .push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "out of range").hint("write a share between 0.001 and 1.2"));
         }
     }
     for e in exponents.iter().filter(|e| !(1.0..=100.0).contains(&e.value.value)) {

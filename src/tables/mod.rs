@@ -115,7 +115,7 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
                     continue;
                 }
                 let field = |name: &str| record.get(header[name]).unwrap_or("").trim().to_owned();
-                if let Some(first) = header.contains_key("id").then(|| seen.insert(field("id"), place)).flatten() {
+                if let Some(first) = seen.insert(field("id"), place) {
                     diags.push(
                         Diagnostic::error(codes::DUPLICATE_NAME, format!("the id `{}` comes twice", field("id")))
                             .at(place, "second row")

@@ -3,6 +3,7 @@
 mod attention;
 mod collective;
 mod gemm;
+mod moe;
 mod summary;
 mod table;
 mod training;
@@ -22,6 +23,8 @@ pub enum Kind {
     Gemm,
     /// Attention kernels.
     Attention,
+    /// Mixture-of-experts layers.
+    Moe,
 }
 
 impl Kind {
@@ -33,6 +36,7 @@ impl Kind {
             Self::Collective => "collective",
             Self::Gemm => "gemm",
             Self::Attention => "attention",
+            Self::Moe => "moe",
         }
     }
     /// Unit of the measured column.
@@ -52,6 +56,7 @@ pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Op
         Kind::Collective => table::predict(sources, &collective::COLUMNS, diags, collective::predict),
         Kind::Gemm => table::predict(sources, &gemm::COLUMNS, diags, gemm::predict),
         Kind::Attention => table::predict(sources, &attention::COLUMNS, diags, attention::predict),
+        Kind::Moe => table::predict(sources, &moe::COLUMNS, diags, moe::predict),
     }?;
     Some(Report::new(kind, rows))
 }
