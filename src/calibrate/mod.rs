@@ -7,6 +7,8 @@ mod fit;
 mod gemm;
 mod moe;
 mod solve;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use fit::{Fitted, Value};

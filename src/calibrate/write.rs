@@ -43,37 +43,25 @@ pub fn write(calibration: &Calibration, head: &str) -> String {
         let _ = writeln!(out, "source = {:?}", format!("fitted by orrery calibrate to {}", sources.join(", ")));
         for list in [List::Gemm, List::Prefill, List::Decode, List::Moe] {
             let rows: Vec<&&&Entry> = of_part.iter().filter(|e| e.list == list).collect();
-            if rows.is_empty() {
-                continue;
-            }
-            let _ = writeln!(out, "{} = [", list.key());
             for row in rows {
-                entry(row, &mut out);
+                entry(row, list, &mut out);
             }
-            out.push_str("]\n");
         }
     }
     out
 }
 
-fn entry(entry: &Entry, out: &mut String) {
+fn entry(entry: &Entry, list: List, out: &mut String) {
     let Ok(fit) = &entry.fit else { return };
-    out.push_str("    { ");
+    let _ = writeln!(out, "\n[[profile.{}]]", list.key());
     for (key, value) in &entry.keys {
-        let _ = write!(out, "{key} = {value:?}, ");
+        let _ = writeln!(out, "{key} = {value:?}");
     }
-    let _ = write!(
-        out,
-        "quality = {{ points = {}, median = {}, p90 = {}, bias = {} }}",
-        fit.points,
-        digits(fit.median),
-        digits(fit.p90),
-        digits(fit.bias)
-    );
+    let [median, p90, bias] = [fit.median, fit.p90, fit.bias].map(digits);
+    let _ = writeln!(out, "quality = {{ points = {}, median = {median}, p90 = {p90}, bias = {bias} }}", fit.points);
     for v in &fit.values {
-        let _ = write!(out, ", {} = [{}, {}, {}]", v.name, digits(v.value), digits(v.low), digits(v.high));
+        let _ = writeln!(out, "{} = [{}, {}, {}]", v.name, digits(v.value), digits(v.low), digits(v.high));
     }
-    out.push_str(" },\n");
 }
 
 /// One line for every entry: points and errors, in the fit and cross-validated.

@@ -254,6 +254,8 @@ pub(super) enum SchemaKind {
     Scenario,
     /// Topology files
     Topology,
+    /// Kernel profiles
+    Profile,
     /// What `run --json` prints for a scenario
     Output,
 }

@@ -78,6 +78,7 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
     let schema = match kind {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
+        SchemaKind::Profile => crate::scenario::schema("profile"),
         SchemaKind::Output => crate::scenario::schema("output"),
     };
     match schema {

@@ -111,6 +111,21 @@ impl DeviceModel {
         self.bandwidth
     }
 
+    /// The profiles that serve training with products in these formats.
+    #[must_use]
+    pub fn training_profiles(&self, dtypes: &[Dtype]) -> Vec<Arc<Profile>> {
+        let first = |has: &dyn Fn(&Profile) -> bool| self.profiles.iter().find(|(_, p)| has(p)).map(|(_, p)| p.clone());
+        let products = dtypes.iter().filter_map(|d| self.gemm_entry(*d)).map(|e| e.profile.clone());
+        let others = [
+            first(&|p| p.sustained_16.is_some()),
+            first(&|p| p.sustained_8.is_some()),
+            first(&|p| p.memory_efficiency.is_some()),
+            first(&|p| p.kernel_gap.is_some()),
+            first(&|p| !p.flash.is_empty()),
+        ];
+        products.chain(others.into_iter().flatten()).collect()
+    }
+
     fn sheet(&self, dtype: Dtype) -> Sheet {
         Sheet { peak: self.peak(dtype).unwrap_or(1.0), bandwidth: self.bandwidth, units: self.units }
     }

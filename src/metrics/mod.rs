@@ -2,6 +2,7 @@
 
 mod outcome;
 mod training;
+mod uncertainty;
 
 pub use outcome::{
     BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,

@@ -48,6 +48,10 @@ pub struct Outcome {
 pub struct TrainingOutcome {
     /// Time of one optimizer step.
     pub step_time_s: f64,
+    /// 10th percentile of it, from the residuals of the profile entries that served it.
+    pub step_time_p10_s: f64,
+    /// 90th percentile of it.
+    pub step_time_p90_s: f64,
     /// Tokens per second of the whole cluster.
     pub tokens_per_s: f64,
     /// Tokens per second and accelerator.

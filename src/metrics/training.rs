@@ -6,6 +6,7 @@
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
 use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome};
+use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
 use crate::training::{Config, MemoryPlan, Recompute, Step, advice};
@@ -24,8 +25,11 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     let fullest = step.memory.iter().max_by(|a, b| a.total().total_cmp(&b.total()));
     let memory = fullest.map_or_else(MemoryBytes::default, |plan| memory_bytes(plan, capacity));
     let fits = memory.peak <= memory.capacity;
+    let (low, high) = interval(config, step, class.0 as usize, &breakdown);
     let outcome = TrainingOutcome {
         step_time_s: time,
+        step_time_p10_s: low,
+        step_time_p90_s: high,
         tokens_per_s: tokens / time,
         tokens_per_s_per_accelerator: tokens / time / accelerators,
         samples_per_s: config.global_batch as f64 / time,
@@ -210,7 +214,8 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         bytes: l.bytes,
         utilization: l.bytes / l.capacity / time,
     });
-    let provenance = step.devices.iter().flat_map(DeviceModel::provenance);
+    let served = |d: &DeviceModel| d.training_provenance(config.precision.linear(), *config.stack.attention);
+    let provenance = step.devices.iter().flat_map(served);
     let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
     let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
     Detail {

@@ -9,7 +9,7 @@ use crate::hardware::Accelerator;
 use crate::metrics::{
     CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
 };
-use crate::training::{Config, StepError, simulate_step};
+use crate::training::{Config, StepError, simulate_step_with};
 use crate::units::DAY;
 use std::fmt;
 
@@ -113,7 +113,7 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, max_work: 
     if seconds > max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
-    let step = simulate_step(config, &scenario.fabric).map_err(Failure::Step)?;
+    let step = simulate_step_with(config, &scenario.fabric, &scenario.profiles).map_err(Failure::Step)?;
     let (numbers, detail) = training_outcome(config, &scenario.fabric, &step);
     let run = steps.map(|steps| run(config, &numbers, steps));
     let cost = Some(price(scenario, config, &numbers, steps));

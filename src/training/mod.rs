@@ -26,5 +26,5 @@ pub use memory::{MemoryPlan, advice, stage_memory};
 pub use schedule::{Op, program};
 pub use stack::{DataSync, PipelineComm, Split, Stack, stacks};
 pub use stages::{SplitError, split};
-pub use step::{Step, StepError, simulate_step, simulate_step_folded};
+pub use step::{Step, StepError, simulate_step, simulate_step_folded, simulate_step_with};
 pub use variants::{Folding, Pace, Variant};

@@ -8,7 +8,7 @@ use super::stages::{SplitError, split};
 use super::variants::{Folding, Variant, parts_of, variants};
 use crate::collectives::Library;
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::kernels::DeviceModel;
+use crate::kernels::{DeviceModel, Profiles};
 use crate::simulate::{Deadlock, Execution, Network, execute};
 use crate::workload::TaskGraph;
 use std::fmt;
@@ -77,11 +77,23 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
     simulate_step_folded(config, fabric, Folding::Folded)
 }
 
+/// The same with kernel profiles other than the shipped ones.
+///
+/// # Errors
+/// As [`simulate_step`].
+pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Step, StepError> {
+    simulate(config, fabric, profiles, Folding::Folded)
+}
+
 /// The same with ranks folded or each by itself.
 ///
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) -> Result<Step, StepError> {
+    simulate(config, fabric, Profiles::embedded(), folding)
+}
+
+fn simulate(config: &Config, fabric: &Fabric, profiles: &Profiles, folding: Folding) -> Result<Step, StepError> {
     let parallel = &config.parallel;
     let layers = split(
         config.model.layers,
@@ -97,7 +109,7 @@ pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) 
     let mut paces = Vec::new();
     let mut devices = Vec::new();
     for part in &parts {
-        let device = DeviceModel::new(part, None);
+        let device = DeviceModel::with(profiles, part, None);
         for dtype in [config.precision.linear(), config.precision.wide()] {
             if device.peak(dtype).is_none() {
                 return Err(StepError::Precision(format!("{} has no matrix path for {dtype}", *part.name)));
