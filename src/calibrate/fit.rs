@@ -50,6 +50,8 @@ pub struct Fitted {
     pub p90: f64,
     /// Median of the signed error, cross-validated.
     pub bias: f64,
+    /// Median of the absolute error under the mean of the other libraries of the same part and format, where there are any.
+    pub others: Option<f64>,
 }
 
 /// Parts into which shapes are dealt for cross-validation.
@@ -131,6 +133,7 @@ impl Group<'_> {
             median: quantile(absolute(&outside), 0.5),
             p90: quantile(absolute(&outside), 0.9),
             bias: quantile(outside, 0.5),
+            others: None,
         }
     }
 }

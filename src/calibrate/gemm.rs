@@ -1,6 +1,6 @@
 //! Matrix products: the entries of one part and format share what the hardware does and differ in what the library does.
 
-use super::fit::Group;
+use super::fit::{Group, quantile};
 use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
@@ -72,7 +72,14 @@ fn group(part: &str, dtype: &str, entries: &[Points<Gemm>]) -> Vec<Entry> {
         predict: &predict,
         prior: if few { PRIOR.1 } else { PRIOR.0 },
     };
-    let fits = group.fit();
+    let mut fits = group.fit();
+    let sets: Vec<GemmConstants> = fits.iter().map(|f| constants(&f.values.iter().map(|v| v.value).collect::<Vec<_>>(), casting)).collect();
+    for (e, fit) in fits.iter_mut().enumerate().filter(|_| sets.len() > 1) {
+        let others: Vec<GemmConstants> = sets.iter().enumerate().filter(|(i, _)| *i != e).map(|(_, s)| *s).collect();
+        let mean = GemmConstants::mean(&others);
+        let error = |(g, measured): (&Gemm, &f64)| ((mean.time(&sheet, bytes, *g) + mean.quantisation(&sheet, *g)) / measured - 1.0).abs();
+        fit.others = Some(quantile(entries[e].shapes.iter().zip(&entries[e].measured).map(error).collect(), 0.5));
+    }
     entries
         .iter()
         .zip(fits)

@@ -64,15 +64,19 @@ fn entry(entry: &Entry, list: List, out: &mut String) {
     }
 }
 
-/// One line for every entry: points and errors, in the fit and cross-validated.
+/// One line for every entry: points and errors, in the fit, of shapes held out, and under the mean of the other libraries.
 #[must_use]
 pub fn summary(calibration: &Calibration) -> String {
-    let mut out = format!("{:<64}{:>7}{:>9}{:>9}{:>9}\n", "entry", "points", "in fit", "held out", "p90");
+    let mut out = format!("{:<64}{:>7}{:>9}{:>9}{:>9}{:>9}\n", "entry", "points", "in fit", "held out", "p90", "others");
     for e in &calibration.entries {
         let keys = e.keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>().join(" ");
         let name = format!("{} {} {keys}", e.accelerator, e.list.key());
         let _ = match &e.fit {
-            Ok(f) => writeln!(out, "{name:<64}{:>7}{:>8.1}%{:>8.1}%{:>8.1}%", f.points, 100.0 * f.inside, 100.0 * f.median, 100.0 * f.p90),
+            Ok(f) => {
+                let others = f.others.map_or_else(|| "-".into(), |o| format!("{:.1}%", 100.0 * o));
+                let [inside, median, p90] = [f.inside, f.median, f.p90].map(|x| 100.0 * x);
+                writeln!(out, "{name:<64}{:>7}{inside:>8.1}%{median:>8.1}%{p90:>8.1}%{others:>9}", f.points)
+            }
             Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
         };
     }

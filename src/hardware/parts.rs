@@ -123,6 +123,9 @@ record! {
         pub generation: Name,
         /// Dense matrix peaks.
         pub peak: Peaks,
+        /// Share of the 16-bit peak that the best large product reaches in benchmarks, where one is published. Parts without
+        /// kernel measurements borrow efficiencies in its proportion.
+        pub achieved: Option<Share>,
         /// Streaming multiprocessors, compute units or cores that run tiles side by side.
         pub compute_units: Count,
         /// Memory size.

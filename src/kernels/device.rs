@@ -30,6 +30,8 @@ pub struct DeviceModel {
     peaks: Vec<(Dtype, f64)>,
     bandwidth: f64,
     units: f64,
+    /// Share of the peak that the best large product reaches, where it is published.
+    achieved: Option<f64>,
     pub(super) profiles: Vec<(Origin, Arc<Profile>)>,
     library: Option<String>,
     pub(super) gemms: Vec<GemmEntry>,
@@ -80,7 +82,7 @@ impl DeviceModel {
     pub fn with(profiles: &Profiles, part: &Accelerator, library: Option<&str>) -> Self {
         let profiles = profiles.of(part);
         let peaks: Vec<_> = DTYPES.iter().filter_map(|&d| Some((d, part.peak.of(d)?.get()))).collect();
-        let gemms = peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, d, library)).collect();
+        let gemms = peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
         let first = |has: &dyn Fn(&Profile) -> bool| profiles.iter().find(|(_, p)| has(p)).unwrap_or(&profiles[0]).clone();
         let training = first(&|p| p.sustained_16.is_some());
         let eighth = first(&|p| p.sustained_8.is_some()).1;
@@ -90,6 +92,7 @@ impl DeviceModel {
             peaks,
             bandwidth: part.memory_bandwidth.get(),
             units: *part.compute_units as f64,
+            achieved: *part.achieved,
             library: library.map(str::to_owned),
             gemms,
             memory_efficiency: first(&|p| p.memory_efficiency.is_some()).1.memory_efficiency.unwrap_or(0.78),
@@ -176,14 +179,15 @@ impl DeviceModel {
     #[must_use]
     pub fn flash_attention_form(&self, a: FlashAttention, form: AttentionForm, pass: Pass) -> f64 {
         let Some(peak) = self.peak(Dtype::Bf16) else { return f64::INFINITY };
-        self.flash_row(a.generation).map_or(f64::INFINITY, |(_, row)| flash(row, peak, a, form, pass))
+        let Some((origin, profile, row)) = self.flash_row(a.generation) else { return f64::INFINITY };
+        flash(row, peak * moved(self.achieved, origin, profile), a, form, pass)
     }
 
     /// The row of a generation of kernels; of one that a device never had, the first that it has.
-    pub(super) fn flash_row(&self, generation: super::AttentionGeneration) -> Option<(Origin, &FlashRow)> {
+    pub(super) fn flash_row(&self, generation: super::AttentionGeneration) -> Option<(Origin, &Profile, &FlashRow)> {
         let (origin, profile) = self.profiles.iter().find(|(_, p)| !p.flash.is_empty())?;
         let row = profile.flash.iter().find(|r| r.generation.value == generation).or_else(|| profile.flash.first())?;
-        Some((*origin, &row.value))
+        Some((*origin, profile, &row.value))
     }
 
     /// Seconds of element-wise kernels that move `bytes` in `kernels` launches.
@@ -211,9 +215,12 @@ impl DeviceModel {
     /// # Errors
     /// When no prefill kernels were measured at all.
     pub fn prefill_form(&self, query: Dtype, kv: Dtype, a: Prefill, form: AttentionForm) -> Result<f64, String> {
-        let (_, _, row) = self.prefill_row(query, kv).ok_or_else(|| format!("no prefill kernels were measured for {}", self.name))?;
+        let (origin, profile, row) =
+            self.prefill_row(query, kv).ok_or_else(|| format!("no prefill kernels were measured for {}", self.name))?;
         let format = if self.peak(query).is_some() { query } else { Dtype::Bf16 };
-        Ok(row.constants().time(&self.sheet(format), a, form))
+        let mut constants = row.constants();
+        constants.ec = (constants.ec * moved(self.achieved, origin, profile)).min(1.0);
+        Ok(constants.time(&self.sheet(format), a, form))
     }
 
     pub(super) fn prefill_row(&self, query: Dtype, kv: Dtype) -> Option<(Origin, &Profile, &PrefillRow)> {
@@ -270,8 +277,11 @@ impl DeviceModel {
         if self.peak(dtype).is_none() {
             return Err(format!("{} has no matrix path for {dtype}", self.name));
         }
-        let (_, _, row) = self.moe_row(dtype, kernel).ok_or_else(|| format!("no kernels of experts were measured for {}", self.name))?;
-        Ok(row.constants().time(&self.sheet(dtype), operand_bytes(dtype), moe, loads))
+        let (origin, profile, row) =
+            self.moe_row(dtype, kernel).ok_or_else(|| format!("no kernels of experts were measured for {}", self.name))?;
+        let mut constants = row.constants();
+        constants.gemm.ec = (constants.gemm.ec * moved(self.achieved, origin, profile)).min(1.0);
+        Ok(constants.time(&self.sheet(dtype), operand_bytes(dtype), moe, loads))
     }
 
     pub(super) fn moe_row(&self, dtype: Dtype, kernel: Option<&str>) -> Option<(Origin, &Profile, &MoeRow)> {
@@ -323,6 +333,15 @@ pub(super) const fn operand_bytes(dtype: Dtype) -> OperandBytes {
     OperandBytes { input: dtype.input_bytes(), weight: dtype.bytes() }
 }
 
+/// By how much the matrix efficiency of a borrowed entry differs: the ratio of what the best large products of both parts reach.
+fn moved(achieved: Option<f64>, origin: Origin, profile: &Profile) -> f64 {
+    if origin == Origin::Own {
+        return 1.0;
+    }
+    let measured = Catalogue::embedded().accelerators.get(profile.accelerator.as_str()).and_then(|p| *p.achieved);
+    achieved.zip(measured).map_or(1.0, |(own, measured)| own / measured)
+}
+
 /// Clocks follow power: a part with fewer watts for each FLOP of its peak than the measured one sustains (ratio)^0.6 of the rate
 /// (one site with H100 limited to 500 W; nothing else tests it).
 fn derate(part: &Accelerator, profile: &Profile) -> f64 {
@@ -335,7 +354,7 @@ fn derate(part: &Accelerator, profile: &Profile) -> f64 {
 }
 
 /// The constants of a format: of the library that is asked for if its family was measured, else the mean of all.
-fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], dtype: Dtype, library: Option<&str>) -> Option<GemmEntry> {
+fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], achieved: Option<f64>, dtype: Dtype, library: Option<&str>) -> Option<GemmEntry> {
     for (origin, measured) in levels(measured_as(dtype)) {
         for (_, profile) in profiles.iter().filter(|(o, _)| *o == origin) {
             let all: Vec<(usize, &GemmRow)> =
@@ -349,10 +368,12 @@ fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], dtype: Dtype, library: Option
             });
             let used: Vec<(usize, &GemmRow)> = one.map_or(all, |o| vec![o]);
             let sets: Vec<GemmConstants> = used.iter().map(|(_, r)| r.constants()).collect();
+            let mut constants = GemmConstants::mean(&sets);
+            constants.ec = (constants.ec * moved(achieved, origin, profile)).min(1.0);
             return Some(GemmEntry {
                 dtype,
                 measured,
-                constants: GemmConstants::mean(&sets),
+                constants,
                 origin,
                 profile: profile.clone(),
                 rows: used.iter().map(|(i, _)| *i).collect(),

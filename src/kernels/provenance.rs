@@ -48,6 +48,9 @@ fn single(qualities: &[&Quality]) -> f64 {
 fn words(qualities: &[&Quality]) -> String {
     let points: u64 = qualities.iter().map(|q| *q.points).sum();
     let mean = |get: fn(&Quality) -> f64| 100.0 * qualities.iter().map(|q| get(q)).sum::<f64>() / qualities.len().max(1) as f64;
+    if points == 0 {
+        return format!("not measured, assumed ±{:.0} %", mean(|q| *q.p90));
+    }
     format!("{points} points, cross-validated error {:.1} % median, {:.0} % p90", mean(|q| *q.median), mean(|q| *q.p90))
 }
 
@@ -96,7 +99,7 @@ impl DeviceModel {
             single: 0.0,
         };
         let products = self.gemm_entry(dtype).map(|e| e.provenance("matrix products", SUSTAINED));
-        let flash = self.flash_row(attention).map_or(0.0, |(_, r)| *r.forward);
+        let flash = self.flash_row(attention).map_or(0.0, |(_, _, r)| *r.forward);
         products
             .into_iter()
             .chain([
