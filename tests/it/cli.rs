@@ -1,6 +1,6 @@
 //! The program: exit codes, streams, faults.
 
-use super::orrery;
+use super::{orrery, root};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
