@@ -124,6 +124,9 @@ fn too_few<S>(part: &str, list: List, points: &Points<S>) -> Entry {
     Entry { accelerator: part.into(), list, keys: points.keys.clone(), sources: points.sources.clone(), fit: Err(reason) }
 }
 
+/// Entries of tables of one kind, and rows that none could use, by reason.
+type FitTables = fn(&[Table]) -> (Vec<Entry>, IndexMap<String, usize>);
+
 /// Fits all entries of tables of any of the kinds gemm, attention and moe; `None` when a table is faulty, which `diags` then holds.
 pub fn fit(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Calibration> {
     let before = diags.error_count();
@@ -131,7 +134,7 @@ pub fn fit(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Calibration>
     for &source in sources {
         let columns = header(&diags.source(source).text);
         let has = |name: &str| columns.iter().any(|c| c == name);
-        let kind: (&Columns, fn(&[Table]) -> (Vec<Entry>, IndexMap<String, usize>)) = if has("phase") {
+        let kind: (&Columns, FitTables) = if has("phase") {
             (&ATTENTION_COLUMNS, attention::fit)
         } else if has("top_k") {
             (&MOE_COLUMNS, moe::fit)

@@ -9,7 +9,7 @@ use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, Profi
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
-use crate::training::{Config, MemoryPlan, Recompute, Step, advice};
+use crate::training::{Attention, Config, MemoryPlan, Recompute, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -215,7 +215,8 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         utilization: l.bytes / l.capacity / time,
     });
     let served = |d: &DeviceModel| d.training_provenance(config.precision.linear(), *config.stack.attention);
-    let provenance = step.devices.iter().flat_map(served);
+    let unfused = config.attention == Attention::Unfused;
+    let provenance = step.devices.iter().flat_map(served).filter(|p| !(unfused && p.operator == "flash attention"));
     let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
     let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
     Detail {

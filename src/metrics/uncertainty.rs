@@ -6,7 +6,7 @@
 
 use super::outcome::BreakdownSeconds;
 use crate::kernels::Provenance;
-use crate::training::{Config, Step};
+use crate::training::{Attention, Config, Step};
 
 /// Distinct products of a layer: four linear layers, each forward and twice backward.
 const PRODUCTS: f64 = 12.0;
@@ -35,9 +35,11 @@ pub(super) fn interval(config: &Config, step: &Step, class: usize, parts: &Break
     let entries = device.training_provenance(config.precision.linear(), *config.stack.attention);
     let passes = &step.passes[step.part_of(class)];
     let (f, b) = (&passes.layer_forward, &passes.layer_backward);
+    let flash = config.attention == Attention::Flash;
     let kernels = [
         (f.matrix + b.matrix, of(&entries, "matrix products", PRODUCTS)),
-        (f.attention + b.attention, of(&entries, "flash attention", 1.0)),
+        // Unfused attention moves its scores through memory.
+        (f.attention + b.attention, of(&entries, if flash { "flash attention" } else { "element-wise kernels" }, 1.0)),
         (f.elementwise + b.elementwise, of(&entries, "element-wise kernels", 1.0)),
     ];
     let all: f64 = kernels.iter().map(|k| k.0).sum::<f64>().max(f64::MIN_POSITIVE);

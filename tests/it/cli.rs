@@ -91,7 +91,7 @@ fn reports_are_written_whole_or_not_at_all() {
 fn explain_names_sources() {
     let out = orrery(&["run", "--explain"]);
     let said = text(&out.stdout);
-    for part in ["matrix products: a100-sxm-80gb.gemm bf16 (mean of 3; 754 points, cross-validated error", "flash attention:", "±8 %"] {
+    for part in ["matrix products: a100-sxm-80gb.gemm bf16 (mean of 3; 754 points, cross-validated error", "sustained clocks:", "±8 %"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(text(&orrery(&["explain", "e0401"]).stdout).starts_with("# E0401: "));
