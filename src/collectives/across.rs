@@ -12,6 +12,7 @@ const TREE_SHARE: f64 = 0.82;
 
 /// What a pair of NVL72 racks moves in an all-reduce of all their ranks, bytes per second of payload (two racks of GB200, 128 ranks:
 /// 891 us + s / 410 GB/s): about eight NICs' worth, not what all NICs could carry. More than two racks: `2 (K - 1) / K` of it, unverified.
+/// A ring's edge between racks is held to the same rate.
 const BETWEEN_RACKS: f64 = 410e9;
 
 /// Start-ups across `nodes` nodes, seconds.
@@ -58,7 +59,8 @@ impl Communicator<'_> {
         let rings = matches!(op, Op::AllReduce | Op::AllGather | Op::ReduceScatter | Op::Broadcast | Op::Reduce);
         Some(match algorithm {
             Algorithm::Ring if rings => {
-                Line { latency: self.start() + net.ring + net.bulk, rate: self.lines.rate / ring_edge(op, self.shape.ranks) }
+                let inside = self.lines.rate.min(if self.spans_trays() { BETWEEN_RACKS } else { f64::INFINITY });
+                Line { latency: self.start() + net.ring + net.bulk, rate: inside / ring_edge(op, self.shape.ranks) }
             }
             Algorithm::Tree if all_reduce => self.tree_line(bytes, algorithm, Line { latency: self.start(), rate: self.lines.rate / 2.0 }),
             Algorithm::NvlsTree if all_reduce && self.lines.nvls.is_some() => {

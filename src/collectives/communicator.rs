@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::timing::{Chosen, Line, all_to_all, engine, nvls, ring, ring_edge};
 use super::{Algorithm, Engine, Op, Protocol};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
-use crate::hardware::NicProtocol;
+use crate::hardware::{Accelerator, AcceleratorKind, NicProtocol};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -59,6 +59,12 @@ pub struct Communicator<'f> {
 /// Send and receive kernels hold about two channels a peer.
 const SEND_CHANNELS: f64 = 4.0;
 
+/// Share of the compute units that collective kernels hold; only graphics processors run them there (TPU, Gaudi and Trainium have engines
+/// of their own for it).
+fn kernel_share(part: &Accelerator, library: &Library) -> f64 {
+    if *part.kind == AcceleratorKind::Gpu { (f64::from(library.channels) / *part.compute_units as f64).min(0.5) } else { 0.0 }
+}
+
 impl<'f> Communicator<'f> {
     /// A class of groups of equal length; members in ring order.
     #[must_use]
@@ -79,7 +85,7 @@ impl<'f> Communicator<'f> {
             protocol: fabric.nic(node).map_or(NicProtocol::Tcp, |n| *n.protocol),
             nodes: nodes.len() as f64,
             engine: library.engine,
-            sm_share: (f64::from(library.channels) / *part.compute_units as f64).min(0.5),
+            sm_share: kernel_share(part, library),
             measured,
             traffic: RefCell::default(),
         }

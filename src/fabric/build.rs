@@ -4,7 +4,7 @@ use super::graph::{DomainKind, Fabric, Template};
 use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput};
 use super::node::Growing;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
-use crate::hardware::{Catalogue, PartLists, find};
+use crate::hardware::{Accelerator, Catalogue, PartLists, find};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -206,9 +206,10 @@ fn template(input: &NodeInput, nodes: u64, catalogue: &Catalogue, diags: &mut Di
     if !ok || matches!(nic, Some(None)) || matches!(drive, Some(None)) {
         return None;
     }
+    let accelerator = wired(input, accelerator, kind, diags)?;
     Some(Template {
         name: input.name.value.clone(),
-        accelerator: accelerator.clone(),
+        accelerator,
         accelerators: *input.accelerators as u32,
         kind,
         domain_size,
@@ -262,8 +263,34 @@ fn check_counts(input: &NodeInput, nodes: u64, diags: &mut Diagnostics) -> bool 
     diags.error_count() == before
 }
 
+/// The part with the scale-up links that the site has wired.
+fn wired(input: &NodeInput, part: &Accelerator, kind: DomainKind, diags: &mut Diagnostics) -> Option<Accelerator> {
+    let Some(links) = input.scale_up_links.value else { return Some(part.clone()) };
+    let all = *part.scale_up_links;
+    let mut refuse = |code, message: String, hint: &str| {
+        diags.push(Diagnostic::error(code, message).at(input.scale_up_links.span, "here").hint(hint));
+        None
+    };
+    if kind != DomainKind::Switched {
+        return refuse(
+            codes::CONFLICT,
+            "`scale_up_links` does nothing with this scale_up".into(),
+            "set scale_up = \"nvswitch\", or leave it out",
+        );
+    }
+    if links > all {
+        let message = format!("{links} links wired, but `{}` has {all}", *part.id);
+        return refuse(codes::BAD_TOPOLOGY, message, "give at most the part's own number");
+    }
+    let mut out = part.clone();
+    out.scale_up_links.value = links;
+    let share = links as f64 / all as f64;
+    out.scale_up_bandwidth.value = part.scale_up_bandwidth.map(|b| crate::units::BytesPerSecond::new(b.get() * share));
+    Some(out)
+}
+
 /// How the accelerators of a template are wired into domains.
-fn domain(input: &NodeInput, part: &crate::hardware::Accelerator, diags: &mut Diagnostics) -> Option<(DomainKind, u32, Vec<u32>)> {
+fn domain(input: &NodeInput, part: &Accelerator, diags: &mut Diagnostics) -> Option<(DomainKind, u32, Vec<u32>)> {
     let own = *input.accelerators;
     let size = input.scale_up_domain.unwrap_or(own);
     let kind = match *input.scale_up {

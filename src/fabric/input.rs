@@ -56,6 +56,8 @@ record! {
         pub scale_up: ScaleUp,
         /// Accelerators of a scale-up domain, where it spans nodes (72 for NVL72).
         pub scale_up_domain: Option<Count>,
+        /// Scale-up links of each accelerator that this site has wired or that reach a collective; absent: all that the part has.
+        pub scale_up_links: Option<Count>,
         /// Sides of the torus.
         pub torus: Option<List<Count>>,
         /// Whether the torus closes in every dimension (slices of optical switches: only in whole cubes); absent: yes.

@@ -34,7 +34,7 @@ pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, form: Attentio
     let seen = form.window.map_or(s, |w| (w.min(a.sequence)) as f64);
     let pairs = if form.causal { seen * (s - 0.5 * seen) } else { s * s };
     let flops = 2.0 * (a.batch * a.heads) as f64 * pairs * (form.key_dim + form.value_dim) as f64;
-    let small_head = if a.head_dim <= 64 { 0.85 } else { 1.0 };
+    let small_head = if a.head_dim <= 64 { *row.small_head } else { 1.0 };
     let ramp = s / (s + *row.half_length);
     match pass {
         Pass::Forward => flops / (peak * *row.forward * small_head * ramp),

@@ -162,6 +162,12 @@ impl DeviceModel {
         constants.time(&self.sheet(dtype), operand_bytes(dtype), g)
     }
 
+    /// The same where memory traffic is not that of whole operands.
+    pub(super) fn gemm_moving(&self, dtype: Dtype, g: Gemm, bytes: f64) -> f64 {
+        let Some(constants) = self.sustained_constants(dtype) else { return f64::INFINITY };
+        constants.time_moving(&self.sheet(dtype), operand_bytes(dtype), g, bytes)
+    }
+
     /// Seconds of a grouped product in long training: `experts` matrices with `g.m` rows each, one start-up.
     #[must_use]
     pub fn grouped_gemm_sustained(&self, dtype: Dtype, experts: u64, g: Gemm) -> f64 {

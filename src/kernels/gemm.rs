@@ -92,7 +92,12 @@ impl GemmConstants {
     #[must_use]
     pub fn time(&self, sheet: &Sheet, bytes: OperandBytes, g: Gemm) -> f64 {
         let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
-        let traffic = batch * (bytes.input * m * k + bytes.weight * n * k + g.output_bytes * m * n);
+        self.time_moving(sheet, bytes, g, batch * (bytes.input * m * k + bytes.weight * n * k + g.output_bytes * m * n))
+    }
+
+    /// The same where memory traffic is not that of whole operands.
+    pub(super) fn time_moving(&self, sheet: &Sheet, bytes: OperandBytes, g: Gemm, traffic: f64) -> f64 {
+        let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
         let memory = traffic / (sheet.bandwidth * self.em);
         let tiles = |tm: u64, tn: u64| (g.m.div_ceil(tm) * g.n.div_ceil(tn)) as f64 * batch;
         self.t0 + self.core(sheet, bytes.input, k, memory, m * n * batch, &tiles)

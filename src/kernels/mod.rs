@@ -4,6 +4,7 @@
 //! fitted to measured tables. Parts without measurements borrow a neighbour's efficiencies by data-sheet ratio and say so.
 
 mod attention;
+mod convolution;
 mod device;
 mod gemm;
 mod grouped;
@@ -17,10 +18,11 @@ mod select;
 mod tests;
 
 pub use attention::{AttentionForm, Decode, DecodeConstants, FlashAttention, LatentDecode, Pass, Prefill, PrefillConstants};
+pub use convolution::Convolve;
 pub use device::DeviceModel;
 pub use gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
 pub use grouped::{Balance, ExpertLoads, Moe, MoeConstants};
-pub use operators::{Convolution, Operator, OptimizerKind};
+pub use operators::{Operator, OptimizerKind};
 pub use profile::{AttentionGeneration, DecodeRow, Estimate, GemmRow, MoeRow, PrefillRow, Profile, ProfileFile, Quality};
 pub use profiles::{Origin, Profiles};
 pub use provenance::Provenance;

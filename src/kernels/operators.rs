@@ -1,9 +1,8 @@
 //! Operators that memory bounds: how many bytes they move in how many kernels.
 //!
-//! Every count follows from what the kernel reads and writes; nothing is fitted. Vision operators that are products become one.
+//! Every count follows from what the kernel reads and writes; nothing is fitted.
 
 use super::attention::Pass;
-use super::gemm::Gemm;
 
 /// Optimizers by what they keep for one parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,45 +210,6 @@ impl Operator {
     }
 }
 
-/// A convolution of images in channels-last layout, which libraries compute as a product without writing the columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Convolution {
-    /// Images.
-    pub images: u64,
-    /// Channels in.
-    pub channels: u64,
-    /// Channels out.
-    pub filters: u64,
-    /// Rows and columns of the output.
-    pub output: (u64, u64),
-    /// Rows and columns of the filter.
-    pub filter: (u64, u64),
-    /// Groups (depth-wise: as many as channels).
-    pub groups: u64,
-}
-
-impl Convolution {
-    /// The product that computes it.
-    #[must_use]
-    pub const fn product(&self) -> Gemm {
-        let inner = self.channels / self.groups * self.filter.0 * self.filter.1;
-        let rows = self.images * self.output.0 * self.output.1;
-        Gemm {
-            m: if rows == 0 { 1 } else { rows },
-            n: if self.filters / self.groups == 0 { 1 } else { self.filters / self.groups },
-            k: if inner == 0 { 1 } else { inner },
-            batch: if self.groups == 0 { 1 } else { self.groups },
-            output_bytes: 2.0,
-        }
-    }
-    /// The products of the backward pass: gradient of the input, gradient of the filter.
-    #[must_use]
-    pub const fn backward(&self) -> [Gemm; 2] {
-        let g = self.product();
-        [Gemm { n: g.k, k: g.n, ..g }, Gemm { m: g.n, n: g.k, k: g.m, output_bytes: 4.0, ..g }]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,18 +232,5 @@ mod tests {
             let plain = Operator::CrossEntropy { tokens: 5.0, vocabulary: 100.0, fused: false, pass };
             assert!(fused.bytes() < plain.bytes() && fused.kernels() < plain.kernels());
         }
-    }
-
-    #[test]
-    fn a_convolution_is_its_product() {
-        // The 3 × 3 convolution of ResNet-50's first stage on 256 images: 231 MFLOP an image.
-        let c = Convolution { images: 256, channels: 64, filters: 64, output: (56, 56), filter: (3, 3), groups: 1 };
-        let g = c.product();
-        assert_eq!((g.m, g.n, g.k, g.batch), (256 * 56 * 56, 64, 576, 1));
-        let flops = |g: Gemm| 2.0 * (g.m * g.n * g.k * g.batch) as f64;
-        assert_eq!(flops(g), 256.0 * 231_211_008.0);
-        assert!(c.backward().iter().all(|b| flops(*b) == flops(g)));
-        let depthwise = Convolution { groups: 64, ..c };
-        assert_eq!(flops(depthwise.product()), flops(g) / 64.0);
     }
 }

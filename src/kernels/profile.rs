@@ -244,6 +244,8 @@ record! {
         pub backward: Finite,
         /// Sequence length at which half of it is reached.
         pub half_length: Plain,
+        /// Rate with heads of at most 64 over that with 128.
+        pub small_head: Finite = 0.85,
     }
 }
 

@@ -5,7 +5,7 @@ mod training;
 mod uncertainty;
 
 pub use outcome::{
-    BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
+    Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
     RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TrainingOutcome,
 };
 pub use training::training_outcome;

@@ -52,6 +52,9 @@ pub struct TrainingOutcome {
     pub step_time_p10_s: f64,
     /// 90th percentile of it.
     pub step_time_p90_s: f64,
+    /// Step times over all ways to run experts, where the scenario leaves that open; `step_time_s` is the middle one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_time_band_s: Option<Band>,
     /// Tokens per second of the whole cluster.
     pub tokens_per_s: f64,
     /// Tokens per second and accelerator.
@@ -77,6 +80,15 @@ pub struct TrainingOutcome {
     /// What would help, where it does not fit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
+}
+
+/// A range of values.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct Band {
+    /// Least.
+    pub low: f64,
+    /// Greatest.
+    pub high: f64,
 }
 
 /// Where the step time goes.

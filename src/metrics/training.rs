@@ -9,7 +9,7 @@ use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, Profi
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
-use crate::training::{Attention, Config, MemoryPlan, Recompute, Step, advice};
+use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Sharding, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -30,6 +30,7 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
         step_time_s: time,
         step_time_p10_s: low,
         step_time_p90_s: high,
+        step_time_band_s: None,
         tokens_per_s: tokens / time,
         tokens_per_s_per_accelerator: tokens / time / accelerators,
         samples_per_s: config.global_batch as f64 / time,
@@ -106,11 +107,12 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
         let length = run.finish[i] - run.start[i].max(at);
         let Work::Compute { seconds } = task.work else { continue };
         let of = |inner: f64| if seconds > 0.0 { length * inner / seconds } else { 0.0 };
-        let (comm, context) = (of(task.inner_comm), of(task.inner_context));
+        let (comm, context, expert) = (of(task.inner_comm), of(task.inner_context), of(task.inner_expert));
         match task.kind {
             TaskKind::Optimizer => parts.optimizer += length,
             _ => {
-                parts.compute += length - comm - context;
+                parts.compute += length - comm - context - expert;
+                parts.expert_comm += expert;
                 parts.tensor_comm += comm;
                 parts.context_comm += context;
             }
@@ -188,11 +190,17 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     }
     let sequence = if p.sequence { " + sequence" } else { "" };
     let context = if p.context > 1 { format!(" × CP {}", p.context) } else { String::new() };
+    let experts = if p.expert > 1 { format!(", EP {}", p.expert) } else { String::new() };
+    let shards = match (config.sharding, config.shard_group) {
+        (Sharding::None, _) => String::new(),
+        (what, Some(group)) => format!(", {what} sharded over {group}"),
+        (what, None) => format!(", {what} sharded"),
+    };
     let chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
     let facts = vec![
         fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
         fact("Accelerators", format!("{} × {} ({})", p.ranks(), names.join(" and "), fabric.title())),
-        fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}", p.tensor, p.pipeline, p.data)),
+        fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}{experts}{shards}", p.tensor, p.pipeline, p.data)),
         fact(
             "Batch",
             format!(
@@ -253,18 +261,22 @@ fn process_name(config: &Config, fabric: &Fabric, step: &Step, class: usize) -> 
 /// Compute time of a microbatch through the layers of one stage by operator class.
 fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)> {
     let class = class.0 as usize;
-    let layers = step.layers[step.stage_of(class)].iter().sum::<u64>() as f64;
     let passes = &step.passes[step.part_of(class)];
-    let (f, b) = (&passes.layer_forward, &passes.layer_backward);
+    let (dense, expert) = step.layer_kinds(config, step.stage_of(class));
+    let sum = |dense_pass: &PassCost, expert_pass: &PassCost, get: fn(&PassCost) -> f64| {
+        dense as f64 * get(dense_pass) + if expert > 0 { expert as f64 * get(expert_pass) } else { 0.0 }
+    };
+    let forward = |get| sum(&passes.layer_forward, &passes.expert_forward, get);
+    let backward = |get| sum(&passes.layer_backward, &passes.expert_backward, get);
     let again = if config.recompute == Recompute::None { "backward" } else { "backward and recompute" };
     vec![
-        ("matrix products, forward".into(), layers * f.matrix),
-        (format!("matrix products, {again}"), layers * b.matrix),
-        ("attention core, forward".into(), layers * f.attention),
-        (format!("attention core, {again}"), layers * b.attention),
-        ("element-wise, forward".into(), layers * f.elementwise),
-        (format!("element-wise, {again}"), layers * b.elementwise),
-        ("host launches, forward and backward (hidden where shorter)".into(), layers * (f.host + b.host)),
+        ("matrix products, forward".into(), forward(|p| p.matrix)),
+        (format!("matrix products, {again}"), backward(|p| p.matrix)),
+        ("attention core, forward".into(), forward(|p| p.attention)),
+        (format!("attention core, {again}"), backward(|p| p.attention)),
+        ("element-wise, forward".into(), forward(|p| p.elementwise)),
+        (format!("element-wise, {again}"), backward(|p| p.elementwise)),
+        ("host launches, forward and backward (hidden where shorter)".into(), forward(|p| p.host) + backward(|p| p.host)),
     ]
 }
 

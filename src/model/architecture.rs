@@ -1,5 +1,7 @@
-//! A dense decoder-only transformer: sizes, parameter counts, model FLOPs.
+//! What is trained: sizes of a transformer or the list of a network's convolutions, parameter counts, model FLOPs.
 
+use super::convolution::Convolution;
+use super::experts::{Experts, Latent, Window};
 use crate::choice;
 
 choice! {
@@ -26,7 +28,7 @@ choice! {
     }
 }
 
-/// A dense decoder-only transformer.
+/// A transformer, dense or with experts; or a convolutional network, whose layers are its list of convolutions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Name for people.
@@ -53,8 +55,50 @@ pub struct Architecture {
     pub position: Position,
     /// Norm.
     pub norm: Norm,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence (1: an image).
     pub sequence_length: u64,
+    /// Whether a token sees only those before it (decoders) or all (encoders).
+    pub causal: bool,
+    /// Share of the tokens whose loss is computed: 1, or that of the masked ones.
+    pub predicted: f64,
+    /// Experts in place of the feed-forward network.
+    pub experts: Option<Experts>,
+    /// Latent attention in place of plain projections.
+    pub latent: Option<Latent>,
+    /// Attention over a window in some layers.
+    pub window: Option<Window>,
+    /// Extra layers that predict later tokens, each with a head of its own (multi-token prediction).
+    pub prediction_layers: u64,
+    /// Convolutions of one image; empty for transformers.
+    pub convolutions: Vec<Convolution>,
+}
+
+/// A dense decoder without special features, to fill in.
+impl Default for Architecture {
+    fn default() -> Self {
+        Self {
+            title: "transformer".into(),
+            layers: 1,
+            hidden: 1,
+            ffn_hidden: 4,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 1,
+            vocabulary: 1,
+            gated_mlp: false,
+            tied_embeddings: false,
+            position: Position::Rotary,
+            norm: Norm::Layernorm,
+            sequence_length: 1,
+            causal: true,
+            predicted: 1.0,
+            experts: None,
+            latent: None,
+            window: None,
+            prediction_layers: 0,
+            convolutions: Vec::new(),
+        }
+    }
 }
 
 impl Architecture {
@@ -68,22 +112,71 @@ impl Architecture {
     pub const fn ffn_in_width(&self) -> u64 {
         if self.gated_mlp { 2 * self.ffn_hidden } else { self.ffn_hidden }
     }
-    /// Weights of the matrix products of one layer.
+    /// Whether this is a list of convolutions.
+    #[must_use]
+    pub const fn is_convolutional(&self) -> bool {
+        !self.convolutions.is_empty()
+    }
+    /// Layers with the dense feed-forward network.
+    #[must_use]
+    pub fn dense_layers(&self) -> u64 {
+        self.experts.map_or(self.layers, |e| e.first_dense.min(self.layers))
+    }
+    /// Layers with experts.
+    #[must_use]
+    pub fn expert_layers(&self) -> u64 {
+        self.layers - self.dense_layers()
+    }
+    /// Weights of the attention products of one layer.
+    #[must_use]
+    pub fn attention_parameters(&self) -> f64 {
+        let h = self.hidden as f64;
+        match self.latent {
+            Some(latent) => latent.parameters(self.hidden, self.heads),
+            None => h * self.qkv_width() as f64 + h * (self.heads * self.head_dim) as f64,
+        }
+    }
+    /// Weights of a feed-forward network of a width: two matrices, three with a gate.
+    #[must_use]
+    pub fn feed_forward_parameters(&self, width: u64) -> f64 {
+        let matrices = if self.gated_mlp { 3.0 } else { 2.0 };
+        matrices * (self.hidden * width) as f64
+    }
+    /// Weights of the matrix products of one dense layer; of a convolution, the mean over the network.
     #[must_use]
     pub fn layer_matrix_parameters(&self) -> f64 {
-        let h = self.hidden as f64;
-        let attention = h * self.qkv_width() as f64 + h * (self.heads * self.head_dim) as f64;
-        attention + h * self.ffn_in_width() as f64 + h * self.ffn_hidden as f64
+        if self.is_convolutional() {
+            return self.convolutions.iter().map(Convolution::parameters).sum::<f64>() / self.layers as f64;
+        }
+        self.attention_parameters() + self.feed_forward_parameters(self.ffn_hidden)
     }
-    /// All weights of one layer: matrices, norms, and biases where the norm has them (GPT style).
-    #[must_use]
-    pub fn layer_parameters(&self) -> f64 {
+    /// Weights of one layer that are no matrices: norms, and biases where the norm has them (GPT style).
+    fn layer_vectors(&self) -> f64 {
         let h = self.hidden as f64;
-        let extra = match self.norm {
+        if self.is_convolutional() {
+            return self.convolutions.iter().map(|c| 2.0 * c.outputs as f64).sum::<f64>() / self.layers as f64;
+        }
+        match self.norm {
             Norm::Layernorm => 4.0 * h + self.qkv_width() as f64 + self.ffn_in_width() as f64 + 2.0 * h,
             Norm::Rmsnorm => 2.0 * h,
-        };
-        self.layer_matrix_parameters() + extra
+        }
+    }
+    /// All weights of one dense layer.
+    #[must_use]
+    pub fn layer_parameters(&self) -> f64 {
+        self.layer_matrix_parameters() + self.layer_vectors()
+    }
+    /// Weights of one layer with experts that every rank holds: attention, router, shared experts, norms.
+    #[must_use]
+    pub fn common_parameters(&self) -> f64 {
+        let Some(e) = self.experts else { return self.layer_parameters() };
+        let router = (self.hidden * e.count) as f64;
+        self.attention_parameters() + router + self.feed_forward_parameters(e.shared * e.ffn_hidden) + self.layer_vectors()
+    }
+    /// Weights of all routed experts of one layer.
+    #[must_use]
+    pub fn routed_parameters(&self) -> f64 {
+        self.experts.map_or(0.0, |e| e.count as f64 * self.feed_forward_parameters(e.ffn_hidden))
     }
     /// Weights of one embedding or output matrix.
     #[must_use]
@@ -95,32 +188,74 @@ impl Architecture {
     pub fn position_parameters(&self) -> f64 {
         if self.position == Position::Learned { (self.sequence_length * self.hidden) as f64 } else { 0.0 }
     }
-    /// All weights.
+    /// Weights of the projection that joins hidden state and next token before one extra layer of prediction.
+    #[must_use]
+    pub fn prediction_parameters(&self) -> f64 {
+        2.0 * (self.hidden * self.hidden) as f64
+    }
+    /// All weights (of extra layers of prediction too).
     #[must_use]
     pub fn parameters(&self) -> f64 {
         let tables = if self.tied_embeddings { 1.0 } else { 2.0 };
-        self.layers as f64 * self.layer_parameters() + tables * self.embedding_parameters() + self.position_parameters()
+        let tables = if self.is_convolutional() { 1.0 } else { tables };
+        let expert = self.common_parameters() + self.routed_parameters();
+        self.dense_layers() as f64 * self.layer_parameters()
+            + self.expert_layers() as f64 * expert
+            + self.prediction_layers as f64 * (expert + self.prediction_parameters())
+            + tables * self.embedding_parameters()
+            + self.position_parameters()
     }
-    /// FLOPs of the forward pass of one layer for one token: matrix products, and the scores and their product with the
+    /// FLOPs of the forward pass of one dense layer for one token: matrix products, and the scores and their product with the
     /// values over the causal half of the sequence.
     #[must_use]
     pub fn layer_forward_flops(&self) -> f64 {
+        if self.is_convolutional() {
+            return self.convolutions.iter().map(Convolution::flops).sum::<f64>() / self.layers as f64;
+        }
         2.0 * self.layer_matrix_parameters() + self.attention_flops()
     }
-    /// FLOPs of the causal scores and of their product with the values, one layer, one token, forward.
+    /// The same of a layer with experts: those that a token visits.
+    #[must_use]
+    pub fn expert_forward_flops(&self) -> f64 {
+        let Some(e) = self.experts else { return self.layer_forward_flops() };
+        let visited = self.feed_forward_parameters((e.per_token + e.shared) * e.ffn_hidden);
+        2.0 * (self.attention_parameters() + (self.hidden * e.count) as f64 + visited) + self.attention_flops()
+    }
+    /// FLOPs of the forward pass of all layers for one token, extra layers of prediction included.
+    #[must_use]
+    pub fn layers_forward_flops(&self) -> f64 {
+        let extra = self.expert_forward_flops() + 2.0 * self.prediction_parameters() + self.head_flops();
+        self.dense_layers() as f64 * self.layer_forward_flops()
+            + self.expert_layers() as f64 * self.expert_forward_flops()
+            + self.prediction_layers as f64 * extra
+    }
+    /// FLOPs of the scores and of their product with the values, one layer, one token, forward: over the causal half, or all of
+    /// the sequence for encoders; mean over layers with and without a window.
     #[must_use]
     pub fn attention_flops(&self) -> f64 {
-        2.0 * (self.sequence_length * self.heads * self.head_dim) as f64
+        if self.is_convolutional() {
+            return 0.0;
+        }
+        let seen = self.sequence_length as f64 * if self.causal { 0.5 } else { 1.0 };
+        let seen = match self.window {
+            Some(w) => {
+                let share = 1.0 / w.every.max(1) as f64;
+                (1.0 - share) * seen + share * seen.min(w.tokens as f64)
+            }
+            None => seen,
+        };
+        let widths = self.latent.map_or(2 * self.head_dim, |l| l.nope + l.rope + l.value);
+        2.0 * seen * (self.heads * widths) as f64
     }
     /// FLOPs of the output projection for one token, forward.
     #[must_use]
     pub fn head_flops(&self) -> f64 {
-        2.0 * self.embedding_parameters()
+        2.0 * self.predicted * self.embedding_parameters()
     }
     /// FLOPs that the model needs to train on one token: forward and twice that for backward, no recompute.
     #[must_use]
     pub fn training_flops_per_token(&self) -> f64 {
-        3.0 * (self.layers as f64 * self.layer_forward_flops() + self.head_flops())
+        3.0 * (self.layers_forward_flops() + self.head_flops())
     }
 }
 
@@ -144,6 +279,7 @@ mod tests {
             position: Position::Learned,
             norm: Norm::Layernorm,
             sequence_length: 2048,
+            ..Architecture::default()
         }
     }
 

@@ -1,9 +1,19 @@
-//! Model presets, and the `[training.model]` table that names one or gives sizes.
+//! Model presets: sizes of published architectures, as data.
 
 use super::architecture::{Architecture, Norm, Position};
-use crate::diag::{At, Count, Decode, Diagnostic, Diagnostics, List, Name, Node, Span, Style, Text, Whole, codes, nearest, render};
-use crate::record;
+use super::convolution::resnet50;
+use super::experts::{Experts, Latent, Window};
+use crate::diag::{Count, Decode, Diagnostics, List, Name, Node, Share, Style, Text, Whole, render};
+use crate::{choice, record};
 use std::sync::OnceLock;
+
+choice! {
+    /// Convolutional networks that are known by name.
+    pub enum Network {
+        /// ResNet-50.
+        Resnet50 = "resnet-50",
+    }
+}
 
 record! {
     /// A model of the preset list.
@@ -60,6 +70,20 @@ record! {
         pub sliding_window: Whole = 0,
         /// The window holds in every n-th layer.
         pub sliding_window_every: Whole = 0,
+        /// Groups of experts (0: no limit on the groups that a token visits).
+        pub expert_groups: Whole = 0,
+        /// Groups that a token visits.
+        pub expert_groups_per_token: Whole = 0,
+        /// Whether the experts' gate is clamped and biased.
+        pub clamped_gate: bool = false,
+        /// Extra layers that predict later tokens.
+        pub prediction_layers: Whole = 0,
+        /// Whether a token sees only those before it.
+        pub causal: bool = true,
+        /// Share of the tokens whose loss is computed.
+        pub predicted: Share = 1.0,
+        /// The list of convolutions of a convolutional network; its other sizes are those of its classifier.
+        pub convolutions: Option<Network>,
         /// Where the sizes come from.
         pub source: Text,
     }
@@ -70,40 +94,6 @@ record! {
     pub struct PresetFile {
         /// Models.
         pub model: List<Preset>,
-    }
-}
-
-record! {
-    /// Which model: a preset, or sizes, or a preset with some sizes replaced.
-    pub struct ModelInput {
-        /// Preset to start from (`orrery catalog models`).
-        pub preset: Option<Name>,
-        /// Name for people.
-        pub title: Option<Name>,
-        /// Layers.
-        pub layers: Option<Count>,
-        /// Hidden size.
-        pub hidden: Option<Count>,
-        /// Feed-forward width.
-        pub ffn_hidden: Option<Count>,
-        /// Query heads.
-        pub heads: Option<Count>,
-        /// Key and value heads; absent: as many as query heads.
-        pub kv_heads: Option<Count>,
-        /// Size of a head; absent: hidden over heads.
-        pub head_dim: Option<Count>,
-        /// Vocabulary, padded as it is computed.
-        pub vocabulary: Option<Count>,
-        /// Gated feed-forward network (three matrices).
-        pub gated_mlp: Option<bool>,
-        /// Output projection shares the embedding's weights.
-        pub tied_embeddings: Option<bool>,
-        /// Positions.
-        pub position: Option<Position>,
-        /// Norm.
-        pub norm: Option<Norm>,
-        /// Tokens of one training sequence.
-        pub sequence_length: Option<Count>,
     }
 }
 
@@ -119,115 +109,61 @@ pub fn presets() -> &'static [Preset] {
     })
 }
 
-fn find<'a>(name: &At<String>, diags: &mut Diagnostics) -> Option<&'a Preset> {
-    let all = presets();
-    if let Some(preset) = all.iter().find(|p| p.id.value == name.value) {
-        if *preset.experts > 0 || *preset.kv_lora_rank > 0 || *preset.sliding_window > 0 {
-            diags.push(
-                Diagnostic::error(codes::UNSUPPORTED, format!("training of `{}` is not modelled yet", name.value))
-                    .at(name.span, "mixture of experts, latent attention or sliding windows")
-                    .hint("dense transformers are; name one of those"),
-            );
-            return None;
-        }
-        return Some(preset);
+impl Preset {
+    /// Latent attention, where the model has it.
+    #[must_use]
+    pub fn latent(&self) -> Option<Latent> {
+        (*self.kv_lora_rank > 0).then(|| Latent {
+            query_rank: *self.q_lora_rank,
+            kv_rank: *self.kv_lora_rank,
+            nope: *self.qk_nope_head_dim,
+            rope: *self.qk_rope_head_dim,
+            value: *self.v_head_dim,
+        })
     }
-    let mut diagnostic =
-        Diagnostic::error(codes::UNKNOWN_PART, format!("there is no model preset `{}`", name.value)).at(name.span, "unknown preset");
-    diagnostic = match nearest(name, all.iter().map(|p| p.id.value.as_str())) {
-        Some(near) => diagnostic.hint(format!("did you mean \"{near}\"?")),
-        None => diagnostic.hint("`orrery catalog models` lists the presets"),
-    };
-    diags.push(diagnostic);
-    None
-}
-
-impl ModelInput {
-    /// The architecture that this table describes; every missing or contradicting size is reported at `span`.
-    pub fn resolve(&self, span: Span, diags: &mut Diagnostics) -> Option<Architecture> {
-        let base = match &self.preset.value {
-            Some(name) => Some(find(&At { value: name.clone(), span: self.preset.span }, diags)?),
-            None => None,
-        };
-        let mut missing = Vec::new();
-        let mut size = |own: &At<Option<u64>>, preset: Option<u64>, name: &'static str| {
-            own.value.or(preset).unwrap_or_else(|| {
-                missing.push(name);
-                1
-            })
-        };
-        let layers = size(&self.layers, base.map(|b| *b.layers), "layers");
-        let hidden = size(&self.hidden, base.map(|b| *b.hidden), "hidden");
-        let ffn_hidden = size(&self.ffn_hidden, base.map(|b| *b.ffn_hidden), "ffn_hidden");
-        let heads = size(&self.heads, base.map(|b| *b.heads), "heads");
-        let vocabulary = size(&self.vocabulary, base.map(|b| *b.vocabulary), "vocabulary");
-        let sequence_length = size(&self.sequence_length, base.map(|b| *b.sequence_length), "sequence_length");
-        if !missing.is_empty() {
-            diags.push(
-                Diagnostic::error(codes::MISSING_KEY, format!("the model lacks {}", missing.join(", ")))
-                    .at(Span { end: span.start, ..span }, "here")
-                    .hint("give them, or name a preset"),
-            );
-            return None;
-        }
-        let same_heads = self.heads.value.is_none();
-        let kv_heads = self.kv_heads.value.or(base.filter(|_| same_heads).map(|b| *b.kv_heads)).unwrap_or(heads);
-        let preset_dim = base.filter(|_| same_heads && self.hidden.value.is_none()).map(|b| *b.head_dim);
-        let model = Architecture {
-            title: self.title.value.clone().or_else(|| base.map(|b| b.title.value.clone())).unwrap_or_else(|| "custom transformer".into()),
-            layers,
-            hidden,
-            ffn_hidden,
-            heads,
-            kv_heads,
-            head_dim: self.head_dim.value.or(preset_dim).unwrap_or_else(|| (hidden / heads).max(1)),
-            vocabulary,
-            gated_mlp: self.gated_mlp.value.or(base.map(|b| *b.gated_mlp)).unwrap_or(false),
-            tied_embeddings: self.tied_embeddings.value.or(base.map(|b| *b.tied_embeddings)).unwrap_or(false),
-            position: self.position.value.or(base.map(|b| *b.position)).unwrap_or(Position::Rotary),
-            norm: self.norm.value.or(base.map(|b| *b.norm)).unwrap_or(Norm::Layernorm),
-            sequence_length,
-        };
-        self.check(&model, span, diags).then_some(model)
+    /// Experts, where the model has them.
+    #[must_use]
+    pub fn expert_sizes(&self) -> Option<Experts> {
+        (*self.experts > 0).then(|| Experts {
+            count: *self.experts,
+            per_token: (*self.experts_per_token).max(1),
+            ffn_hidden: if *self.moe_ffn_hidden > 0 { *self.moe_ffn_hidden } else { *self.ffn_hidden },
+            shared: *self.shared_experts,
+            first_dense: *self.first_dense_layers,
+            groups: *self.expert_groups,
+            groups_per_token: *self.expert_groups_per_token,
+            clamped: *self.clamped_gate,
+        })
     }
-
-    fn check(&self, model: &Architecture, span: Span, diags: &mut Diagnostics) -> bool {
-        let before = diags.error_count();
-        let place = |at: &At<Option<u64>>| if at.value.is_some() { at.span } else { Span { end: span.start, ..span } };
-        if !model.heads.is_multiple_of(model.kv_heads) {
-            diags.push(
-                Diagnostic::error(
-                    codes::NOT_DIVISIBLE,
-                    format!("{} query heads cannot share {} key-value heads", model.heads, model.kv_heads),
-                )
-                .at(place(&self.kv_heads), "does not divide the heads")
-                .hint("kv_heads has to divide heads"),
-            );
+    /// The architecture that it describes.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        Architecture {
+            title: self.title.value.clone(),
+            layers: *self.layers,
+            hidden: *self.hidden,
+            ffn_hidden: *self.ffn_hidden,
+            heads: *self.heads,
+            kv_heads: *self.kv_heads,
+            head_dim: *self.head_dim,
+            vocabulary: *self.vocabulary,
+            gated_mlp: *self.gated_mlp,
+            tied_embeddings: *self.tied_embeddings,
+            position: *self.position,
+            norm: *self.norm,
+            sequence_length: *self.sequence_length,
+            causal: *self.causal,
+            predicted: *self.predicted,
+            experts: self.expert_sizes(),
+            latent: self.latent(),
+            window: (*self.sliding_window > 0).then(|| Window { tokens: *self.sliding_window, every: (*self.sliding_window_every).max(1) }),
+            prediction_layers: *self.prediction_layers,
+            convolutions: if self.convolutions.is_some() { resnet50() } else { Vec::new() },
         }
-        if self.head_dim.value.is_none() && !model.hidden.is_multiple_of(model.heads) && self.preset.value.is_none() {
-            diags.push(
-                Diagnostic::error(codes::NOT_DIVISIBLE, format!("hidden size {} is no multiple of {} heads", model.hidden, model.heads))
-                    .at(place(&self.heads), "does not divide the hidden size")
-                    .hint("change heads or hidden, or give head_dim"),
-            );
-        }
-        for (name, at, value, limit) in [
-            ("layers", &self.layers, model.layers, 10_000),
-            ("hidden", &self.hidden, model.hidden, 1 << 20),
-            ("ffn_hidden", &self.ffn_hidden, model.ffn_hidden, 1 << 24),
-            ("heads", &self.heads, model.heads, 1 << 16),
-            ("head_dim", &self.head_dim, model.head_dim, 1 << 16),
-            ("vocabulary", &self.vocabulary, model.vocabulary, 1 << 28),
-            ("sequence_length", &self.sequence_length, model.sequence_length, 1 << 28),
-        ] {
-            if value > limit {
-                diags.push(
-                    Diagnostic::error(codes::OUT_OF_RANGE, format!("{name} = {value} is absurdly large"))
-                        .at(place(at), "absurd")
-                        .hint(format!("the largest {name} is {limit}")),
-                );
-            }
-        }
-        diags.error_count() == before
+    }
+    /// A preset by its name.
+    #[must_use]
+    pub fn named(id: &str) -> Option<&'static Self> {
+        presets().iter().find(|p| p.id.value == id)
     }
 }

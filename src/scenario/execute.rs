@@ -7,9 +7,9 @@ use crate::economics::cost;
 use crate::fabric::Fabric;
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
 };
-use crate::training::{Config, StepError, simulate_step_with};
+use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with};
 use crate::units::DAY;
 use std::fmt;
 
@@ -49,7 +49,7 @@ const SECONDS_PER_FLOW: f64 = 2e-6;
 pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Result<Outcome, Failure> {
     let start = wall();
     let mut outcome = match &scenario.job {
-        Job::Training { config, steps } => training(scenario, config, *steps, max_work)?,
+        Job::Training { config, steps, band } => training(scenario, config, *steps, *band, max_work)?,
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
     };
     outcome.simulation.wall_s = wall() - start;
@@ -105,7 +105,7 @@ pub fn constants_of(fabric: &Fabric, sweep: &Sweep) -> Vec<ProfileUse> {
     out
 }
 
-fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, max_work: f64) -> Result<Outcome, Failure> {
+fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool, max_work: f64) -> Result<Outcome, Failure> {
     let p = &config.parallel;
     // Passes and messages; split passes and collectives of their own multiply this by up to eight times the layers of a chunk.
     let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64;
@@ -113,8 +113,24 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, max_work: 
     if seconds > max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
-    let step = simulate_step_with(config, &scenario.fabric, &scenario.profiles).map_err(Failure::Step)?;
-    let (numbers, detail) = training_outcome(config, &scenario.fabric, &step);
+    let run_with = |experts: &ExpertStack| {
+        let config = Config { experts: experts.clone(), ..config.clone() };
+        simulate_step_with(&config, &scenario.fabric, &scenario.profiles).map(|step| (step, config)).map_err(Failure::Step)
+    };
+    let mut steps_by_stack =
+        if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
+    steps_by_stack.sort_by(|a, b| a.0.execution.makespan.total_cmp(&b.0.execution.makespan));
+    let ends = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.execution.makespan);
+    let (step, config) = steps_by_stack.swap_remove(steps_by_stack.len() / 2);
+    let config = &config;
+    let (mut numbers, mut detail) = training_outcome(config, &scenario.fabric, &step);
+    if band {
+        numbers.step_time_band_s = Some(Band { low: ends[0], high: ends[1] });
+        let text = |s: f64| crate::units::Seconds::new(s).to_string();
+        let value =
+            format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends[0]), text(ends[1]), *config.experts.title);
+        detail.facts.push(Fact { name: "Experts".into(), value });
+    }
     let run = steps.map(|steps| run(config, &numbers, steps));
     let cost = Some(price(scenario, config, &numbers, steps));
     Ok(Outcome {

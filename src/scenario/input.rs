@@ -7,19 +7,9 @@ use crate::diag::{
 use crate::fabric::{DegradedInput, TopologyInput};
 use crate::model::ModelInput;
 use crate::simulate::Pattern;
-use crate::training::{Attention, Precision, Recompute};
+use crate::training::{Attention, Framework, Precision, Recompute, Sharding};
 use crate::units::{Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
-
-choice! {
-    /// Training frameworks.
-    pub enum Framework {
-        /// Megatron-LM, Megatron-Core, NeMo, Megatron-Bridge.
-        Megatron = "megatron",
-        /// Megatron-DeepSpeed (ZeRO 0 and 1).
-        MegatronDeepspeed = "megatron-deepspeed",
-    }
-}
 
 choice! {
     /// How accelerators are paid.
@@ -46,6 +36,8 @@ record! {
         pub data: Option<Count>,
         /// Context-parallel degree: ranks that share every sequence.
         pub context: Count = 1,
+        /// Expert-parallel degree: ranks of a stage (tensor, context and data ranks in order) that share the experts.
+        pub expert: Count = 1,
         /// Model chunks on each stage (interleaved schedule).
         pub virtual_stages: Count = 1,
         /// Sequence parallelism: norms and dropouts split over the tensor ranks.
@@ -74,8 +66,21 @@ record! {
         pub recompute: Recompute = Recompute::None,
         /// Attention kernels.
         pub attention: Attention = Attention::Flash,
-        /// Whether optimizer state is sharded over the data-parallel ranks (ZeRO-1).
-        pub distributed_optimizer: bool = true,
+        /// Whether optimizer state is sharded over the data-parallel ranks (ZeRO-1): the older word for `sharding = "optimizer"`.
+        pub distributed_optimizer: Option<bool>,
+        /// What is sharded over the data-parallel ranks (ZeRO stages 0 to 3); absent: weights under fully sharded frameworks, nothing
+        /// under DDP, else the optimizer.
+        pub sharding: Option<Sharding>,
+        /// Data-parallel ranks that share one copy of what is sharded (hybrid sharding); absent: all.
+        pub shard_group: Option<Count>,
+        /// Rank of low-rank adapters that are trained beside frozen weights (LoRA on the attention projections); absent: all weights
+        /// are trained.
+        pub adapter_rank: Option<Count>,
+        /// How layers with experts run (`eager`, `eager-overlap`, `deepep-overlap`, `partial-graph`, `full-graph`); absent: the answer is
+        /// a band over all of them.
+        pub expert_stack: Option<Name>,
+        /// Rows of the busiest rank's experts over the mean.
+        pub expert_imbalance: Option<Finite>,
         /// What is trained.
         pub model: ModelInput,
         /// Parallel degrees.

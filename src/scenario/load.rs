@@ -20,6 +20,8 @@ pub enum Job {
         config: Box<Config>,
         /// Optimizer steps of the run, where one is given.
         steps: Option<f64>,
+        /// Whether the way that experts run was left open: the answer is a band over all expert stacks.
+        band: bool,
     },
     /// A collective over sizes.
     Collective(Box<Sweep>),

@@ -1,6 +1,7 @@
 //! What is trained and how: the checked configuration of one training job.
 
-use super::stack::Stack;
+use super::experts::ExpertStack;
+use super::stack::{Selective, Stack};
 use crate::choice;
 use crate::hardware::Dtype;
 use crate::model::Architecture;
@@ -12,12 +13,18 @@ choice! {
         Bf16 = "bf16",
         /// IEEE half precision with loss scaling.
         Fp16 = "fp16",
+        /// 32-bit float.
+        Fp32 = "fp32",
+        /// 32-bit float, products in TF32.
+        Tf32 = "tf32",
         /// 8-bit float in the linear layers, 16 bit elsewhere.
         Fp8 = "fp8",
         /// 8-bit float with block scales (MX) in the linear layers.
         Mxfp8 = "mxfp8",
         /// 4-bit float with block scales in the linear layers.
         Nvfp4 = "nvfp4",
+        /// 8-bit integers in the linear layers (quantised training), 16 bit elsewhere.
+        Int8 = "int8",
     }
 }
 
@@ -28,8 +35,11 @@ impl Precision {
         match self {
             Self::Bf16 => Dtype::Bf16,
             Self::Fp16 => Dtype::Fp16,
+            Self::Fp32 => Dtype::Fp32,
+            Self::Tf32 => Dtype::Tf32,
             Self::Fp8 | Self::Mxfp8 => Dtype::Fp8,
             Self::Nvfp4 => Dtype::Nvfp4,
+            Self::Int8 => Dtype::Int8,
         }
     }
     /// Format of attention, embedding and output projection.
@@ -37,13 +47,20 @@ impl Precision {
     pub const fn wide(self) -> Dtype {
         match self {
             Self::Fp16 => Dtype::Fp16,
+            Self::Fp32 => Dtype::Fp32,
+            Self::Tf32 => Dtype::Tf32,
             _ => Dtype::Bf16,
         }
     }
     /// Whether operands are cast down from 16 bit before each product.
     #[must_use]
     pub const fn casts(self) -> bool {
-        matches!(self, Self::Fp8 | Self::Mxfp8 | Self::Nvfp4)
+        matches!(self, Self::Fp8 | Self::Mxfp8 | Self::Nvfp4 | Self::Int8)
+    }
+    /// Bytes of an activation.
+    #[must_use]
+    pub const fn activation_bytes(self) -> f64 {
+        if matches!(self, Self::Fp32 | Self::Tf32) { 4.0 } else { 2.0 }
     }
 }
 
@@ -52,7 +69,7 @@ choice! {
     pub enum Recompute {
         /// None: all are kept.
         None = "none",
-        /// The attention core only.
+        /// Some, as the framework selects them (see the stack).
         Selective = "selective",
         /// Every layer from its input.
         Full = "full",
@@ -69,6 +86,20 @@ choice! {
     }
 }
 
+choice! {
+    /// What is sharded over the replicas (ZeRO stages 0 to 3).
+    pub enum Sharding {
+        /// Nothing: every replica holds all.
+        None = "none",
+        /// Optimizer state (ZeRO-1, Megatron's distributed optimizer).
+        Optimizer = "optimizer",
+        /// Optimizer state and gradients (ZeRO-2, SHARD_GRAD_OP).
+        Gradients = "gradients",
+        /// Weights too (ZeRO-3, FULL_SHARD).
+        Weights = "weights",
+    }
+}
+
 /// Parallel degrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parallel {
@@ -80,6 +111,8 @@ pub struct Parallel {
     pub data: u64,
     /// Context-parallel degree: ranks that share every sequence.
     pub context: u64,
+    /// Expert-parallel degree: ranks of a stage (tensor, context and data ranks in order) that share the experts.
+    pub expert: u64,
     /// Model chunks on each stage (interleaved schedule when above 1).
     pub virtual_stages: u64,
     /// Whether norms and dropouts are split along the sequence over the tensor ranks.
@@ -101,6 +134,11 @@ impl Parallel {
     pub const fn replicas(&self) -> u64 {
         self.data * self.context
     }
+    /// Ranks of a stage that hold the same experts.
+    #[must_use]
+    pub const fn expert_replicas(&self) -> u64 {
+        self.tensor * self.replicas() / self.expert
+    }
 }
 
 /// One training job.
@@ -120,10 +158,18 @@ pub struct Config {
     pub recompute: Recompute,
     /// Attention kernels.
     pub attention: Attention,
-    /// Whether optimizer state is sharded over the data-parallel ranks (ZeRO-1, Megatron's distributed optimizer).
-    pub shard_optimizer: bool,
+    /// What is sharded over the replicas.
+    pub sharding: Sharding,
+    /// Replicas that share one copy of what is sharded; absent: all of them. The copies reduce gradients among each other.
+    pub shard_group: Option<u64>,
+    /// Rank of trained low-rank adapters beside frozen weights; absent: all weights are trained.
+    pub adapter_rank: Option<u64>,
     /// The framework's policy.
     pub stack: Stack,
+    /// How layers with experts run; used by such models only.
+    pub experts: ExpertStack,
+    /// Rows of the busiest rank's experts over the mean (1: balanced).
+    pub expert_imbalance: f64,
 }
 
 impl Config {
@@ -142,24 +188,73 @@ impl Config {
     pub fn tokens_per_step(&self) -> f64 {
         self.global_batch as f64 * self.model.sequence_length as f64
     }
+    /// Passes' worth of FLOPs of a step: forward, and backward for inputs and weights (no weights where they are frozen).
+    fn passes(&self) -> f64 {
+        if self.adapter_rank.is_some() { 2.0 } else { 3.0 }
+    }
     /// FLOPs that the model needs for one step.
     #[must_use]
     pub fn model_flops_per_step(&self) -> f64 {
-        self.tokens_per_step() * self.model.training_flops_per_token()
+        self.tokens_per_step() * self.model.training_flops_per_token() * self.passes() / 3.0
     }
     /// FLOPs that are executed for one step, recompute included.
     #[must_use]
     pub fn hardware_flops_per_step(&self) -> f64 {
-        let again = match self.recompute {
-            Recompute::None => 0.0,
-            Recompute::Selective => self.model.attention_flops(),
-            Recompute::Full => self.model.layer_forward_flops(),
+        let model = &self.model;
+        let again = match (self.recompute, *self.stack.selective) {
+            (Recompute::None, _) | (Recompute::Selective, Selective::Modules) => 0.0,
+            (Recompute::Selective, Selective::Attention | Selective::KeepProducts) => model.layers as f64 * model.attention_flops(),
+            (Recompute::Selective, Selective::AlternateProducts) => {
+                0.5 * (model.layers_forward_flops() - model.layers as f64 * model.attention_flops())
+            }
+            (Recompute::Full, _) => model.layers_forward_flops(),
         };
-        self.model_flops_per_step() + self.tokens_per_step() * self.model.layers as f64 * again
+        self.model_flops_per_step() + self.tokens_per_step() * again
     }
     /// Bytes of one gradient element as it is accumulated and reduced.
     #[must_use]
     pub fn gradient_bytes(&self) -> f64 {
-        if self.precision == Precision::Fp16 { *self.stack.gradient_bytes_fp16 } else { *self.stack.gradient_bytes_bf16 }
+        match self.precision {
+            Precision::Fp16 => *self.stack.gradient_bytes_fp16,
+            Precision::Fp32 | Precision::Tf32 => 4.0,
+            _ => *self.stack.gradient_bytes_bf16,
+        }
+    }
+    /// Bytes of a weight as it is computed with and gathered.
+    #[must_use]
+    pub const fn weight_bytes(&self) -> f64 {
+        self.precision.activation_bytes()
+    }
+    /// Ranks over which the optimizer state is sharded.
+    #[must_use]
+    pub fn optimizer_shards(&self) -> f64 {
+        if self.sharding == Sharding::None { 1.0 } else { self.shard_ranks() as f64 }
+    }
+    /// Replicas that share one copy of what is sharded.
+    #[must_use]
+    pub fn shard_ranks(&self) -> u64 {
+        self.shard_group.unwrap_or(self.parallel.replicas())
+    }
+    /// Whether every layer gathers its weights before it computes (fully sharded data parallelism).
+    #[must_use]
+    pub fn gathers_layers(&self) -> bool {
+        self.shard_ranks() > 1
+            && (self.sharding == Sharding::Weights
+                || self.sharding == Sharding::Gradients && self.stack.gathers_layers.value && !self.stack.late_gather.value)
+    }
+    /// Whether the model has experts.
+    #[must_use]
+    pub const fn has_experts(&self) -> bool {
+        self.model.experts.is_some()
+    }
+    /// Trained weights for each weight of the base model's matrices of one layer (1 unless adapters are trained).
+    #[must_use]
+    pub fn trained_share(&self) -> f64 {
+        let Some(rank) = self.adapter_rank else { return 1.0 };
+        let model = &self.model;
+        // Adapters on the query-key-value and output projections: r (in + out) each.
+        let width = (model.heads * model.head_dim) as f64;
+        let adapters = rank as f64 * (model.hidden as f64 + model.qkv_width() as f64 + width + model.hidden as f64);
+        adapters / model.layer_parameters()
     }
 }

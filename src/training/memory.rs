@@ -4,8 +4,10 @@
 //! with unfused attention and dropout, split over tensor ranks where the tensors are. How many microbatches are in flight
 //! is counted along the stage's program.
 
-use super::config::{Attention, Config, Recompute};
+use super::config::{Attention, Config, Recompute, Sharding};
 use super::schedule::{Op, program};
+use super::stack::Selective;
+use super::weights::{stage_layers, stage_weights};
 
 /// Memory of one stage at the moment of its peak, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,30 +32,10 @@ impl MemoryPlan {
     }
 }
 
-/// What the runtime takes before the first tensor: driver context, libraries, communicators. Order of magnitude seen on
-/// NVIDIA drivers with NCCL; from memory, unverified.
-const RUNTIME_BYTES: f64 = 1.5e9;
 /// Allocator slack as a share of the activations; caching allocators round and fragment. From memory, unverified.
 const SLACK: f64 = 0.04;
 /// Adam under mixed precision: fp32 master weight and two fp32 moments.
 const OPTIMIZER_BYTES: f64 = 12.0;
-
-/// Weights on one rank of a stage.
-#[must_use]
-pub(super) fn stage_parameters(config: &Config, layers: &[Vec<u64>], stage: u64) -> f64 {
-    let model = &config.model;
-    let own: u64 = layers[stage as usize].iter().sum();
-    let first = stage == 0;
-    let last = stage + 1 == config.parallel.pipeline;
-    let mut tables = 0.0;
-    if first {
-        tables += model.embedding_parameters() + model.position_parameters();
-    }
-    if last && !(first && model.tied_embeddings) {
-        tables += model.embedding_parameters();
-    }
-    (own as f64 * model.layer_parameters() + tables) / config.parallel.tensor as f64
-}
 
 /// Bytes that one layer keeps of one microbatch until its backward pass.
 #[must_use]
@@ -62,24 +44,55 @@ pub(super) fn layer_activations(config: &Config) -> f64 {
     let tokens = config.microbatch_tokens() as f64;
     let h = model.hidden as f64;
     let unsplit_by = if config.parallel.sequence { t } else { 1.0 };
-    if config.recompute == Recompute::Full {
-        return 2.0 * tokens * h / unsplit_by;
+    if model.is_convolutional() {
+        // The result of every convolution and of the norm and activation after it.
+        let elements: u64 = model.convolutions.iter().map(crate::model::Convolution::elements).sum();
+        return 2.0 * config.precision.activation_bytes() * tokens * elements as f64 / model.layers as f64;
     }
-    layer_kept(config, tokens, h, t, unsplit_by)
+    if config.recompute == Recompute::Full {
+        return config.precision.activation_bytes() * tokens * h / unsplit_by;
+    }
+    layer_kept(config, config.recompute, unsplit_by)
 }
 
-fn layer_kept(config: &Config, tokens: f64, h: f64, t: f64, unsplit_by: f64) -> f64 {
+/// Elements of the feed-forward networks that a token goes through in one layer (the mean over layers with and without experts): of the
+/// first product and of the second's input.
+fn feed_forward_elements(config: &Config) -> (f64, f64) {
     let model = &config.model;
-    let operand = if config.precision.casts() { 1.0 } else { 2.0 };
+    let factor = if model.gated_mlp { 2.0 } else { 1.0 };
+    let Some(e) = model.experts else { return (factor * model.ffn_hidden as f64, model.ffn_hidden as f64) };
+    let visited = (e.per_token as f64 * config.expert_imbalance + e.shared as f64) * e.ffn_hidden as f64;
+    let share = model.expert_layers() as f64 / model.layers as f64;
+    let width = share * visited + (1.0 - share) * model.ffn_hidden as f64;
+    (factor * width, width)
+}
+
+fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
+    let (model, t) = (&config.model, config.parallel.tensor as f64);
+    let (tokens, h) = (config.microbatch_tokens() as f64, model.hidden as f64);
+    let wide = config.precision.activation_bytes();
+    let operand = if config.precision.casts() { 1.0 } else { wide };
     let dropout = if *config.stack.norm_bytes_forward > 20.0 { 2.0 } else { 0.0 };
-    // Inputs of the two column-split products, inputs of the two norms, dropout masks.
-    let unsplit = tokens * h * (2.0 * operand + 4.0 + dropout) / unsplit_by;
+    let selected = if recompute == Recompute::Selective { Some(*config.stack.selective) } else { None };
+    // Inputs of the two column-split products, inputs of the two norms, dropout masks; norms that are computed again keep no result.
+    let products = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { 2.0 * operand };
+    let unsplit = tokens * h * (products + 2.0 * wide + dropout) / unsplit_by;
     let heads = (model.heads * model.head_dim) as f64;
-    let split = tokens
-        * (2.0 * model.qkv_width() as f64 + operand * heads + 2.0 * model.ffn_in_width() as f64 + operand * model.ffn_hidden as f64)
-        / t;
-    let scores = if config.attention == Attention::Unfused && config.recompute == Recompute::None {
-        5.0 * model.heads as f64 * tokens * model.sequence_length as f64 / t
+    let (first, second) = feed_forward_elements(config);
+    let second = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { second };
+    let alternate = if selected == Some(Selective::AlternateProducts) { 0.5 } else { 1.0 };
+    // Tokens that visit experts are kept as rows, the operands of their products.
+    let rows = model.experts.map_or(0.0, |e| operand * e.per_token as f64 * config.expert_imbalance * h);
+    let projected = match model.latent {
+        // Computed again from the compressed ones.
+        Some(l) if selected == Some(Selective::Modules) => (l.query_rank + l.kv_rank + l.rope) as f64 * t,
+        Some(l) => (model.heads * (2 * (l.nope + l.rope) + l.value)) as f64,
+        None => model.qkv_width() as f64,
+    };
+    let split = tokens * (alternate * (wide * projected + wide * first) + operand * heads + operand * second + rows) / t;
+    let keeps_scores = config.attention == Attention::Unfused && recompute == Recompute::None;
+    let scores = if keeps_scores {
+        (2.0 * wide + 1.0) * model.heads as f64 * tokens * model.sequence_length as f64 / t
     } else {
         4.0 * model.heads as f64 * tokens / t
     };
@@ -105,31 +118,56 @@ fn peak_layers(config: &Config, layers: &[u64], stage: u64) -> u64 {
 /// Memory of one stage at the moment of its peak.
 #[must_use]
 pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryPlan {
-    let parameters = stage_parameters(config, layers, stage);
-    let shards = if config.shard_optimizer { config.parallel.replicas() as f64 } else { 1.0 };
+    let weights = stage_weights(config, layers, stage);
+    let trained = weights.trained(config);
     let tokens = config.microbatch_tokens() as f64;
     let (h, t) = (config.model.hidden as f64, config.parallel.tensor as f64);
     let mut activations = peak_layers(config, &layers[stage as usize], stage) as f64 * layer_activations(config);
-    if config.recompute == Recompute::Full {
+    if config.recompute == Recompute::Full && !config.model.is_convolutional() {
         // One layer is whole while its backward pass runs.
-        let by = if config.parallel.sequence { t } else { 1.0 };
-        let mut whole = config.clone();
-        whole.recompute = Recompute::None;
-        activations += layer_kept(&whole, tokens, h, t, by);
+        activations += layer_kept(config, Recompute::None, if config.parallel.sequence { t } else { 1.0 });
     }
     if stage + 1 == config.parallel.pipeline {
         // Logits in fp32 and their gradient in 16 bit.
-        activations += 6.0 * tokens * config.model.vocabulary as f64 / t;
+        activations += 6.0 * tokens * config.model.predicted * config.model.vocabulary as f64 / t;
     }
-    let weight_bytes = if config.precision.casts() { *config.stack.narrow_weight_bytes } else { 2.0 };
+    let weight_bytes = if config.precision.casts() && config.adapter_rank.is_none() {
+        *config.stack.narrow_weight_bytes
+    } else if config.precision.casts() {
+        // Frozen weights are kept in the narrow format alone.
+        config.precision.linear().bytes()
+    } else {
+        config.weight_bytes()
+    };
     let exchange = if config.parallel.pipeline > 1 { 4.0 * 2.0 * tokens * h } else { 0.0 };
+    let (held, gradients) = if config.gathers_layers() { sharded(config, layers) } else { (weights.total(), trained.total()) };
+    let gradients = if config.sharding == Sharding::Gradients && !config.gathers_layers() {
+        // Gradients leave bucket by bucket; a rank keeps those that it owns.
+        trained.owned(config) + (*config.stack.bucket_parameters as f64).min(gradients)
+    } else {
+        gradients
+    };
     MemoryPlan {
-        weights: weight_bytes * parameters,
-        gradients: config.gradient_bytes() * parameters,
-        optimizer: OPTIMIZER_BYTES * parameters / shards,
+        weights: weight_bytes * held,
+        gradients: config.gradient_bytes() * gradients,
+        optimizer: OPTIMIZER_BYTES * trained.owned(config),
         activations,
-        other: RUNTIME_BYTES + SLACK * activations + exchange,
+        other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
     }
+}
+
+/// Weights and gradients that are whole on a rank at once where layers gather them: tables, and the layers that compute or are gathered
+/// ahead; besides, the rank's share of all gradients. Its share of the weights is the optimizer's master copy.
+fn sharded(config: &Config, layers: &[Vec<u64>]) -> (f64, f64) {
+    let all = stage_weights(config, layers, 0);
+    let (dense, expert) = stage_layers(config, layers, 0);
+    let stacked = super::weights::Weights::of_layers(config, dense, expert);
+    let tables = all.minus(stacked).total();
+    let one = stacked.total() / (dense + expert).max(1) as f64;
+    let ahead = (*config.stack.prefetch_forward).max(*config.stack.prefetch_backward) as f64;
+    let held = if config.sharding == Sharding::Gradients { stacked.total() } else { (1.0 + ahead) * one };
+    let owned = all.trained(config).owned(config);
+    (tables + held.min(stacked.total()), owned + config.trained_share() * (tables + 2.0 * one))
 }
 
 /// What would help a job that does not fit, most helpful first.
@@ -142,9 +180,15 @@ pub fn advice(config: &Config, plan: &MemoryPlan, capacity: f64) -> Vec<String> 
     } else if config.recompute == Recompute::Selective && plan.activations > over {
         out.push("recompute = \"full\" keeps one activation a layer".to_owned());
     }
-    if !config.shard_optimizer && config.parallel.replicas() > 1 {
+    if config.sharding == Sharding::None && config.parallel.replicas() > 1 {
         let saved = plan.optimizer * (1.0 - 1.0 / config.parallel.replicas() as f64);
-        out.push(format!("distributed_optimizer = true saves {}", crate::units::Bytes::new(saved)));
+        out.push(format!("sharding = \"optimizer\" saves {}", crate::units::Bytes::new(saved)));
+    }
+    if config.sharding < Sharding::Weights && config.stack.gathers_layers.value {
+        out.push("sharding = \"weights\" keeps one layer's weights and gradients at a time".to_owned());
+    }
+    if config.has_experts() && config.parallel.expert_replicas() > 1 {
+        out.push("more expert parallelism spreads the experts over more ranks".to_owned());
     }
     if config.microbatch > 1 {
         out.push("a smaller microbatch keeps proportionally fewer activations".to_owned());

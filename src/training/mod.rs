@@ -1,4 +1,4 @@
-//! Training of dense transformers: parallel layouts and schedules lowered to a task graph, memory, and one step's time.
+//! Training: parallel layouts and schedules lowered to a task graph, memory, and one step's time.
 //!
 //! A framework is a [`Stack`]: data that says how many kernels a layer launches, how many bytes its element-wise
 //! kernels move, what it overlaps and how it splits layers over stages. `layer` gives the time of one pass through a
@@ -6,9 +6,15 @@
 //! `step` lets `simulate` run them. Memory is counted along the same schedule.
 
 mod config;
+mod convolution;
+mod cost;
+mod data;
+mod exchange;
+mod experts;
 mod layer;
 mod lower;
 mod memory;
+mod pass;
 mod place;
 mod routes;
 mod schedule;
@@ -16,15 +22,17 @@ mod stack;
 mod stages;
 mod step;
 mod variants;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Attention, Config, Parallel, Precision, Recompute};
-pub use layer::{PassCost, Passes};
+pub use config::{Attention, Config, Parallel, Precision, Recompute, Sharding};
+pub use cost::{PassCost, Passes};
+pub use experts::{Dispatcher, ExpertStack, GraphScope, expert_stacks};
 pub use memory::{MemoryPlan, advice, stage_memory};
 pub use schedule::{Op, program};
-pub use stack::{DataSync, PipelineComm, Split, Stack, stacks};
+pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};
 pub use step::{Step, StepError, simulate_step, simulate_step_folded, simulate_step_with};
 pub use variants::{Folding, Pace, Variant};

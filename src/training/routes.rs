@@ -1,8 +1,9 @@
 //! The routes of a job on the fabric: who talks to whom, and which links tensor-parallel communication shares.
 
+use super::config::Sharding;
 use super::lower::Lowering;
-use super::memory::stage_parameters;
-use super::place::{context_groups, data_groups, stage_pairs, tensor_groups};
+use super::place::{context_groups, copy_groups, expert_replica_groups, shard_groups, stage_pairs, tensor_groups};
+use super::weights::stage_weights;
 use crate::collectives::{Communicator, Library, Op as Collective};
 use crate::fabric::AcceleratorId;
 use crate::simulate::Route;
@@ -40,15 +41,20 @@ pub(super) struct ContextRoute {
 pub(super) struct DataRoutes {
     pub(super) reduce: Option<RouteId>,
     pub(super) gather: Option<RouteId>,
+    /// All-reduce between the copies of sharded state.
+    pub(super) copies: Option<RouteId>,
+    /// The same two for the weights of experts, among the ranks that hold them.
+    pub(super) expert_reduce: Option<RouteId>,
+    pub(super) expert_gather: Option<RouteId>,
 }
 
 impl<'f> Lowering<'_, 'f> {
-    fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
+    pub(super) fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
         let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
         self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes, algorithm: None })
     }
 
-    fn communicator(&self, groups: &[Vec<AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
+    pub(super) fn communicator(&self, groups: &[Vec<AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
         Rc::new(Communicator::new(self.network.fabric(), library, groups))
     }
 
@@ -58,18 +64,7 @@ impl<'f> Lowering<'_, 'f> {
         let stages = self.stages();
         for s in 0..stages {
             self.add_pipeline_routes(s, library);
-            if parallel.replicas() > 1 {
-                let group = self.communicator(&data_groups(&parallel, s), library);
-                let classes = self.classes_of(s);
-                let sharded = self.config.shard_optimizer;
-                let reduce =
-                    if sharded && self.config.stack.reduce_scatter.value { Collective::ReduceScatter } else { Collective::AllReduce };
-                let name = format!("data parallel of stage {s}");
-                self.data[s as usize].reduce = Some(self.route(name.clone(), &group, reduce, &classes));
-                if sharded {
-                    self.data[s as usize].gather = Some(self.route(name, &group, Collective::AllGather, &classes));
-                }
-            }
+            self.add_data_routes(s, library);
         }
         if self.config.model.tied_embeddings && stages > 1 {
             let all: Vec<u64> = (0..parallel.data).collect();
@@ -80,9 +75,38 @@ impl<'f> Lowering<'_, 'f> {
         for class in 0..self.classes() {
             let context = self.add_context_route(class, library);
             self.context.push(context);
+            let experts = self.add_expert_route(class, library);
+            self.experts.push(experts);
             let routes = self.add_tensor_routes(class, library);
             self.tensor.push(routes);
         }
+    }
+
+    /// Reduction of gradients and gathers of weights among the replicas of a stage.
+    fn add_data_routes(&mut self, s: u64, library: &Library) {
+        let (parallel, classes) = (self.config.parallel, self.classes_of(s));
+        let sharded = self.config.sharding != Sharding::None;
+        let scatters = sharded && (self.config.stack.reduce_scatter.value || self.config.sharding >= Sharding::Gradients);
+        let reduce = if scatters { Collective::ReduceScatter } else { Collective::AllReduce };
+        let size = if sharded { self.config.shard_ranks() } else { parallel.replicas() };
+        let mut routes = DataRoutes::default();
+        if size > 1 {
+            let group = self.communicator(&shard_groups(&parallel, s, size), library);
+            let name = format!("data parallel of stage {s}");
+            routes.reduce = Some(self.route(name.clone(), &group, reduce, &classes));
+            routes.gather = sharded.then(|| self.route(name, &group, Collective::AllGather, &classes));
+        }
+        if size < parallel.replicas() {
+            let group = self.communicator(&copy_groups(&parallel, s, size), library);
+            routes.copies = Some(self.route(format!("copies of stage {s}"), &group, Collective::AllReduce, &classes));
+        }
+        if self.config.has_experts() && parallel.expert_replicas() > 1 {
+            let group = self.communicator(&expert_replica_groups(&parallel, s), library);
+            let name = format!("data parallel of the experts of stage {s}");
+            routes.expert_reduce = Some(self.route(name.clone(), &group, reduce, &classes));
+            routes.expert_gather = sharded.then(|| self.route(name, &group, Collective::AllGather, &classes));
+        }
+        self.data[s as usize] = routes;
     }
 
     /// Messages from a stage to the next and back, for each variant.
@@ -116,7 +140,7 @@ impl<'f> Lowering<'_, 'f> {
         }
         let model = &self.config.model;
         let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
-        let bytes = 2.0 * 2.0 * (heads * self.config.microbatch * model.sequence_length) as f64;
+        let bytes = 2.0 * self.config.precision.activation_bytes() * (heads * self.config.microbatch * model.sequence_length) as f64;
         let stage = self.stage(class);
         let group = self.communicator(&context_groups(&parallel, self.members(class), stage), library);
         let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[class]);
@@ -139,7 +163,7 @@ impl<'f> Lowering<'_, 'f> {
         } else {
             [Some(self.route(name, &group, Collective::AllReduce, &[class])), None]
         };
-        let bytes = self.passes_of(class).layer_forward.comm_bytes;
+        let bytes = self.comm_bytes(class);
         for route in out.routes.into_iter().flatten() {
             out.seconds += self.network.time_alone(route, bytes);
             out.share = self.network.plan(route, bytes).kernel_sm_share;
@@ -151,9 +175,10 @@ impl<'f> Lowering<'_, 'f> {
         let message = self.message_bytes();
         let touches = |r: Option<RouteId>, bytes: f64| r.is_some_and(|r| self.network.touches(r, bytes, &marks));
         out.with_pipeline = (0..self.classes() as usize).any(|c| touches(self.forward[c], message) || touches(self.backward[c], message));
-        let gradients = stage_parameters(self.config, self.layers, stage) * self.config.gradient_bytes();
+        let gradients = stage_weights(self.config, self.layers, stage).common * self.config.gradient_bytes();
         out.with_data =
-            self.data.iter().any(|d| touches(d.reduce, gradients) || touches(d.gather, gradients)) || touches(self.embedding, gradients);
+            self.data.iter().any(|d| [d.reduce, d.gather, d.expert_reduce, d.expert_gather].into_iter().any(|r| touches(r, gradients)))
+                || touches(self.embedding, gradients);
         out
     }
 }

@@ -1,10 +1,48 @@
 //! Software stacks: what a framework of a certain age does, as data (`stacks.toml`).
 
-use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, render};
+use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, Whole, render};
 use crate::kernels::AttentionGeneration;
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use crate::{choice, record};
 use std::sync::OnceLock;
+
+choice! {
+    /// Training frameworks.
+    pub enum Framework {
+        /// Megatron-LM, Megatron-Core, NeMo, Megatron-Bridge.
+        Megatron = "megatron",
+        /// Megatron-DeepSpeed (ZeRO 0 and 1).
+        MegatronDeepspeed = "megatron-deepspeed",
+        /// PyTorch with replicated weights (DDP).
+        PytorchDdp = "pytorch-ddp",
+        /// PyTorch with fully sharded weights (FSDP, FSDP2).
+        PytorchFsdp = "pytorch-fsdp",
+        /// MosaicML's llm-foundry on FSDP.
+        LlmFoundry = "llm-foundry",
+        /// torchtitan on FSDP2.
+        Torchtitan = "torchtitan",
+        /// IBM's fms-fsdp.
+        FmsFsdp = "fms-fsdp",
+        /// DeepSpeed (ZeRO 1 to 3).
+        Deepspeed = "deepspeed",
+        /// MaxText on JAX.
+        Maxtext = "maxtext",
+    }
+}
+
+choice! {
+    /// What selective recompute computes again.
+    pub enum Selective {
+        /// The attention core.
+        Attention = "attention",
+        /// Norms and activations.
+        Modules = "modules",
+        /// Element-wise kernels and every second matrix product.
+        AlternateProducts = "alternate-products",
+        /// All but the matrix products.
+        KeepProducts = "keep-products",
+    }
+}
 
 choice! {
     /// How data-parallel gradients are reduced.
@@ -43,6 +81,8 @@ record! {
         pub id: Name,
         /// Name for people.
         pub title: Name,
+        /// Framework that it belongs to.
+        pub framework: Framework,
         /// First month of use, as `2022-05`.
         pub since: Name,
         /// Host-launched kernels of one layer, forward.
@@ -61,6 +101,15 @@ record! {
         pub norm_bytes_forward: Finite,
         /// The same, backward.
         pub norm_bytes_backward: Finite,
+        /// Memory traffic of an unfused activation on top of a fused one, forward and backward each: bytes per token and feed-forward
+        /// element.
+        pub activation_extra_bytes: Plain = 0.0,
+        /// Share of the element-wise traffic that compilers do not fuse into products.
+        pub elementwise_share: Finite = 1.0,
+        /// Whether batch norms run in one kernel with their activation.
+        pub fused_norms: bool = false,
+        /// What selective recompute computes again.
+        pub selective: Selective = Selective::Attention,
         /// Memory traffic of the loss: bytes per token and vocabulary entry, forward and backward.
         pub logit_bytes: Finite,
         /// Score traffic of unfused attention, forward: bytes per score (softmax, dropout, mask).
@@ -69,8 +118,23 @@ record! {
         pub score_bytes_backward: Finite,
         /// Generation of flash-attention kernels.
         pub attention: AttentionGeneration,
+        /// Whether attention leaves out pairs of tokens that the causal mask hides.
+        pub causal_skip: bool = true,
+        /// Whether attention leaves out pairs of tokens beyond a sliding window.
+        pub window_skip: bool = true,
+        /// Whether context ranks take an early and a late part of every sequence, so that all have the same work.
+        pub context_balanced: bool = true,
         /// Gradient reduction.
         pub data_sync: DataSync,
+        /// Whether each layer gathers its weights before it computes and reduces its gradients after it (FSDP), where weights or
+        /// gradients are sharded.
+        pub gathers_layers: bool = false,
+        /// Whether weights that are not sharded themselves are gathered right after the optimizer, nothing hidden (DeepSpeed).
+        pub late_gather: bool = false,
+        /// Layers whose weights are gathered ahead of the one that computes, forward.
+        pub prefetch_forward: Whole = 1,
+        /// The same, backward.
+        pub prefetch_backward: Whole = 1,
         /// Whether sharded gradients are reduce-scattered; else they are all-reduced and only the weights are gathered.
         pub reduce_scatter: bool,
         /// Pipeline exchange.
@@ -91,10 +155,15 @@ record! {
         pub accumulate_bytes_bf16: Plain,
         /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
         pub narrow_weight_bytes: Finite,
+        /// Memory that the runtime takes before the first tensor: driver context, libraries, communicators (order of magnitude seen on
+        /// NVIDIA drivers with NCCL; from memory, unverified).
+        pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.5e9),
         /// Memory traffic of the optimizer per owned parameter.
         pub optimizer_bytes: Finite,
-        /// Smallest gradient bucket, parameters (the larger of this and a million per data-parallel rank).
+        /// Smallest gradient bucket, parameters.
         pub bucket_parameters: Count,
+        /// Smallest gradient bucket, parameters for each data-parallel rank (Megatron-Core's rule); the larger counts.
+        pub bucket_parameters_per_rank: Whole = 0,
         /// Where the figures come from.
         pub source: Text,
     }
@@ -121,6 +190,11 @@ pub fn stacks() -> &'static [Stack] {
 }
 
 impl Stack {
+    /// The newest stack of a framework.
+    #[must_use]
+    pub fn newest(framework: Framework) -> Option<&'static Self> {
+        stacks().iter().rev().find(|s| *s.framework == framework)
+    }
     /// A stack by its name.
     #[must_use]
     pub fn named(id: &str) -> Option<&'static Self> {

@@ -18,6 +18,8 @@ pub enum SplitError {
 
 /// Layers of every model chunk: `result[stage][chunk]`. Chunk `c` of stage `s` is virtual stage `c × stages + s`.
 ///
+/// `head` is what the head weighs beyond one layer: two for each extra layer of prediction, which has a layer and a head of its own.
+///
 /// # Errors
 /// When the layers cannot be split that way.
 pub fn split(
@@ -27,6 +29,7 @@ pub fn split(
     rule: Split,
     first: Option<u64>,
     last: Option<u64>,
+    head: u64,
 ) -> Result<Vec<Vec<u64>>, SplitError> {
     let total = stages * chunks;
     // With interleaved stages the ends may hold nothing but the embedding and the head.
@@ -44,6 +47,9 @@ pub fn split(
     } else if total > 1 && (layers + 2).is_multiple_of(total) && ((layers + 2) / total > 1 || alone) {
         // Embedding and head count as one layer each.
         ends(total, (layers + 2) / total, 1, 1)
+    } else if head > 0 && total > 1 && (layers + 1 + head).is_multiple_of(total) && (layers + 1 + head) / total > 1 + head {
+        // The head and the extra layers of prediction count.
+        ends(total, (layers + 1 + head) / total, 0, 1 + head)
     } else if total > 1 && (layers + 1).is_multiple_of(total) && (layers + 1) / total > 1 {
         // The head counts as one layer.
         ends(total, (layers + 1) / total, 0, 1)
@@ -106,7 +112,7 @@ mod tests {
     use super::*;
 
     fn plain(layers: u64, stages: u64, rule: Split) -> Vec<u64> {
-        split(layers, stages, 1, rule, None, None).unwrap().into_iter().map(|s| s[0]).collect()
+        split(layers, stages, 1, rule, None, None, 0).unwrap().into_iter().map(|s| s[0]).collect()
     }
 
     #[test]
@@ -119,20 +125,26 @@ mod tests {
 
     #[test]
     fn llama_405b_gives_the_ends_one_layer_less() {
-        let s = split(126, 8, 8, Split::Equal, None, None).unwrap();
+        let s = split(126, 8, 8, Split::Equal, None, None, 0).unwrap();
         assert_eq!(s[0][0], 1);
         assert_eq!(s[7][7], 1);
         assert_eq!(s.iter().flatten().sum::<u64>(), 126);
         assert_eq!(s[3], [2; 8]);
-        let s = split(126, 16, 8, Split::Equal, None, None).unwrap();
+        let s = split(126, 16, 8, Split::Equal, None, None, 0).unwrap();
         assert_eq!((s[0][0], s[15][7], s.iter().flatten().sum::<u64>()), (0, 0, 126));
     }
 
     #[test]
+    fn deepseek_gives_the_last_chunk_one_layer() {
+        let s = split(61, 8, 2, Split::Equal, None, None, 2).unwrap();
+        assert_eq!((s[0][0], s[7][1], s.iter().flatten().sum::<u64>()), (4, 1, 61));
+    }
+
+    #[test]
     fn refuses_what_does_not_divide() {
-        assert_eq!(split(97, 8, 1, Split::Equal, None, None), Err(SplitError::NotDivisible { nearest: [96, 104] }));
-        assert_eq!(split(4, 8, 1, Split::Equal, None, None), Err(SplitError::TooManyStages));
-        assert_eq!(split(10, 4, 1, Split::Equal, Some(2), Some(2)).unwrap(), [[2], [3], [3], [2]]);
-        assert_eq!(split(10, 4, 1, Split::Equal, Some(10), None), Err(SplitError::Ends));
+        assert_eq!(split(97, 8, 1, Split::Equal, None, None, 0), Err(SplitError::NotDivisible { nearest: [96, 104] }));
+        assert_eq!(split(4, 8, 1, Split::Equal, None, None, 0), Err(SplitError::TooManyStages));
+        assert_eq!(split(10, 4, 1, Split::Equal, Some(2), Some(2), 0).unwrap(), [[2], [3], [3], [2]]);
+        assert_eq!(split(10, 4, 1, Split::Equal, Some(10), None, 0), Err(SplitError::Ends));
     }
 }

@@ -1,7 +1,7 @@
 //! One optimizer step of a job on a fabric: lowered, run, and what came out.
 
 use super::config::Config;
-use super::layer::Passes;
+use super::cost::Passes;
 use super::lower::Lowering;
 use super::memory::{MemoryPlan, stage_memory};
 use super::stages::{SplitError, split};
@@ -62,6 +62,11 @@ impl Step {
     pub fn stage_of(&self, class: usize) -> usize {
         class % self.layers.len()
     }
+    /// Layers of a stage without and with experts.
+    #[must_use]
+    pub fn layer_kinds(&self, config: &Config, stage: usize) -> (u64, u64) {
+        super::weights::stage_layers(config, &self.layers, stage as u64)
+    }
     /// Index of the part that sets the pace of a rank class.
     #[must_use]
     pub fn part_of(&self, class: usize) -> usize {
@@ -102,6 +107,7 @@ fn simulate(config: &Config, fabric: &Fabric, profiles: &Profiles, folding: Fold
         *config.stack.split,
         parallel.first_stage_layers,
         parallel.last_stage_layers,
+        2 * config.model.prediction_layers,
     )
     .map_err(StepError::Split)?;
     let parts = parts_of(fabric, parallel.ranks());

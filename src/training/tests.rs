@@ -19,6 +19,7 @@ fn gpt(heads: u64, hidden: u64, sequence_length: u64) -> Architecture {
         position: Position::Learned,
         norm: Norm::Layernorm,
         sequence_length,
+        ..Architecture::default()
     }
 }
 
@@ -30,6 +31,7 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
             pipeline: 1,
             data: 1,
             context: 1,
+            expert: 1,
             virtual_stages: 1,
             sequence,
             first_stage_layers: None,
@@ -40,8 +42,12 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
         precision: Precision::Fp16,
         recompute,
         attention: Attention::Unfused,
-        shard_optimizer: false,
+        sharding: Sharding::None,
+        shard_group: None,
+        adapter_rank: None,
         stack: Stack::named("megatron-2022").unwrap().clone(),
+        experts: ExpertStack::named("eager").unwrap().clone(),
+        expert_imbalance: 1.0,
     }
 }
 
@@ -69,4 +75,150 @@ fn weights_and_optimizer_are_18_bytes_a_parameter() {
     let plan = stage_memory(&config, &[vec![8]], 0);
     let bytes = (plan.weights + plan.gradients + plan.optimizer) / (config.model.parameters() / 8.0);
     assert!((bytes - 18.0).abs() < 0.01, "{bytes}");
+}
+
+fn cluster(nodes: u64, extra: &str) -> crate::fabric::Fabric {
+    use crate::diag::{Decode as _, Diagnostics, Node, Style, render};
+    let text = format!(
+        "{extra}[[node]]\nname = \"dgx\"\naccelerator = \"h100-sxm\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-h100\"\nnic = \"cx7-ndr400\"\nnics = 8\n\
+         [fabric]\nkind = \"rail-optimised\"\nnodes = {nodes}\nlevels = 2\nswitch = \"qm9700\"\n"
+    );
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("t", text);
+    let built = Node::parse(source, &mut diags)
+        .and_then(|n| crate::fabric::TopologyInput::decode(&n, &mut diags))
+        .and_then(|t| t.build(&mut diags));
+    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
+}
+
+fn sharded_job(stack: &str, sharding: Sharding, data: u64) -> Config {
+    Config {
+        parallel: Parallel { tensor: 1, data, ..config(1, false, Recompute::None).parallel },
+        global_batch: 2 * data,
+        microbatch: 1,
+        precision: Precision::Bf16,
+        attention: Attention::Flash,
+        sharding,
+        stack: Stack::named(stack).unwrap().clone(),
+        ..config(1, false, Recompute::None)
+    }
+}
+
+/// Payload of all data-parallel collectives of a step.
+fn data_bytes(step: &Step) -> f64 {
+    let of = |t: &crate::workload::Task| match (t.kind, t.work) {
+        (crate::workload::TaskKind::DataComm, crate::workload::Work::Transfer { bytes, .. }) => bytes,
+        _ => 0.0,
+    };
+    step.graph.tasks().iter().map(of).sum()
+}
+
+#[test]
+fn full_sharding_moves_three_times_the_weights() {
+    // Rajbhandari et al. (arXiv 1910.02054): a gather forward, a gather backward, a reduction. The embedding and the last layer stay
+    // gathered between the two passes.
+    let config = sharded_job("fsdp-2023", Sharding::Weights, 16);
+    let step = simulate_step(&config, &cluster(2, "")).unwrap();
+    let model = &config.model;
+    let kept = model.embedding_parameters() + model.position_parameters() + model.layer_parameters();
+    let passes = 2.0;
+    let want = passes * (2.0 * 3.0 * model.parameters() - 2.0 * kept);
+    assert!((data_bytes(&step) / want - 1.0).abs() < 1e-12, "{} against {want}", data_bytes(&step));
+    // Without resharding after the forward pass one gather is saved, and with none of it only the reduction is left.
+    let gradients = simulate_step(&sharded_job("fsdp-2023", Sharding::Gradients, 16), &cluster(2, "")).unwrap();
+    assert!((data_bytes(&gradients) / (passes * 4.0 * model.parameters()) - 1.0).abs() < 1e-12);
+    let replicated = simulate_step(&sharded_job("pytorch-ddp-2021", Sharding::None, 16), &cluster(2, "")).unwrap();
+    assert!((data_bytes(&replicated) / (4.0 * model.parameters()) - 1.0).abs() < 1e-12, "once a step");
+}
+
+#[test]
+fn hybrid_shards_cross_the_network_with_one_share_only() {
+    let whole = sharded_job("fsdp-2023", Sharding::Weights, 16);
+    let hybrid = Config { shard_group: Some(8), ..whole.clone() };
+    let fabric = cluster(2, "");
+    let nic = |config: &Config| {
+        let step = simulate_step(config, &fabric).unwrap();
+        step.execution.loads.iter().filter(|l| l.kind == crate::fabric::LinkKind::Nic).map(|l| l.bytes).sum::<f64>()
+    };
+    // A ring over 16 ranks of 2 nodes puts its payload on the NICs of a node, spread over 8: three times the weights, 15/16 of each; the
+    // copies all-reduce an eighth of the gradients between two ranks, payload once each way.
+    let (all, across) = (nic(&whole), nic(&hybrid));
+    let gradients = 2.0 * 2.0 * whole.model.parameters() / 8.0;
+    assert!((across / gradients - 1.0).abs() < 1e-9, "{across} against {gradients}");
+    assert!(all > 2.0 * across);
+}
+
+#[test]
+fn gathers_ahead_hide_behind_the_layer_that_computes() {
+    let fabric = cluster(2, "");
+    let time = |ahead: u64| {
+        let mut config = sharded_job("fsdp-2023", Sharding::Weights, 16);
+        config.stack.prefetch_forward.value = ahead;
+        config.stack.prefetch_backward.value = ahead;
+        simulate_step(&config, &fabric).unwrap().execution.makespan
+    };
+    assert!(time(1) < 0.97 * time(0), "{} and {}", time(1), time(0));
+}
+
+fn experts_job() -> Config {
+    let model = Architecture {
+        layers: 4,
+        gated_mlp: true,
+        experts: Some(crate::model::Experts {
+            count: 32,
+            per_token: 4,
+            ffn_hidden: 2048,
+            shared: 1,
+            first_dense: 1,
+            groups: 0,
+            groups_per_token: 0,
+            clamped: false,
+        }),
+        ..gpt(32, 4096, 2048)
+    };
+    let job = sharded_job("megatron-bridge-2025", Sharding::Optimizer, 16);
+    Config { model, parallel: Parallel { expert: 8, ..job.parallel }, ..job }
+}
+
+#[test]
+fn experts_exchange_every_copy_of_a_token() {
+    let config = experts_job();
+    let fabric = cluster(2, "");
+    let step = simulate_step(&config, &fabric).unwrap();
+    // Dispatch and combine, forward and backward, in 3 layers and 2 microbatches: top-4 copies of 2,048 tokens of 4,096 numbers.
+    let bytes = 2048.0 * 4.0 * 4096.0 * 2.0;
+    let groups: Vec<Vec<_>> = vec![(0..8).map(crate::fabric::AcceleratorId).collect()];
+    let alone = crate::collectives::Communicator::new(&fabric, &crate::collectives::Library::nccl(), &groups)
+        .time_alone(crate::collectives::Op::AllToAll, bytes);
+    let inside: f64 = step.graph.tasks().iter().map(|t| t.inner_expert).sum();
+    let waits = 2.0 * 3.0 * config.experts.wait.get();
+    assert!((inside / (2.0 * 3.0 * 4.0 * alone + waits) - 1.0).abs() < 1e-9, "{inside} against {alone}");
+    // Without launches and waits, and with a part of the exchange hidden.
+    let captured = Config { experts: ExpertStack::named("full-graph").unwrap().clone(), ..config };
+    assert!(simulate_step(&captured, &fabric).unwrap().execution.makespan < step.execution.makespan);
+}
+
+#[test]
+fn folded_is_unfolded_with_shards_and_experts() {
+    for (what, extra) in [("uniform", ""), ("slow", "[[degraded]]\npart = \"accelerator 11\"\nspeed = 0.5\n")] {
+        let fabric = cluster(2, extra);
+        for config in [sharded_job("torchtitan-compile-2024", Sharding::Weights, 16), experts_job()] {
+            let time = |folding| simulate_step_folded(&config, &fabric, folding).unwrap().execution.makespan;
+            let (a, b) = (time(Folding::Folded), time(Folding::Unfolded));
+            assert!((a / b - 1.0).abs() < 1e-9, "{what}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn frozen_weights_have_no_gradient_of_their_own() {
+    let whole = sharded_job("mlperf-2025", Sharding::None, 8);
+    let frozen = Config { adapter_rank: Some(16), ..whole.clone() };
+    let fabric = cluster(1, "");
+    let (a, b) = (simulate_step(&whole, &fabric).unwrap(), simulate_step(&frozen, &fabric).unwrap());
+    let matrix = |s: &Step| s.passes[0].layer_backward.matrix;
+    assert!((0.4..0.6).contains(&(matrix(&b) / matrix(&a))));
+    assert!((frozen.model_flops_per_step() / whole.model_flops_per_step() - 2.0 / 3.0).abs() < 1e-12);
+    assert!(b.memory[0].optimizer < 0.02 * a.memory[0].optimizer);
+    assert!(data_bytes(&b) < 0.02 * data_bytes(&a));
 }

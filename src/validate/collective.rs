@@ -1,8 +1,8 @@
 //! Collectives by size, on a fabric made for the row.
 
+use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
-use super::training::{Shape, fabric};
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
 use crate::fabric::AcceleratorId;
 
@@ -79,6 +79,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
+        links: None,
     };
     let fabric = fabric(&shape)?;
     // Part of each node takes part: its first accelerators.

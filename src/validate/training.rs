@@ -1,12 +1,10 @@
 //! Training steps: a row of the table becomes a fabric and a job, which go the same way as a scenario.
 
+use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
-use crate::diag::{Decode, Diagnostics, Node, Style, render};
-use crate::fabric::{Fabric, TopologyInput};
-use crate::hardware::Catalogue;
-use crate::model::{Architecture, Norm, Position};
-use crate::training::{Attention, Config, Parallel, Precision, Recompute, Stack, simulate_step};
+use crate::model::{Architecture, Norm, Position, presets};
+use crate::training::{Attention, Config, ExpertStack, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -51,100 +49,48 @@ pub(super) const COLUMNS: Columns = Columns {
     measured: "step_time_s",
 };
 
-/// What a fabric for a row needs.
-pub(super) struct Shape {
-    pub(super) accelerator: String,
-    pub(super) nodes: u64,
-    pub(super) per_node: u64,
-    pub(super) domain: Option<u64>,
-    pub(super) nics: u64,
-    pub(super) gbps: f64,
-    pub(super) fabric: String,
-}
-
-/// A NIC of the catalogue by fabric and rate.
-fn nic(fabric: &str, gbps: f64) -> Result<&'static str, String> {
-    Ok(match (fabric, gbps as u64) {
-        ("infiniband", 100) => "cx5-edr100",
-        ("infiniband", 200) => "cx6-hdr200",
-        ("infiniband", 400) => "cx7-ndr400",
-        ("infiniband", 800) => "cx8-xdr800",
-        ("roce", 100) => "cx6-roce100",
-        ("roce", 200) => "cx6-roce200",
-        ("roce", 400) => "cx7-roce400",
-        ("roce", 800) => "cx8-roce800",
-        ("omnipath", 100) => "opa100",
-        ("efa", 100) => "efa-v2",
-        ("efa", 200) => "efa-v3",
-        ("efa", 400) => "efa-v4",
-        (other, rate) => return Err(format!("no NIC of {rate} Gb/s on `{other}` is in the catalogue")),
-    })
-}
-
-/// A host that usually carries the part.
-fn host(part: &str) -> &'static str {
-    match part {
-        p if p.starts_with("v100") => "dgx-1",
-        p if p.starts_with("a100") || p.starts_with("a800") => "dgx-a100",
-        p if p.starts_with("gb200") || p.starts_with("gb300") => "gb200-tray",
-        p if p.starts_with("b200") || p.starts_with("b300") => "dgx-b200",
-        p if p.starts_with("mi") => "mi300x-host",
-        p if p.starts_with("tpu") => "tpu-host",
-        _ => "dgx-h100",
-    }
-}
-
-/// Builds the fabric of a row: nodes on one layer of adaptive leaves, which never limit it (rows do not tell the tree).
-pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
-    let part = Catalogue::embedded().accelerators.get(&shape.accelerator);
-    let scale_up = match shape.accelerator.as_str() {
-        _ if part.is_some_and(|p| p.scale_up.is_none()) => "pcie",
-        a if a.starts_with("v100") => "cube-mesh",
-        a if a.starts_with("mi") => "full-mesh",
-        _ => "nvswitch",
-    };
-    let domain = shape.domain.filter(|d| d.is_multiple_of(shape.per_node)).map_or_else(String::new, |d| format!("scale_up_domain = {d}\n"));
-    let one_domain = shape.domain.unwrap_or(shape.per_node) >= shape.nodes * shape.per_node;
-    let networked = shape.nodes > 1 && !(one_domain && shape.nics == 0);
-    let nics = if networked { format!("nic = \"{}\"\nnics = {}\n", nic(&shape.fabric, shape.gbps)?, shape.nics) } else { String::new() };
-    let network = if networked {
-        format!(
-            "kind = \"rail-optimised\"\nnodes = {}\nlevels = 3\nswitch = \"{}\"\n",
-            shape.nodes,
-            if shape.nodes * shape.nics > 60_000 { "q3400" } else { "qm9700" }
-        )
-    } else {
-        format!("kind = \"none\"\nnodes = {}\n", shape.nodes)
-    };
-    let text = format!(
-        "[[node]]\nname = \"node\"\naccelerator = \"{}\"\naccelerators = {}\nscale_up = \"{scale_up}\"\n{domain}host = \"{}\"\n{nics}[fabric]\n{network}",
-        shape.accelerator,
-        shape.per_node,
-        host(&shape.accelerator),
-    );
-    let mut diags = Diagnostics::new();
-    let source = diags.add_source("row", text);
-    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
-    built.map(|b| b.0).ok_or_else(|| format!("its cluster cannot be built: {}", render(&diags, Style::Plain).lines().next().unwrap_or("")))
-}
-
 /// The stack of a row's framework.
 fn stack(framework: &str, date: &str) -> Result<&'static Stack, String> {
     let id = match framework {
         f if f.starts_with("megatron-deepspeed") => "megatron-deepspeed-2022",
         f if f.starts_with("megatron-bridge") => "megatron-bridge-2025",
         f if f.starts_with("megatron-lm") => "megatron-2022",
-        f if f.starts_with("nemo-mlperf") => {
-            if date < "2025" {
-                "mlperf-2024"
-            } else {
-                "mlperf-2025"
-            }
-        }
+        f if f.starts_with("nemo-mlperf") && date < "2025" => "mlperf-2024",
+        f if f.starts_with("nemo-mlperf") => "mlperf-2025",
         f if f.starts_with("nemo") => "nemo-2024",
+        "llm-foundry" => "llm-foundry-2023",
+        "torchtitan" => "torchtitan-eager-2024",
+        "torchtitan-compile" => "torchtitan-compile-2024",
+        "torchtitan-compile-asynctp" => "torchtitan-asynctp-2024",
+        f if f.starts_with("fms-fsdp") => "fms-fsdp-2024",
+        f if f.starts_with("deepspeed") => "deepspeed-2023",
+        "fsdp" | "pytorch-fsdp" => "fsdp-2023",
+        "maxtext" => "maxtext-2023",
         other => return Err(format!("the framework `{}` is not modelled yet", other.split('-').next().unwrap_or(other))),
     };
     Stack::named(id).ok_or_else(|| format!("the stack `{id}` is missing"))
+}
+
+/// How a row ran its experts: the public recipes of the release that it names. Fully captured steps came with 26.06 for models without
+/// latent attention on racks; exchange under compute is in the recipes of Qwen3-235B and of DeepSeek over several nodes.
+fn experts(record: &Record<'_>) -> Result<Vec<&'static ExpertStack>, String> {
+    let (framework, model) = (record.text("framework"), record.text("model"));
+    let Some(release) = framework.strip_prefix("megatron-bridge-") else { return Ok(expert_stacks().iter().collect()) };
+    let racks = record.text("accelerator").starts_with("gb");
+    let spread: u64 = record.count("expert_parallel")?;
+    let id = match model {
+        m if m.starts_with("deepseek") && spread > 8 && release >= "26" => "deepep-overlap",
+        m if m.starts_with("qwen3-235b") && (spread > 8 || release < "26") => "eager-overlap",
+        m if !m.starts_with("deepseek") && racks && release >= "26.06" => "full-graph",
+        _ => "eager",
+    };
+    Ok(ExpertStack::named(id).into_iter().collect())
+}
+
+/// Scale-up links that a row's site has wired: the nodes of BLOOM's trial runs are described with four NVLinks for each accelerator
+/// (its public training notes).
+fn wired_links(record: &Record<'_>) -> Option<u64> {
+    (record.text("source") == "bloom" && record.text("accelerator").starts_with("a100")).then_some(4)
 }
 
 fn yes(record: &Record<'_>, column: &str) -> bool {
@@ -152,15 +98,9 @@ fn yes(record: &Record<'_>, column: &str) -> bool {
 }
 
 fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
-    if record.get::<u64>("experts")? > 0 {
-        return Err("mixture of experts is not modelled yet".into());
-    }
-    if yes(record, "mla") {
-        return Err("latent attention is not modelled yet".into());
-    }
     let name = record.text("model");
-    let (gated, bloom) = (yes(record, "gated_mlp"), name.contains("bloom"));
-    Ok(Architecture {
+    let (gated, bloom, mpt) = (yes(record, "gated_mlp"), name.contains("bloom"), name.starts_with("mpt"));
+    let dense = Architecture {
         title: name.to_owned(),
         layers: record.count("layers")?,
         hidden: record.count("hidden")?,
@@ -171,7 +111,7 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
         vocabulary: record.count("vocab")?,
         gated_mlp: gated,
         tied_embeddings: yes(record, "tied_embeddings"),
-        position: if bloom {
+        position: if bloom || mpt {
             Position::Alibi
         } else if gated {
             Position::Rotary
@@ -180,24 +120,32 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
         },
         norm: if gated { Norm::Rmsnorm } else { Norm::Layernorm },
         sequence_length: record.count("seq_len")?,
+        ..Architecture::default()
+    };
+    if record.get::<u64>("experts")? == 0 && !yes(record, "mla") {
+        return Ok(dense);
+    }
+    // Ranks of latent attention, dense first layers and windows are in no column: the preset of the model has them.
+    let preset = presets().iter().find(|p| p.id.value == name).ok_or_else(|| format!("`{name}` has experts and is no preset"))?;
+    let known = preset.architecture();
+    Ok(Architecture {
+        experts: known.experts,
+        latent: known.latent,
+        window: known.window,
+        prediction_layers: known.prediction_layers,
+        ..dense
     })
 }
 
 fn config(record: &Record<'_>) -> Result<Config, String> {
-    if record.count("expert_parallel")? > 1 {
-        return Err("expert parallelism is not modelled yet".into());
-    }
     let stack = stack(record.text("framework"), record.text("date"))?;
     let model = architecture(record)?;
-    let zero: u64 = record.get("zero_stage")?;
-    if zero > 2 {
-        return Err("fully sharded weights are not modelled yet".into());
-    }
     let parallel = Parallel {
         tensor: record.count("tensor_parallel")?,
         pipeline: record.count("pipeline_parallel")?,
         data: record.count("data_parallel")?,
         context: record.count("context_parallel")?,
+        expert: record.count("expert_parallel")?,
         virtual_stages: record.count("virtual_stages")?,
         sequence: yes(record, "sequence_parallel"),
         first_stage_layers: None,
@@ -210,18 +158,39 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
     if !model.heads.is_multiple_of(parallel.tensor) || !global_batch.is_multiple_of(microbatch * parallel.data) {
         return Err("the heads or the batch do not divide".into());
     }
+    if !(parallel.tensor * parallel.replicas()).is_multiple_of(parallel.expert) {
+        return Err("the expert-parallel degree does not divide the ranks of a stage".into());
+    }
     let word = |column: &str| record.text(column).to_owned();
+    let sharding = match record.get::<u64>("zero_stage")? {
+        _ if parallel.replicas() == 1 => Sharding::None,
+        0 => Sharding::None,
+        1 => Sharding::Optimizer,
+        2 => Sharding::Gradients,
+        3 => Sharding::Weights,
+        other => return Err(format!("ZeRO stage {other} is unknown")),
+    };
+    if sharding == Sharding::Weights && (parallel.pipeline > 1 || !stack.gathers_layers.value) {
+        return Err("fully sharded weights inside pipeline stages, or in this framework, are not modelled".into());
+    }
+    let group = if word("shard_group").is_empty() { parallel.replicas() } else { record.count("shard_group")? };
+    if !parallel.replicas().is_multiple_of(group) {
+        return Err("the shard group does not divide the replicas".into());
+    }
     Ok(Config {
         model,
         parallel,
         global_batch,
         microbatch,
         precision: Precision::from_word(&word("dtype")).ok_or_else(|| format!("training in `{}` is not modelled yet", word("dtype")))?,
-        // In newer recipes "selective" means cheap modules only, which this table cannot tell from the attention core.
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
-        shard_optimizer: zero >= 1 && parallel.replicas() > 1,
+        sharding,
+        shard_group: (sharding != Sharding::None && group < parallel.replicas()).then_some(group),
+        adapter_rank: None,
         stack: stack.clone(),
+        experts: expert_stacks()[0].clone(),
+        expert_imbalance: 1.0,
     })
 }
 
@@ -233,7 +202,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     if !accelerators.is_multiple_of(per_node) {
         return Err("the accelerators do not fill whole nodes".into());
     }
-    let domain = record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node);
+    let domain = record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node && accelerators > per_node);
     let shape = Shape {
         accelerator: part.id.value.clone(),
         nodes: accelerators / per_node,
@@ -242,7 +211,18 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: record.text("fabric").to_owned(),
+        links: wired_links(record),
     };
     let fabric = fabric(&shape)?;
-    simulate_step(&config, &fabric).map(|step| step.execution.makespan).map_err(|e| e.to_string())
+    let time = |experts: &ExpertStack| {
+        let config = Config { experts: experts.clone(), ..config.clone() };
+        simulate_step(&config, &fabric).map(|step| step.execution.makespan).map_err(|e| e.to_string())
+    };
+    if !config.has_experts() {
+        return time(&config.experts);
+    }
+    // Where the release does not say how experts ran, the answer is the geometric middle of the band over all expert stacks.
+    let times = experts(record)?.into_iter().map(time).collect::<Result<Vec<_>, _>>()?;
+    let (low, high) = times.iter().fold((f64::INFINITY, 0.0f64), |(l, h), t| (l.min(*t), h.max(*t)));
+    Ok((low * high).sqrt())
 }

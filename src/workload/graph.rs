@@ -119,13 +119,15 @@ pub struct Task {
     pub inner_comm: f64,
     /// The same for context-parallel communication.
     pub inner_context: f64,
+    /// The same for exchange with the ranks of experts, and waits for it.
+    pub inner_expert: f64,
 }
 
 impl Task {
     /// A task without a label or communication inside it.
     #[must_use]
     pub fn new(class: ClassId, track: Track, kind: TaskKind, work: Work) -> Self {
-        Self { class, track, kind, label: Label::default(), work, inner_comm: 0.0, inner_context: 0.0 }
+        Self { class, track, kind, label: Label::default(), work, inner_comm: 0.0, inner_context: 0.0, inner_expert: 0.0 }
     }
 }
 

@@ -54,9 +54,13 @@ fn scenarios_and_topologies() {
         ("E0402", "preset = \"llama-2-7b\"", "preset = \"llama-2-7b\"\nheads = 31\nhead_dim = 128"),
         ("E0403", "tensor = 2", "pipeline = 16"),
         ("E0404", "global_batch = 16", "global_batch = 17"),
-        ("E0405", "llama-2-7b", "deepseek-v3"),
+        ("E0405", "tensor = 2", "pipeline = 2"),
     ] {
-        let text = if code == "E0403" { stages() } else { said(from, to) };
+        let text = match code {
+            "E0403" => stages(),
+            "E0405" => sharded_stages(),
+            _ => said(from, to),
+        };
         check(code, &text);
     }
 }
@@ -65,6 +69,14 @@ fn scenarios_and_topologies() {
 fn stages() -> String {
     let mut diags = Diagnostics::new();
     let text = GOOD.replace("tensor = 2", "pipeline = 16").replace("preset = \"llama-2-7b\"", "preset = \"llama-2-7b\"\nlayers = 4");
+    assert!(load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags).is_none());
+    render(&diags, Style::Plain)
+}
+
+/// Sharded weights inside pipeline stages.
+fn sharded_stages() -> String {
+    let mut diags = Diagnostics::new();
+    let text = GOOD.replace("tensor = 2", "pipeline = 2").replace("global_batch = 16", "framework = \"torchtitan\"\nglobal_batch = 16");
     assert!(load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags).is_none());
     render(&diags, Style::Plain)
 }

@@ -7,6 +7,7 @@ mod errors;
 mod explicit;
 mod folding;
 mod layers;
+mod layouts;
 mod packets;
 mod physics;
 

@@ -5,7 +5,7 @@ use orrery::collectives::{Communicator, Library, Op};
 use orrery::fabric::{AcceleratorId, Fabric};
 use orrery::simulate::{Network, execute};
 use orrery::training::{Config, Op as Step, program, simulate_step};
-use orrery::workload::{ClassId, GraphBuilder, Label, Task, TaskKind, Track, Work};
+use orrery::workload::{ClassId, GraphBuilder, Task, TaskKind, Track, Work};
 use proptest::prelude::*;
 
 fn dgx(nodes: u32, extra: &str) -> Fabric {
@@ -16,15 +16,7 @@ fn dgx(nodes: u32, extra: &str) -> Fabric {
 }
 
 fn compute(class: u32, seconds: f64) -> Task {
-    Task {
-        class: ClassId(class),
-        track: Track::Compute,
-        kind: TaskKind::Forward,
-        label: Label::default(),
-        work: Work::Compute { seconds },
-        inner_comm: 0.0,
-        inner_context: 0.0,
-    }
+    Task::new(ClassId(class), Track::Compute, TaskKind::Forward, Work::Compute { seconds })
 }
 
 /// A pipeline of stages that take `f` forward and `2 f` backward for each chunk, without communication.

@@ -1,0 +1,265 @@
+//! The `[training.model]` table: a preset, or sizes, or a preset with some sizes replaced.
+
+use super::architecture::{Architecture, Norm, Position};
+use super::convolution::resnet50;
+use super::experts::{Experts, Window};
+use super::preset::{Preset, presets};
+use crate::diag::{At, Count, Diagnostic, Diagnostics, Name, Share, Span, Whole, codes, nearest};
+use crate::record;
+
+record! {
+    /// Which model: a preset, or sizes, or a preset with some sizes replaced.
+    pub struct ModelInput {
+        /// Preset to start from (`orrery catalog models`).
+        pub preset: Option<Name>,
+        /// Name for people.
+        pub title: Option<Name>,
+        /// Layers.
+        pub layers: Option<Count>,
+        /// Hidden size.
+        pub hidden: Option<Count>,
+        /// Feed-forward width.
+        pub ffn_hidden: Option<Count>,
+        /// Query heads.
+        pub heads: Option<Count>,
+        /// Key and value heads; absent: as many as query heads.
+        pub kv_heads: Option<Count>,
+        /// Size of a head; absent: hidden over heads.
+        pub head_dim: Option<Count>,
+        /// Vocabulary, padded as it is computed.
+        pub vocabulary: Option<Count>,
+        /// Gated feed-forward network (three matrices).
+        pub gated_mlp: Option<bool>,
+        /// Output projection shares the embedding's weights.
+        pub tied_embeddings: Option<bool>,
+        /// Positions.
+        pub position: Option<Position>,
+        /// Norm.
+        pub norm: Option<Norm>,
+        /// Tokens of one training sequence.
+        pub sequence_length: Option<Count>,
+        /// Whether a token sees only those before it; absent: yes.
+        pub causal: Option<bool>,
+        /// Share of the tokens whose loss is computed; absent: all.
+        pub predicted: Option<Share>,
+        /// Experts of a layer (0: dense).
+        pub experts: Option<Whole>,
+        /// Experts that a token visits.
+        pub experts_per_token: Option<Count>,
+        /// Width of one expert; absent: the feed-forward width.
+        pub moe_ffn_hidden: Option<Count>,
+        /// Experts that every token visits.
+        pub shared_experts: Option<Whole>,
+        /// Dense layers before the first one with experts.
+        pub first_dense_layers: Option<Whole>,
+        /// Extra layers that predict later tokens (multi-token prediction).
+        pub prediction_layers: Option<Whole>,
+        /// Attention window in tokens (0: none).
+        pub sliding_window: Option<Whole>,
+        /// The window holds in every n-th layer; absent: in all.
+        pub sliding_window_every: Option<Count>,
+    }
+}
+
+fn find<'a>(name: &At<String>, diags: &mut Diagnostics) -> Option<&'a Preset> {
+    let all = presets();
+    if let Some(preset) = all.iter().find(|p| p.id.value == name.value) {
+        return Some(preset);
+    }
+    let mut diagnostic =
+        Diagnostic::error(codes::UNKNOWN_PART, format!("there is no model preset `{}`", name.value)).at(name.span, "unknown preset");
+    diagnostic = match nearest(name, all.iter().map(|p| p.id.value.as_str())) {
+        Some(near) => diagnostic.hint(format!("did you mean \"{near}\"?")),
+        None => diagnostic.hint("`orrery catalog models` lists the presets"),
+    };
+    diags.push(diagnostic);
+    None
+}
+
+impl ModelInput {
+    /// The architecture that this table describes; every missing or contradicting size is reported at `span`.
+    pub fn resolve(&self, span: Span, diags: &mut Diagnostics) -> Option<Architecture> {
+        let base = match &self.preset.value {
+            Some(name) => Some(find(&At { value: name.clone(), span: self.preset.span }, diags)?),
+            None => None,
+        };
+        let mut missing = Vec::new();
+        let mut size = |own: &At<Option<u64>>, preset: Option<u64>, name: &'static str| {
+            own.value.or(preset).unwrap_or_else(|| {
+                missing.push(name);
+                1
+            })
+        };
+        let layers = size(&self.layers, base.map(|b| *b.layers), "layers");
+        let hidden = size(&self.hidden, base.map(|b| *b.hidden), "hidden");
+        let ffn_hidden = size(&self.ffn_hidden, base.map(|b| *b.ffn_hidden), "ffn_hidden");
+        let heads = size(&self.heads, base.map(|b| *b.heads), "heads");
+        let vocabulary = size(&self.vocabulary, base.map(|b| *b.vocabulary), "vocabulary");
+        let sequence_length = size(&self.sequence_length, base.map(|b| *b.sequence_length), "sequence_length");
+        if !missing.is_empty() {
+            diags.push(
+                Diagnostic::error(codes::MISSING_KEY, format!("the model lacks {}", missing.join(", ")))
+                    .at(Span { end: span.start, ..span }, "here")
+                    .hint("give them, or name a preset"),
+            );
+            return None;
+        }
+        let same_heads = self.heads.value.is_none();
+        let kv_heads = self.kv_heads.value.or(base.filter(|_| same_heads).map(|b| *b.kv_heads)).unwrap_or(heads);
+        let preset_dim = base.filter(|_| same_heads && self.hidden.value.is_none()).map(|b| *b.head_dim);
+        let model = Architecture {
+            title: self.title.value.clone().or_else(|| base.map(|b| b.title.value.clone())).unwrap_or_else(|| "custom transformer".into()),
+            layers,
+            hidden,
+            ffn_hidden,
+            heads,
+            kv_heads,
+            head_dim: self.head_dim.value.or(preset_dim).unwrap_or_else(|| (hidden / heads).max(1)),
+            vocabulary,
+            gated_mlp: self.gated_mlp.value.or(base.map(|b| *b.gated_mlp)).unwrap_or(false),
+            tied_embeddings: self.tied_embeddings.value.or(base.map(|b| *b.tied_embeddings)).unwrap_or(false),
+            position: self.position.value.or(base.map(|b| *b.position)).unwrap_or(Position::Rotary),
+            norm: self.norm.value.or(base.map(|b| *b.norm)).unwrap_or(Norm::Layernorm),
+            sequence_length,
+            causal: self.causal.value.or(base.map(|b| *b.causal)).unwrap_or(true),
+            predicted: self.predicted.value.or(base.map(|b| *b.predicted)).unwrap_or(1.0),
+            experts: self.experts(base, ffn_hidden),
+            latent: base.and_then(Preset::latent),
+            window: self.window(base),
+            prediction_layers: self.prediction_layers.value.or(base.map(|b| *b.prediction_layers)).unwrap_or(0),
+            convolutions: base.map_or_else(Vec::new, |b| if b.convolutions.is_some() { resnet50() } else { Vec::new() }),
+        };
+        self.check(&model, span, diags).then_some(model)
+    }
+
+    fn experts(&self, base: Option<&Preset>, ffn_hidden: u64) -> Option<Experts> {
+        let known = base.and_then(Preset::expert_sizes);
+        let count = self.experts.value.or(known.map(|e| e.count)).unwrap_or(0);
+        (count > 0).then(|| Experts {
+            count,
+            per_token: self.experts_per_token.value.or(known.map(|e| e.per_token)).unwrap_or(1),
+            ffn_hidden: self.moe_ffn_hidden.value.or(known.map(|e| e.ffn_hidden)).unwrap_or(ffn_hidden),
+            shared: self.shared_experts.value.or(known.map(|e| e.shared)).unwrap_or(0),
+            first_dense: self.first_dense_layers.value.or(known.map(|e| e.first_dense)).unwrap_or(0),
+            groups: known.map_or(0, |e| e.groups),
+            groups_per_token: known.map_or(0, |e| e.groups_per_token),
+            clamped: known.is_some_and(|e| e.clamped),
+        })
+    }
+
+    fn window(&self, base: Option<&Preset>) -> Option<Window> {
+        let known = base.and_then(|b| b.architecture().window);
+        let tokens = self.sliding_window.value.or(known.map(|w| w.tokens)).unwrap_or(0);
+        let every = self.sliding_window_every.value.or(known.map(|w| w.every)).unwrap_or(1);
+        (tokens > 0).then_some(Window { tokens, every })
+    }
+
+    /// Experts and windows that contradict each other, and keys that do nothing.
+    fn check_experts(&self, model: &Architecture, diags: &mut Diagnostics) {
+        let mut refuse = |span, code, message: String| diags.push(Diagnostic::error(code, message).at(span, "here"));
+        match model.experts {
+            Some(e) if e.per_token > e.count => {
+                let span = if self.experts_per_token.is_some() { self.experts_per_token.span } else { self.experts.span };
+                refuse(span, codes::OUT_OF_RANGE, format!("a token cannot visit {} of {} experts", e.per_token, e.count));
+            }
+            Some(e) if e.first_dense >= model.layers => {
+                let span = if self.first_dense_layers.is_some() { self.first_dense_layers.span } else { self.layers.span };
+                refuse(span, codes::OUT_OF_RANGE, format!("all {} layers come before the first one with experts", model.layers));
+            }
+            Some(_) => {}
+            None => {
+                for (name, span) in [
+                    ("experts_per_token", self.experts_per_token.is_some().then_some(self.experts_per_token.span)),
+                    ("moe_ffn_hidden", self.moe_ffn_hidden.is_some().then_some(self.moe_ffn_hidden.span)),
+                    ("shared_experts", self.shared_experts.is_some().then_some(self.shared_experts.span)),
+                    ("first_dense_layers", self.first_dense_layers.is_some().then_some(self.first_dense_layers.span)),
+                ] {
+                    if let Some(span) = span {
+                        refuse(span, codes::CONFLICT, format!("`{name}` does nothing without `experts`"));
+                    }
+                }
+            }
+        }
+        if model.window.is_none() && self.sliding_window_every.is_some() {
+            refuse(self.sliding_window_every.span, codes::CONFLICT, "`sliding_window_every` does nothing without `sliding_window`".into());
+        }
+        if model.predicted <= 0.0 {
+            refuse(self.predicted.span, codes::OUT_OF_RANGE, "a model whose loss is computed on no token learns nothing".into());
+        }
+        if model.is_convolutional() {
+            for (name, given) in [
+                ("layers", &self.layers),
+                ("hidden", &self.hidden),
+                ("ffn_hidden", &self.ffn_hidden),
+                ("heads", &self.heads),
+                ("kv_heads", &self.kv_heads),
+                ("head_dim", &self.head_dim),
+                ("sequence_length", &self.sequence_length),
+                ("experts", &self.experts),
+                ("sliding_window", &self.sliding_window),
+                ("prediction_layers", &self.prediction_layers),
+            ] {
+                if given.is_some() {
+                    refuse(given.span, codes::CONFLICT, format!("`{name}` does nothing for a convolutional network"));
+                }
+            }
+            for (name, span) in [
+                ("gated_mlp", self.gated_mlp.is_some().then_some(self.gated_mlp.span)),
+                ("tied_embeddings", self.tied_embeddings.is_some().then_some(self.tied_embeddings.span)),
+                ("position", self.position.is_some().then_some(self.position.span)),
+                ("norm", self.norm.is_some().then_some(self.norm.span)),
+                ("causal", self.causal.is_some().then_some(self.causal.span)),
+                ("predicted", self.predicted.is_some().then_some(self.predicted.span)),
+            ] {
+                if let Some(span) = span {
+                    refuse(span, codes::CONFLICT, format!("`{name}` does nothing for a convolutional network"));
+                }
+            }
+        }
+    }
+
+    fn check(&self, model: &Architecture, span: Span, diags: &mut Diagnostics) -> bool {
+        let before = diags.error_count();
+        let place = |at: &At<Option<u64>>| if at.value.is_some() { at.span } else { Span { end: span.start, ..span } };
+        if !model.heads.is_multiple_of(model.kv_heads) {
+            diags.push(
+                Diagnostic::error(
+                    codes::NOT_DIVISIBLE,
+                    format!("{} query heads cannot share {} key-value heads", model.heads, model.kv_heads),
+                )
+                .at(place(&self.kv_heads), "does not divide the heads")
+                .hint("kv_heads has to divide heads"),
+            );
+        }
+        if self.head_dim.value.is_none() && !model.hidden.is_multiple_of(model.heads) && self.preset.value.is_none() {
+            diags.push(
+                Diagnostic::error(codes::NOT_DIVISIBLE, format!("hidden size {} is no multiple of {} heads", model.hidden, model.heads))
+                    .at(place(&self.heads), "does not divide the hidden size")
+                    .hint("change heads or hidden, or give head_dim"),
+            );
+        }
+        for (name, at, value, limit) in [
+            ("layers", &self.layers, model.layers, 10_000),
+            ("hidden", &self.hidden, model.hidden, 1 << 20),
+            ("ffn_hidden", &self.ffn_hidden, model.ffn_hidden, 1 << 24),
+            ("heads", &self.heads, model.heads, 1 << 16),
+            ("head_dim", &self.head_dim, model.head_dim, 1 << 16),
+            ("vocabulary", &self.vocabulary, model.vocabulary, 1 << 28),
+            ("sequence_length", &self.sequence_length, model.sequence_length, 1 << 28),
+            ("experts", &self.experts, model.experts.map_or(0, |e| e.count), 1 << 16),
+            ("moe_ffn_hidden", &self.moe_ffn_hidden, model.experts.map_or(0, |e| e.ffn_hidden), 1 << 24),
+            ("shared_experts", &self.shared_experts, model.experts.map_or(0, |e| e.shared), 1 << 10),
+            ("prediction_layers", &self.prediction_layers, model.prediction_layers, 100),
+        ] {
+            if value > limit {
+                diags.push(
+                    Diagnostic::error(codes::OUT_OF_RANGE, format!("{name} = {value} is absurdly large"))
+                        .at(place(at), "absurd")
+                        .hint(format!("the largest {name} is {limit}")),
+                );
+            }
+        }
+        self.check_experts(model, diags);
+        diags.error_count() == before
+    }
+}

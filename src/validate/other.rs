@@ -1,0 +1,195 @@
+//! Step times of encoders, convolutional networks and adapters: rows that say what is trained and on what, but not the layout.
+//!
+//! The prediction is the fastest layout that fits into memory, among those that the model allows: data parallelism with the largest
+//! microbatches for BERT and ResNet, tensor, context and pipeline degrees for adapters beside frozen weights.
+
+use super::cluster::{Shape, fabric};
+use super::gemm::part;
+use super::table::{Columns, Record};
+use crate::fabric::Fabric;
+use crate::model::{Architecture, Preset};
+use crate::training::{Attention, Config, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
+
+pub(super) const COLUMNS: Columns = Columns {
+    needed: &[
+        "id",
+        "source",
+        "date",
+        "framework",
+        "accelerator",
+        "accelerators",
+        "accelerators_per_node",
+        "scale_up_domain",
+        "fabric",
+        "nics_per_node",
+        "nic_gbps",
+        "model",
+        "seq_len",
+        "global_batch",
+        "dtype",
+    ],
+    measured: "step_time_s",
+};
+
+/// Mean tokens of a packed sample over the longest: half of BERT's 512 positions hold words (packing factor 2.0, arXiv 2107.02027).
+const PACKED: u64 = 2;
+
+/// What a row leaves open.
+struct Job {
+    config: Config,
+    /// Degrees that may be tried.
+    layouts: Vec<Parallel>,
+    microbatches: Vec<u64>,
+    recompute: &'static [Recompute],
+}
+
+fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {
+    Parallel {
+        tensor,
+        pipeline,
+        data,
+        context,
+        expert: 1,
+        virtual_stages: 1,
+        sequence: tensor > 1,
+        first_stage_layers: None,
+        last_stage_layers: None,
+    }
+}
+
+/// Powers of two up to a number.
+fn doublings(most: u64) -> impl Iterator<Item = u64> {
+    (0..40).map(|i| 1 << i).take_while(move |x| *x <= most)
+}
+
+fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_rank: Option<u64>, ranks: u64) -> Result<Config, String> {
+    let id = match (submitted, adapter_rank.is_some(), record.text("date") < "2025") {
+        (false, ..) => "pytorch-ddp-2021",
+        (true, false, _) => "mlperf-ddp-2024",
+        (true, true, true) => "mlperf-2024",
+        (true, true, false) => "mlperf-2025",
+    };
+    let stack = Stack::named(id).ok_or_else(|| format!("the stack `{id}` is missing"))?;
+    let dtype = record.text("dtype");
+    Ok(Config {
+        model,
+        parallel: parallel(1, 1, 1, ranks),
+        global_batch: record.count("global_batch")?,
+        microbatch: 1,
+        precision: Precision::from_word(dtype).ok_or_else(|| format!("training in `{dtype}` is not modelled yet"))?,
+        recompute: Recompute::None,
+        attention: if submitted { Attention::Flash } else { Attention::Unfused },
+        sharding: if submitted && ranks > 1 && adapter_rank.is_none() { Sharding::Optimizer } else { Sharding::None },
+        shard_group: None,
+        adapter_rank,
+        stack: stack.clone(),
+        experts: expert_stacks()[0].clone(),
+        expert_imbalance: 1.0,
+    })
+}
+
+/// Data parallelism with the largest microbatches of one rank's samples.
+fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Result<Job, String> {
+    let mut model = Preset::named(id).ok_or_else(|| format!("`{id}` is no preset"))?.architecture();
+    let batch = record.count("global_batch")?;
+    if !batch.is_multiple_of(ranks) {
+        return Err("the batch does not divide among the accelerators".into());
+    }
+    let own = batch / ranks;
+    if !model.is_convolutional() {
+        let length = record.count("seq_len")?;
+        // Long sequences are computed without their padding in both; short ones have little of it.
+        model.sequence_length = if submitted || length > 128 { (length / PACKED).max(1) } else { length };
+    }
+    let config = config(record, model, submitted, None, ranks)?;
+    // Whole batches of a rank, or the largest powers of two.
+    let mut microbatches: Vec<u64> = doublings(own).filter(|m| own.is_multiple_of(*m)).collect();
+    microbatches.push(own);
+    microbatches.reverse();
+    microbatches.truncate(6);
+    Ok(Job { config, layouts: vec![parallel(1, 1, 1, ranks)], microbatches, recompute: &[Recompute::None] })
+}
+
+/// Adapters beside frozen weights: every layout of powers of two that the batch allows.
+fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Job, String> {
+    let mut model = Preset::named(base).ok_or_else(|| format!("`{base}` is no preset"))?.architecture();
+    model.sequence_length = record.count("seq_len")?;
+    let batch = record.count("global_batch")?;
+    let per_node = record.count("accelerators_per_node")?.min(ranks);
+    let mut layouts = Vec::new();
+    for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t)) {
+        for pipeline in doublings(8).filter(|p| model.layers.is_multiple_of(*p)) {
+            for context in doublings(64) {
+                let model_ranks = tensor * pipeline * context;
+                let data = ranks / model_ranks.max(1);
+                if data * model_ranks == ranks && data > 0 && batch.is_multiple_of(data) && batch / data >= pipeline.min(2) {
+                    layouts.push(parallel(tensor, pipeline, context, data));
+                }
+            }
+        }
+    }
+    if layouts.is_empty() {
+        return Err("no layout divides the batch and the accelerators".into());
+    }
+    let config = config(record, model, true, Some(rank), ranks)?;
+    Ok(Job { config, layouts, microbatches: vec![1], recompute: &[Recompute::None, Recompute::Full] })
+}
+
+fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
+    let submitted = record.text("framework").starts_with("mlperf");
+    match record.text("model").split_once("-lora-r") {
+        Some((base, rank)) => adapters(record, base, rank.parse().map_err(|_| "the rank of the adapters is no number")?, ranks),
+        None => replicated(record, record.text("model"), submitted, ranks),
+    }
+}
+
+/// The fastest layout that fits, or the one that needs least memory where none does.
+fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
+    let (mut best, mut least, mut failure) = (None::<f64>, None::<(f64, f64)>, "no layout was tried".to_owned());
+    for &parallel in &job.layouts {
+        for &recompute in job.recompute {
+            // Larger microbatches first: the first that fits is taken.
+            for &microbatch in &job.microbatches {
+                let config = Config { parallel, microbatch, recompute, ..job.config.clone() };
+                let step = match simulate_step(&config, fabric) {
+                    Ok(step) => step,
+                    Err(error) => {
+                        failure = error.to_string();
+                        continue;
+                    }
+                };
+                let peak = step.memory.iter().map(|m| m.total()).fold(0.0, f64::max);
+                let time = step.execution.makespan;
+                if peak <= memory {
+                    best = Some(best.map_or(time, |b| b.min(time)));
+                    break;
+                }
+                if least.is_none_or(|l| peak < l.0) {
+                    least = Some((peak, time));
+                }
+            }
+        }
+    }
+    best.or(least.map(|l| l.1)).ok_or(failure)
+}
+
+pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+    let part = part(record)?;
+    let ranks = record.count("accelerators")?;
+    let per_node = record.count("accelerators_per_node")?.min(ranks);
+    if !ranks.is_multiple_of(per_node) {
+        return Err("the accelerators do not fill whole nodes".into());
+    }
+    let job = job(record, ranks)?;
+    let shape = Shape {
+        accelerator: part.id.value.clone(),
+        nodes: ranks / per_node,
+        per_node,
+        domain: record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node && ranks > per_node),
+        nics: record.get("nics_per_node")?,
+        gbps: record.get("nic_gbps")?,
+        fabric: record.text("fabric").to_owned(),
+        links: None,
+    };
+    fastest(&job, &fabric(&shape)?, part.memory.get())
+}

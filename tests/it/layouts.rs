@@ -1,0 +1,70 @@
+//! Layouts of one job in the measured order: Kendall's tau over pairs of rows of one job on one cluster whose measured step times differ by
+//! more than 8 %; and errors by source, so that no source slips unseen.
+
+use orrery::diag::Diagnostics;
+use orrery::validate::{Kind, Report, validate};
+use std::collections::BTreeMap;
+
+const TABLE: &str = include_str!("../validation/training.csv");
+
+fn report(name: &str, text: &str) -> Report {
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source(name, text.to_owned());
+    validate(Kind::Training, &[source], &mut diags).unwrap()
+}
+
+/// Rows by column name.
+fn rows() -> Vec<BTreeMap<String, String>> {
+    let mut lines = TABLE.lines();
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    lines.map(|l| names.iter().zip(l.split(',')).map(|(n, v)| ((*n).to_owned(), v.to_owned())).collect()).collect()
+}
+
+/// Runs of one job that contradict each other at one layout (a step that takes 28 % longer with smaller microbatches only, and the like).
+const CONTRADICTORY: [&str; 6] = ["0043", "0047", "0048", "0050", "0075", "0080"];
+
+#[test]
+fn layouts_are_ranked_as_measured() {
+    let report = report("training.csv", TABLE);
+    let mut jobs: BTreeMap<Vec<String>, Vec<(String, f64, f64)>> = BTreeMap::new();
+    for (row, answer) in rows().iter().zip(&report.rows) {
+        assert_eq!(row["id"], answer.id);
+        let key = ["source", "model", "accelerator", "accelerators", "seq_len", "global_batch", "dtype"].map(|k| row[k].clone());
+        let predicted = *answer.outcome.as_ref().unwrap_or(&f64::NAN);
+        jobs.entry(key.to_vec()).or_default().push((row["id"].clone(), answer.measured, predicted));
+    }
+    let tau = |source: &str, keep: &dyn Fn(&str) -> bool| {
+        let (mut score, mut pairs) = (0.0, 0.0);
+        for members in jobs.iter().filter(|(k, _)| k[0] == source).map(|(_, m)| m) {
+            let members: Vec<_> = members.iter().filter(|m| keep(&m.0)).collect();
+            for (i, a) in members.iter().enumerate() {
+                for b in &members[i + 1..] {
+                    if (a.1 - b.1).abs() > 0.08 * a.1.max(b.1) {
+                        score += ((a.1 - b.1) * (a.2 - b.2)).signum();
+                        pairs += 1.0;
+                    }
+                }
+            }
+        }
+        assert!(pairs >= 20.0, "{source}: {pairs} pairs");
+        score / pairs
+    };
+    let all = |_: &str| true;
+    assert!(tau("bloom", &all) >= 0.75, "{}", tau("bloom", &all));
+    assert!(tau("vtrain-single", &all) >= 0.75, "{}", tau("vtrain-single", &all));
+    assert!(tau("vtrain-multi", &all) >= 0.65, "{}", tau("vtrain-multi", &all));
+    let consistent = |id: &str| !CONTRADICTORY.iter().any(|c| id.ends_with(c));
+    assert!(tau("vtrain-multi", &consistent) >= 0.75, "{}", tau("vtrain-multi", &consistent));
+}
+
+#[test]
+fn errors_stay_within_what_the_readme_says() {
+    let all = report("training.csv", TABLE);
+    assert_eq!(all.all.skipped, 0);
+    assert!(all.all.median <= 0.06 && all.all.p90 <= 0.18, "{:?}", all.all);
+    let korthikanti = all.by_source.iter().find(|s| s.0 == "korthikanti22").unwrap().1;
+    assert!(korthikanti.mean <= 0.05, "{korthikanti:?}");
+    let other = report("training_other.csv", include_str!("../validation/training_other.csv"));
+    assert_eq!(other.all.skipped, 0);
+    assert!(other.all.median <= 0.12, "{:?}", other.all);
+}
