@@ -100,7 +100,7 @@ fn deal<S>(tables: &[Table], place: impl Fn(&Record<'_>) -> Result<Placed<S>, St
                     points.sources.push(source.to_owned());
                 }
                 points.shapes.push(shape);
-                points.measured.push(1e-6 * record.measured);
+                points.measured.push(1e-6 * record.measured[0]);
             }
             Err(reason) => *out.skipped.entry(reason).or_insert(0) += 1,
         }

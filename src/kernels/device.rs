@@ -146,6 +146,21 @@ impl DeviceModel {
         entry.constants.time(&sheet, operand_bytes(dtype), g) + entry.constants.quantisation(&sheet, g)
     }
 
+    /// Seconds of one product whose operands the kernel before has cast: no pass over the input, and of the libraries that were
+    /// measured with this format the quickest (some tables hold the cast in their start-up).
+    #[must_use]
+    pub fn gemm_fused(&self, dtype: Dtype, g: Gemm) -> f64 {
+        let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
+        let (sheet, bytes) = (self.sheet(dtype), operand_bytes(dtype));
+        let ratio = moved(self.achieved, entry.origin, &entry.profile);
+        let rows = entry.profile.gemm.iter().filter(|r| r.dtype.value == entry.measured);
+        let each = rows.map(|row| {
+            let constants = row.constants();
+            GemmConstants { ec: (constants.ec * ratio).min(1.0), ..constants }.time(&sheet, bytes, g)
+        });
+        each.fold(f64::INFINITY, f64::min)
+    }
+
     /// The constants of long training: clocks under sustained power, the launch of a plain product.
     fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
         let (own, wide) = (self.gemm_entry(dtype)?, self.gemm_entry(Dtype::Bf16)?);

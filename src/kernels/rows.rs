@@ -8,7 +8,7 @@ use crate::tables::{Columns, Record};
 
 /// Columns of tables of matrix products.
 pub const GEMM_COLUMNS: Columns =
-    Columns { needed: &["id", "source", "framework", "accelerator", "m", "n", "k", "dtype"], measured: "time_us" };
+    Columns { needed: &["id", "source", "framework", "accelerator", "m", "n", "k", "dtype"], measured: &["time_us"] };
 
 /// Columns of tables of attention kernels.
 pub const ATTENTION_COLUMNS: Columns = Columns {
@@ -27,7 +27,7 @@ pub const ATTENTION_COLUMNS: Columns = Columns {
         "dtype",
         "kv_dtype",
     ],
-    measured: "time_us",
+    measured: &["time_us"],
 };
 
 /// Columns of tables of mixture-of-experts layers.
@@ -48,7 +48,7 @@ pub const MOE_COLUMNS: Columns = Columns {
         "expert_parallel",
         "distribution",
     ],
-    measured: "time_us",
+    measured: &["time_us"],
 };
 
 /// The part of a row.

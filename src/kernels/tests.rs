@@ -80,6 +80,16 @@ fn weight_only_formats_save_memory_and_not_compute() {
 }
 
 #[test]
+fn a_fused_cast_saves_its_pass() {
+    let b200 = device("b200-sxm", Some("trtllm"));
+    for g in [gemm(1, 4096, 4096), gemm(256, 16384, 7168), gemm(8192, 8192, 8192)] {
+        assert!(b200.gemm_fused(Dtype::Fp8, g) < b200.gemm(Dtype::Fp8, g), "{g:?}");
+        assert!(b200.gemm_fused(Dtype::Bf16, g) <= b200.gemm(Dtype::Bf16, g), "{g:?}");
+    }
+    assert!(device("a100-sxm-80gb", None).gemm_fused(Dtype::Fp8, gemm(1, 1, 1)).is_infinite());
+}
+
+#[test]
 fn a_grouped_product_is_one_launch() {
     let b200 = device("b200-sxm", None);
     let one = gemm(256, 4096, 7168);

@@ -4,13 +4,13 @@ use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
 use rustc_hash::FxHashMap;
 use std::str::FromStr;
 
-/// Columns of a kind of table: those that are needed, and the measured one.
+/// Columns of a kind of table: those that are needed, and the measured ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
-    /// Columns that have to be there besides the measured one.
+    /// Columns that have to be there besides the measured ones.
     pub needed: &'static [&'static str],
-    /// The measured column.
-    pub measured: &'static str,
+    /// The measured columns.
+    pub measured: &'static [&'static str],
 }
 
 /// One record by column name.
@@ -18,21 +18,21 @@ pub struct Columns {
 pub struct Record<'a> {
     header: &'a FxHashMap<String, usize>,
     record: &'a csv::StringRecord,
-    /// The measured value, above 0.
-    pub measured: f64,
+    /// The measured values, above 0, in the order of the columns.
+    pub measured: &'a [f64],
 }
 
 /// A table that was read: sound rows with a measured value each.
 #[derive(Debug)]
 pub struct Table {
     header: FxHashMap<String, usize>,
-    rows: Vec<(csv::StringRecord, f64)>,
+    rows: Vec<(csv::StringRecord, Vec<f64>)>,
 }
 
 impl Table {
     /// All records, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.rows.iter().map(|(record, measured)| Record { header: &self.header, record, measured: *measured })
+        self.rows.iter().map(|(record, measured)| Record { header: &self.header, record, measured })
     }
 }
 
@@ -89,7 +89,7 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
             return None;
         }
     };
-    for &name in columns.needed.iter().chain([&columns.measured]) {
+    for &name in columns.needed.iter().chain(columns.measured) {
         if !header.contains_key(name) {
             let mut diagnostic =
                 Diagnostic::error(codes::BAD_TABLE, format!("the column `{name}` is missing")).at(line(0), "this header lacks it");
@@ -122,12 +122,16 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
                             .at(first, "first row"),
                     );
                 }
-                match field(columns.measured).parse::<f64>() {
-                    Ok(measured) if measured > 0.0 && measured.is_finite() => rows.push((record, measured)),
-                    _ => diags.push(
-                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(columns.measured)))
-                            .at(place, format!("column {}", columns.measured)),
-                    ),
+                let value = |name: &str| field(name).parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
+                let measured: Vec<f64> = columns.measured.iter().filter_map(|name| value(name)).collect();
+                for name in columns.measured.iter().filter(|name| value(name).is_none()) {
+                    diags.push(
+                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(name)))
+                            .at(place, format!("column {name}")),
+                    );
+                }
+                if measured.len() == columns.measured.len() {
+                    rows.push((record, measured));
                 }
             }
             Err(error) => diags.push(Diagnostic::error(codes::BAD_TABLE, format!("this is no CSV: {error}")).at(line(0), "in this file")),

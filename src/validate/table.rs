@@ -16,7 +16,7 @@ pub(super) fn predict(
     let row = |record: &Record<'_>| {
         let checked = |p: f64| if p > 0.0 && p.is_finite() { Ok(p) } else { Err(format!("the prediction is {p}")) };
         let outcome = predict(record).and_then(checked);
-        Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured: record.measured, outcome }
+        Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured: record.measured[0], outcome }
     };
     let records: Vec<Record<'_>> = tables.iter().flat_map(Table::records).collect();
     Some(records.par_iter().map(row).collect())

@@ -46,7 +46,7 @@ pub(super) const COLUMNS: Columns = Columns {
         "recompute",
         "attention",
     ],
-    measured: "step_time_s",
+    measured: &["step_time_s"],
 };
 
 /// The stack of a row's framework.
