@@ -17,6 +17,7 @@ pub mod ids;
 pub mod kernels;
 pub mod metrics;
 pub mod model;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod simulate;

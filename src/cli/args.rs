@@ -65,6 +65,9 @@ pub(super) struct RunArgs {
     /// Write the timeline of one step for Perfetto
     #[arg(long, value_name = "FILE")]
     pub(super) timeline: Option<PathBuf>,
+    /// Write what was simulated as Chakra traces into a folder: trace.RANK.et for every rank, and trace.groups.json
+    #[arg(long, value_name = "DIR")]
+    pub(super) chakra: Option<PathBuf>,
     /// Say which profile entry served which operators
     #[arg(long)]
     pub(super) explain: bool,

@@ -6,7 +6,9 @@ use super::stream::Stream;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::metrics::Outcome;
 use crate::report;
-use crate::scenario::{Failure, Scenario, execute, load, load_text};
+use crate::scenario::{Failure, Job, Scenario, execute, export, load, load_text};
+use crate::workload::trace::Trace;
+use crate::workload::trace::chakra::{write_groups, write_rank};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -30,10 +32,21 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         Ok(loaded) => loaded,
         Err(status) => return status,
     };
-    let outcomes = match execute_all(loaded, args.max_work, args.message_format, out) {
-        Ok(outcomes) => outcomes,
+    if args.chakra.is_some()
+        && let Err(status) = have_workloads(&loaded, args.message_format, out)
+    {
+        return status;
+    }
+    let ran = match execute_all(loaded, args.max_work, args.chakra.is_some(), args.message_format, out) {
+        Ok(ran) => ran,
         Err(status) => return status,
     };
+    let (outcomes, traces): (Vec<Outcome>, Vec<Option<Trace>>) = ran.into_iter().unzip();
+    if let Some(folder) = &args.chakra
+        && let Err(error) = write_traces(folder, &traces)
+    {
+        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    }
     if let Err(error) = write_files(args, &outcomes) {
         return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
     }
@@ -68,12 +81,13 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         set: Vec::new(),
         seed: None,
         timeline: None,
+        chakra: None,
         explain: false,
         max_work: 600.0,
         message_format: MessageFormat::Human,
     };
-    let outcomes = match load_all(&run, out).and_then(|loaded| execute_all(loaded, run.max_work, MessageFormat::Human, out)) {
-        Ok(outcomes) => outcomes,
+    let outcomes = match load_all(&run, out).and_then(|loaded| execute_all(loaded, run.max_work, false, MessageFormat::Human, out)) {
+        Ok(ran) => ran.into_iter().map(|r| r.0).collect::<Vec<_>>(),
         Err(status) => return status,
     };
     if let Err(error) = write_files(&run, &outcomes) {
@@ -112,15 +126,34 @@ fn load_all(args: &RunArgs, out: &mut Stream) -> Result<Vec<Loaded>, Status> {
     if refused { Err(Status::BadInput) } else { Ok(loaded) }
 }
 
+/// What runs can be written as traces of: jobs, not collectives by themselves.
+fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
+    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_)));
+    let Some(Loaded { diags, .. }) = without else { return Ok(()) };
+    let mut diags = diags.clone();
+    let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
+    let said = Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself").at(place, "this scenario");
+    diags.push(said.hint("leave it out, or run a training step or a trace"));
+    Err(out.refuse(&diags, format))
+}
+
+/// What a scenario came to, and its trace where one is wanted.
+type Ran = (Outcome, Option<Trace>);
+
 /// Runs scenarios side by side; results come in the order of the files.
-fn execute_all(loaded: Vec<Loaded>, max_work: f64, format: MessageFormat, out: &mut Stream) -> Result<Vec<Outcome>, Status> {
+fn execute_all(loaded: Vec<Loaded>, max_work: f64, traced: bool, format: MessageFormat, out: &mut Stream) -> Result<Vec<Ran>, Status> {
     let bar = if loaded.len() > 1 { ProgressBar::new(loaded.len() as u64) } else { ProgressBar::hidden() };
     let start = Instant::now();
     let wall = || start.elapsed().as_secs_f64();
-    let results: Vec<Result<Outcome, (Failure, Diagnostics)>> = loaded
+    let run = |scenario: &Scenario| -> Result<Ran, Failure> {
+        let outcome = execute(scenario, max_work, &wall)?;
+        let trace = if traced { export(scenario, max_work)? } else { None };
+        Ok((outcome, trace))
+    };
+    let results: Vec<Result<Ran, Box<(Failure, Diagnostics)>>> = loaded
         .into_par_iter()
         .map(|l| {
-            let result = execute(&l.scenario, max_work, &wall).map_err(|e| (e, l.diags));
+            let result = run(&l.scenario).map_err(|e| Box::new((e, l.diags)));
             bar.inc(1);
             result
         })
@@ -131,7 +164,8 @@ fn execute_all(loaded: Vec<Loaded>, max_work: f64, format: MessageFormat, out: &
     for result in results {
         match result {
             Ok(outcome) => outcomes.push(outcome),
-            Err((failure, mut diags)) => {
+            Err(why) => {
+                let (failure, mut diags) = *why;
                 refused = Some(fail(failure, &mut diags, format, out));
             }
         }
@@ -147,6 +181,9 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
             .at(place, "this scenario")
             .hint("use fewer microbatches or ranks, or raise --max-work"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
+        Failure::Replay(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string())
+            .at(place, "this scenario")
+            .hint("if only rendezvous locks up, sends = \"eager\" lets messages wait for their sender only"),
     };
     diags.push(diagnostic);
     out.refuse(diags, format)
@@ -165,12 +202,26 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("breakdown.csv", report::breakdown_csv(outcome)),
         ("memory.csv", report::memory_csv(outcome)),
         ("collective.csv", report::collective_csv(outcome)),
+        ("ranks.csv", report::ranks_csv(outcome)),
+        ("communication.csv", report::communication_csv(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {
         files.push(("timeline.json".into(), report::timeline(outcome)));
     }
     report::write_folder(folder, &files)
+}
+
+/// Writes a file for every rank and one of groups, whole or not at all.
+fn write_traces(folder: &Path, traces: &[Option<Trace>]) -> Result<(), report::WriteError> {
+    for (i, trace) in traces.iter().enumerate() {
+        let Some(trace) = trace else { continue };
+        let groups = ("trace.groups.json".to_owned(), write_groups(trace).into_bytes());
+        let ranks = trace.ranks.iter().flat_map(|r| r.rank..r.rank + r.count);
+        let files = ranks.filter_map(|rank| Some((format!("trace.{rank}.et"), write_rank(trace, rank)?)));
+        report::write_each(&folder_of(folder, i, traces.len() > 1), std::iter::once(groups).chain(files))?;
+    }
+    Ok(())
 }
 
 fn write_files(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), report::WriteError> {

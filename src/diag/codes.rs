@@ -70,4 +70,6 @@ codes! {
     BAD_TABLE = "E0601";
     /// A flow case that cannot be read.
     BAD_FLOW_CASE = "E0602";
+    /// A trace that cannot be read or cannot run.
+    BAD_TRACE = "E0603";
 }

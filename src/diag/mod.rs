@@ -122,6 +122,7 @@ pub struct Diagnostics {
     sources: Vec<Source>,
     list: Vec<Diagnostic>,
     includes: Vec<Span>,
+    digests: Vec<String>,
 }
 
 impl Diagnostics {
@@ -174,6 +175,26 @@ impl Diagnostics {
         self.push(Diagnostic::error(fault.0, fault.1).at(span, if from.is_some() { "named here" } else { "" }));
         None
     }
+    /// Reads a file that need not be text; a fault is reported at `from`, the place that names it.
+    pub fn read_bytes(&mut self, path: &Path, from: Span) -> Option<Vec<u8>> {
+        let name = path.display().to_string();
+        let large = std::fs::metadata(path).is_ok_and(|m| m.len() > 256 << 20);
+        let fault = match std::fs::read(path) {
+            _ if large => (codes::FILE_TOO_LARGE, format!("`{name}` is larger than 256 MiB")),
+            Ok(bytes) => {
+                self.digests.push(blake3::hash(&bytes).to_hex().to_string());
+                return Some(bytes);
+            }
+            Err(error) => (codes::CANNOT_READ, format!("cannot read `{name}`: {}", reason(&error))),
+        };
+        self.push(Diagnostic::error(fault.0, fault.1).at(from, "named here"));
+        None
+    }
+    /// Digests of the files that [`Self::read_bytes`] has read, in order.
+    #[must_use]
+    pub fn digests(&self) -> &[String] {
+        &self.digests
+    }
     /// Adds a fault. Inside an included file the place that includes it is labelled too.
     pub fn push(&mut self, mut diagnostic: Diagnostic) {
         let main = diagnostic.labels.first().map(|l| l.span.source);
@@ -220,10 +241,14 @@ impl Diagnostics {
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
-    /// The folder of a source's file, for paths relative to it.
+    /// The folder of a source's file, for paths relative to it; the current one for values from the command line.
     #[must_use]
     pub fn folder_of(&self, id: SourceId) -> PathBuf {
-        Path::new(&self.source(id).name).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+        let name = &self.source(id).name;
+        if name.starts_with("--set ") {
+            return PathBuf::new();
+        }
+        Path::new(name).parent().map_or_else(PathBuf::new, Path::to_path_buf)
     }
 }
 

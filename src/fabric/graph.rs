@@ -237,6 +237,28 @@ pub struct Fabric {
 }
 
 impl Fabric {
+    /// A fabric without parts, for jobs that bring a network of their own.
+    #[must_use]
+    pub fn empty(title: &str) -> Self {
+        Self {
+            graph: DiGraph::default(),
+            title: title.to_owned(),
+            sites: Vec::new(),
+            domains: Vec::new(),
+            nics: Vec::new(),
+            inside: Vec::new(),
+            node_template: Vec::new(),
+            templates: Vec::new(),
+            scale: Scale::None,
+            switch: None,
+            policy: PathPolicy::Adaptive,
+            queue_pairs: 1,
+            salt: 0,
+            pxn: false,
+            degraded: false,
+            speeds: BTreeMap::new(),
+        }
+    }
     /// Draws the hashes of paths (`ecmp`) from a seed.
     pub fn set_seed(&mut self, seed: u64) {
         self.salt = Streams::new(seed).stream("hashed paths").next_u64();

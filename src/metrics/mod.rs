@@ -1,11 +1,13 @@
 //! Numbers out of a simulation: the outcome of a scenario as data, from step time to cost, with what reports draw.
 
 mod outcome;
+mod trace;
 mod training;
 mod uncertainty;
 
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
-    RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TrainingOutcome,
+    RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
+pub use trace::trace_outcome;
 pub use training::training_outcome;

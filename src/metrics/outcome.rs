@@ -21,7 +21,7 @@ pub struct Outcome {
     pub orrery: Identity,
     /// Title of the scenario.
     pub title: String,
-    /// `training` or `collective` (the object of that name is there).
+    /// `training`, `collective` or `trace` (the object of that name is there).
     pub kind: &'static str,
     /// One training step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,9 @@ pub struct Outcome {
     /// Collectives by size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collective: Option<Vec<CollectiveOutcome>>,
+    /// A trace that was replayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceOutcome>,
     /// Money, energy, carbon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostOutcome>,
@@ -229,6 +232,55 @@ pub struct FlowTimes {
     pub max_s: f64,
 }
 
+/// A trace that was replayed. Times are those of the rank that computes longest, as far as they are of one rank: compute, exposed
+/// communication, exposed memory and idle time sum to the makespan, but for what host and device do side by side.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TraceOutcome {
+    /// End of the last operation of all ranks.
+    pub makespan_s: f64,
+    /// Ranks.
+    pub ranks: u64,
+    /// The rank that computes longest, which the times below are of.
+    pub rank: u32,
+    /// Sum of its compute operations, on the device and on the host.
+    pub compute_s: f64,
+    /// The part of it on the host.
+    pub host_s: f64,
+    /// Sum of the durations that the trace recorded for it, communication included.
+    pub recorded_s: f64,
+    /// Time in which it communicates.
+    pub comm_s: f64,
+    /// Time in which it communicates and does not compute.
+    pub exposed_comm_s: f64,
+    /// Time in which it moves data to or from outside memory and neither computes nor communicates.
+    pub exposed_memory_s: f64,
+    /// Time in which it does nothing: it waits for other ranks, or is done.
+    pub idle_s: f64,
+    /// Operations of all ranks.
+    pub operations: u64,
+    /// Makespan in cycles of ASTRA-sim (nanoseconds), in its mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cycles: Option<u64>,
+    /// Communication by operation.
+    pub communication: Vec<TraceCommunication>,
+    /// What was noticed in the files and tolerated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// One kind of communication in a trace.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TraceCommunication {
+    /// Operation.
+    pub op: String,
+    /// How many; a collective of several ranks is one, and so is a message.
+    pub count: u64,
+    /// Their sizes together, each as nccl-tests would print it.
+    pub bytes: f64,
+    /// Their times together.
+    pub time_s: f64,
+}
+
 /// Money, energy, carbon of the run (of one step where no run is given).
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CostOutcome {
@@ -272,6 +324,8 @@ pub struct Detail {
     pub tracks: Vec<String>,
     /// Slices of one step, sorted by process, track and start.
     pub timeline: Vec<Slice>,
+    /// Ranks of a trace, or classes of equal ranks.
+    pub ranks: Vec<TraceRank>,
     /// Most used links by kind.
     pub links: Vec<LinkUse>,
     /// Compute time of one microbatch on the critical rank by operator class.
@@ -298,6 +352,29 @@ pub struct StageMemory {
     pub memory: MemoryBytes,
 }
 
+/// A rank of a trace, or a class of equal ranks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceRank {
+    /// The rank, or the first of them.
+    pub rank: u32,
+    /// How many ranks do the same.
+    pub count: u32,
+    /// End of its last operation, seconds.
+    pub finish_s: f64,
+    /// Sum of its compute operations, seconds.
+    pub compute_s: f64,
+    /// The part of it on the host, seconds.
+    pub host_s: f64,
+    /// Time in which it communicates, seconds.
+    pub comm_s: f64,
+    /// Time in which it communicates and does not compute, seconds.
+    pub exposed_comm_s: f64,
+    /// Time in which it only moves data to or from outside memory, seconds.
+    pub exposed_memory_s: f64,
+    /// Time in which it does nothing until the last rank ends, seconds.
+    pub idle_s: f64,
+}
+
 /// What a slice of the timeline does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SliceKind {
@@ -315,6 +392,14 @@ pub enum SliceKind {
     Optimizer,
     /// Anything else.
     Other,
+    /// Compute of a trace on the device.
+    Compute,
+    /// Compute of a trace on the host.
+    Host,
+    /// Outside memory of a trace.
+    Memory,
+    /// Collectives and messages of a trace.
+    Communication,
 }
 
 /// A piece of the timeline.

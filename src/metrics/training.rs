@@ -236,6 +236,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         links: links.collect(),
         operators: operators(config, step, class),
         profile: profile.chain([own]).collect(),
+        ranks: Vec::new(),
     }
 }
 

@@ -64,3 +64,25 @@ pub fn collective_csv(outcome: &Outcome) -> Option<String> {
         }),
     ))
 }
+
+/// What every rank of a trace did.
+#[must_use]
+pub fn ranks_csv(outcome: &Outcome) -> Option<String> {
+    outcome.trace.as_ref()?;
+    let header = ["rank", "ranks", "finish_s", "compute_s", "host_s", "comm_s", "exposed_comm_s", "exposed_memory_s", "idle_s"];
+    let line = |r: &crate::metrics::TraceRank| {
+        let times = [r.finish_s, r.compute_s, r.host_s, r.comm_s, r.exposed_comm_s, r.exposed_memory_s, r.idle_s];
+        let mut out = vec![r.rank.to_string(), r.count.to_string()];
+        out.extend(times.iter().map(f64::to_string));
+        out
+    };
+    Some(rows(&header, outcome.detail.ranks.iter().map(line)))
+}
+
+/// Communication of a trace by operation.
+#[must_use]
+pub fn communication_csv(outcome: &Outcome) -> Option<String> {
+    let trace = outcome.trace.as_ref()?;
+    let line = |c: &crate::metrics::TraceCommunication| vec![c.op.clone(), c.count.to_string(), c.bytes.to_string(), c.time_s.to_string()];
+    Some(rows(&["op", "count", "bytes", "time_s"], trace.communication.iter().map(line)))
+}

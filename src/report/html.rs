@@ -1,7 +1,7 @@
 //! The HTML report of one outcome: self-contained, inline SVG, no script, no request; light, dark and print.
 
 use super::plot::{BarRow, PALETTE, log_line, stacked_bars};
-use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TrainingOutcome};
+use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TraceOutcome, TrainingOutcome};
 use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, si, three};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fmt::Write;
@@ -57,6 +57,7 @@ pub fn html(outcome: &Outcome) -> String {
         table.facts { tbody { @for fact in &outcome.detail.facts { tr { td { (fact.name) } td { (fact.value) } } } } }
         @if let Some(t) = &outcome.training { (training(outcome, t)) }
         @if let Some(list) = &outcome.collective { (collectives(list)) }
+        @if let Some(t) = &outcome.trace { (trace(outcome, t)) }
         @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
         @if !outcome.detail.profile.is_empty() { (sources(outcome)) }
         footer {
@@ -126,12 +127,7 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
             (key(&["weights", "gradients", "optimizer", "activations", "other"]))
         }
         @if !t.advice.is_empty() { p.bad { "It does not fit. What would help:" } ul { @for line in &t.advice { li { (line) } } } }
-        h2 { "Links" }
-        table {
-            caption { "The most loaded link of every kind over one step" }
-            thead { tr { th { "link" } th { "bytes" } th { "mean use" } } }
-            tbody { @for link in &outcome.detail.links { tr { td { (link.name) } td { (Bytes::new(link.bytes)) } td { (percent(link.utilization)) } } } }
-        }
+        (links(outcome))
         h2 { "Kernels of one microbatch" }
         table {
             thead { tr { th { "operators on the critical rank" } th { "time" } } }
@@ -140,16 +136,80 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
     }
 }
 
+fn links(outcome: &Outcome) -> Markup {
+    html! {
+        h2 { "Links" }
+        table {
+            caption { "The most loaded link of every kind" }
+            thead { tr { th { "link" } th { "bytes" } th { "mean use" } } }
+            tbody { @for link in &outcome.detail.links { tr { td { (link.name) } td { (Bytes::new(link.bytes)) } td { (percent(link.utilization)) } } } }
+        }
+    }
+}
+
+fn trace(outcome: &Outcome, t: &TraceOutcome) -> Markup {
+    let computes = |r: &crate::metrics::TraceRank| (t.makespan_s - r.exposed_comm_s - r.exposed_memory_s - r.idle_s).max(0.0);
+    let ranks: Vec<BarRow> = outcome
+        .detail
+        .ranks
+        .iter()
+        .take(64)
+        .map(|r| BarRow { name: format!("rank {}", r.rank), parts: vec![computes(r), r.exposed_comm_s, r.exposed_memory_s, r.idle_s] })
+        .collect();
+    html! {
+        div.tiles {
+            (tile(&Seconds::new(t.makespan_s).to_string(), "makespan"))
+            (tile(&Seconds::new(t.compute_s).to_string(), "compute of the busiest rank"))
+            (tile(&Seconds::new(t.exposed_comm_s).to_string(), "its exposed communication"))
+            (tile(&t.ranks.to_string(), "ranks"))
+            @if let Some(cycles) = t.cycles { (tile(&cycles.to_string(), "cycles of ASTRA-sim")) }
+        }
+        h2 { "What ranks do" }
+        @if t.makespan_s > 0.0 {
+            figure { (PreEscaped(stacked_bars(&ranks, "seconds", None))) (key(&["computes", "only communicates", "only moves memory", "waits or is done"])) }
+            @if outcome.detail.ranks.len() > ranks.len() { p.soft { "The first " (ranks.len()) " of " (outcome.detail.ranks.len()) "." } }
+            h2 { "Timeline" }
+            @for (from, to) in windows(outcome, t.makespan_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
+            figure { (key(&["device", "host", "communication", "memory"])) }
+        }
+        @if !t.communication.is_empty() {
+            h2 { "Communication" }
+            table {
+                thead { tr { th { "operation" } th { "count" } th { "bytes" } th { "time" } } }
+                tbody { @for c in &t.communication { tr { td { (c.op) } td { (c.count) } td { (Bytes::new(c.bytes)) } td { (Seconds::new(c.time_s)) } } } }
+            }
+        }
+        @if !outcome.detail.links.is_empty() { (links(outcome)) }
+        @for notice in &t.notices { p.soft { "Noticed: " (notice) } }
+    }
+}
+
 /// The whole step; where it holds more passes than a picture can show, also its beginning and end.
 fn windows(outcome: &Outcome, step: f64) -> Vec<(f64, f64)> {
-    let passes =
-        outcome.detail.timeline.iter().filter(|s| s.process == 0 && matches!(s.kind, SliceKind::Forward | SliceKind::Backward)).count();
+    let counts = |kind| matches!(kind, SliceKind::Forward | SliceKind::Backward | SliceKind::Compute | SliceKind::Communication);
+    let passes = outcome.detail.timeline.iter().filter(|s| s.process == 0 && counts(s.kind)).count();
     let shown = 48.max(2 * outcome.detail.processes.len());
     let part = step * shown as f64 / passes.max(1) as f64;
     if part * 3.0 > step { vec![(0.0, step)] } else { vec![(0.0, step), (0.0, part), (step - part, step)] }
 }
 
-/// Rows of stages over a window of time; slices thinner than a tenth of a pixel beside their neighbour are left out.
+/// Colours of a timeline.
+const COLOURS: usize = 6;
+
+/// The colour of a slice, and whether it stands in the upper part of its row, where compute is.
+const fn look(kind: SliceKind) -> Option<(usize, bool)> {
+    Some(match kind {
+        SliceKind::Forward | SliceKind::Compute => (0, true),
+        SliceKind::Backward | SliceKind::Host => (1, true),
+        SliceKind::TensorComm | SliceKind::Communication => (2, false),
+        SliceKind::PipelineComm | SliceKind::Memory => (3, false),
+        SliceKind::DataComm => (4, false),
+        SliceKind::Optimizer => (5, true),
+        SliceKind::Other => return None,
+    })
+}
+
+/// Rows of ranks or stages over a window of time; slices thinner than a tenth of a pixel beside their neighbour are left out.
 fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     const LEFT: f64 = 70.0;
     const WIDTH: f64 = 900.0 - LEFT - 10.0;
@@ -158,33 +218,24 @@ fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     let height = stages as f64 * row + 44.0;
     let scale = WIDTH / (to - from);
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 {height:.0}\" role=\"img\"><title>Timeline from {} to {} by pipeline stage</title>",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 {height:.0}\" role=\"img\"><title>Timeline from {} to {}</title>",
         Seconds::new(from),
         Seconds::new(to)
     );
-    let kinds = [
-        SliceKind::Forward,
-        SliceKind::Backward,
-        SliceKind::TensorComm,
-        SliceKind::PipelineComm,
-        SliceKind::DataComm,
-        SliceKind::Optimizer,
-    ];
-    let mut paths = vec![String::new(); kinds.len()];
-    let mut last: Vec<f64> = vec![-1.0; stages * kinds.len()];
+    let mut paths = vec![String::new(); COLOURS];
+    let mut last: Vec<f64> = vec![-1.0; stages * COLOURS];
     for slice in &outcome.detail.timeline {
-        let Some(kind) = kinds.iter().position(|k| *k == slice.kind) else { continue };
+        let Some((kind, compute)) = look(slice.kind) else { continue };
         let (stage, end) = (slice.process as usize, (slice.start_s + slice.duration_s).min(to));
         let start = slice.start_s.max(from);
         if stage >= stages || end <= start {
             continue;
         }
         let (x, w) = (LEFT + (start - from) * scale, (end - start) * scale);
-        if w < 0.1 && x + w < last[stage * kinds.len() + kind] + 0.25 {
+        if w < 0.1 && x + w < last[stage * COLOURS + kind] + 0.25 {
             continue;
         }
-        last[stage * kinds.len() + kind] = x + w;
-        let compute = kind < 2 || kind == 5;
+        last[stage * COLOURS + kind] = x + w;
         let y = stage as f64 * row + if compute { 2.0 } else { row * 0.62 };
         let h = if compute { row * 0.56 } else { row * 0.26 };
         let _ = write!(paths[kind], "M{x:.2} {y:.1}h{w:.2}v{h:.1}h-{w:.2}z");
@@ -197,15 +248,13 @@ fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     out
 }
 
-/// Names of the stages and marks of time.
+/// Names of the ranks or stages and marks of time.
 fn axis(out: &mut String, outcome: &Outcome, stages: usize, row: f64, from: f64, to: f64) {
-    for s in 0..stages.min(outcome.detail.processes.len()) {
+    for (s, name) in outcome.detail.processes.iter().enumerate().take(stages) {
         if stages <= 24 || s.is_multiple_of(4) {
-            let _ = write!(
-                out,
-                "<text x=\"4\" y=\"{:.1}\" font-size=\"12\" fill=\"currentColor\">stage {s}</text>",
-                s as f64 * row + row * 0.55
-            );
+            let short = name.split(['(', ',']).next().unwrap_or("").trim();
+            let _ =
+                write!(out, "<text x=\"4\" y=\"{:.1}\" font-size=\"12\" fill=\"currentColor\">{short}</text>", s as f64 * row + row * 0.55);
         }
     }
     let base = stages as f64 * row + 8.0;

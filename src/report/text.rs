@@ -1,6 +1,6 @@
 //! Outcomes as text for a terminal.
 
-use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, TrainingOutcome};
+use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, TraceOutcome, TrainingOutcome};
 use crate::units::{Bytes, BytesPerSecond, DAY, Flops, FlopsPerSecond, Seconds, Watts, si, three};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write;
@@ -54,6 +54,9 @@ pub fn text(outcome: &Outcome) -> String {
     }
     if let Some(list) = &outcome.collective {
         out.push_str(&collective_text(list));
+    }
+    if let Some(trace) = &outcome.trace {
+        out.push_str(&trace_text(trace));
     }
     if let Some(run) = &outcome.run {
         let _ = writeln!(
@@ -111,6 +114,48 @@ fn training_text(outcome: &Outcome, t: &TrainingOutcome) -> String {
         let _ = writeln!(out, "  try: {line}");
     }
     out.push('\n');
+    out
+}
+
+fn trace_text(t: &TraceOutcome) -> String {
+    let mut out = String::new();
+    let cycles = t.cycles.map_or_else(String::new, |c| format!(", {} cycles of ASTRA-sim", grouped(c as f64)));
+    let _ = writeln!(out, "Makespan {}{cycles}: {} operations\n", Seconds::new(t.makespan_s), grouped(t.operations as f64));
+    let _ = writeln!(out, "What rank {} does, which computes longest", t.rank);
+    let mut parts = table(&[1, 2]);
+    let working = t.makespan_s - t.exposed_comm_s - t.exposed_memory_s - t.idle_s;
+    for (name, seconds) in [
+        ("computes", working),
+        ("only communicates", t.exposed_comm_s),
+        ("only moves memory", t.exposed_memory_s),
+        ("waits or is done", t.idle_s),
+    ] {
+        let share = if t.makespan_s > 0.0 { (seconds / t.makespan_s).clamp(0.0, 1.0) } else { 0.0 };
+        if seconds > 0.0 {
+            parts.add_row(vec![format!("  {name}"), Seconds::new(seconds).to_string(), percent(share), bar(share)]);
+        }
+    }
+    let _ = writeln!(out, "{}", parts.trim_fmt());
+    let _ = writeln!(
+        out,
+        "  (compute operations sum to {}, of which {} on the host; communication runs for {}; {} were recorded)\n",
+        Seconds::new(t.compute_s),
+        Seconds::new(t.host_s),
+        Seconds::new(t.comm_s),
+        Seconds::new(t.recorded_s)
+    );
+    if !t.communication.is_empty() {
+        let mut rows = table(&[1, 2, 3]);
+        rows.add_row(vec!["communication", "count", "bytes", "time"]);
+        for c in &t.communication {
+            let cells = [grouped(c.count as f64), Bytes::new(c.bytes).to_string(), Seconds::new(c.time_s).to_string()];
+            rows.add_row([vec![c.op.clone()], cells.to_vec()].concat());
+        }
+        let _ = writeln!(out, "{}\n", rows.trim_fmt());
+    }
+    for notice in &t.notices {
+        let _ = writeln!(out, "Noticed: {notice}");
+    }
     out
 }
 
@@ -197,13 +242,19 @@ pub fn explain(outcome: &Outcome) -> String {
 pub fn compare(outcomes: &[Outcome]) -> String {
     let mut rows = table(&[1, 2, 3, 4, 5, 6]);
     rows.add_row(vec!["scenario", "step", "against first", "MFU", "tokens/s/acc.", "memory", "USD per M tokens"]);
-    let first = outcomes.first().and_then(|o| o.training.as_ref()).map(|t| t.step_time_s);
+    let time = |o: &Outcome| o.training.as_ref().map(|t| t.step_time_s).or_else(|| o.trace.as_ref().map(|t| t.makespan_s));
+    let first = outcomes.first().and_then(time).filter(|f| *f > 0.0);
+    let against = |seconds: f64| first.map_or(1.0, |f| seconds / f);
     for outcome in outcomes {
         let Some(t) = &outcome.training else {
-            rows.add_row(vec![outcome.title.clone(), "no training".into()]);
+            let cells = time(outcome).map_or_else(
+                || vec!["no training".to_owned()],
+                |seconds| vec![Seconds::new(seconds).to_string(), format!("× {}", three(against(seconds)))],
+            );
+            rows.add_row([vec![outcome.title.clone()], cells].concat());
             continue;
         };
-        let ratio = first.map_or(1.0, |f| t.step_time_s / f);
+        let ratio = against(t.step_time_s);
         rows.add_row(vec![
             outcome.title.clone(),
             Seconds::new(t.step_time_s).to_string(),

@@ -1,4 +1,4 @@
-//! The timeline of a step as Chrome-trace JSON, which Perfetto opens: one process a rank class, one thread a stream.
+//! The timeline of a step or a trace as Chrome-trace JSON, which Perfetto opens: one process a rank class, one thread a stream.
 //!
 //! Times are simulated microseconds with three decimals.
 
@@ -14,6 +14,10 @@ const fn category(kind: SliceKind) -> &'static str {
         SliceKind::DataComm => "data_comm",
         SliceKind::Optimizer => "optimizer",
         SliceKind::Other => "other",
+        SliceKind::Compute => "compute",
+        SliceKind::Host => "host",
+        SliceKind::Memory => "memory",
+        SliceKind::Communication => "communication",
     }
 }
 

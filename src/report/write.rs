@@ -53,13 +53,22 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// # Errors
 /// As [`write_atomically`].
 pub fn write_folder(folder: &Path, files: &[(String, String)]) -> Result<(), WriteError> {
+    write_each(folder, files.iter().map(|(name, text)| (name.clone(), text)))
+}
+
+/// The same for files that are made one after the other, so that they need not all be in memory.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_each<B: AsRef<[u8]>>(folder: &Path, files: impl Iterator<Item = (String, B)>) -> Result<(), WriteError> {
     std::fs::create_dir_all(folder).map_err(|e| failed(folder, &e))?;
     let mut staged = Vec::new();
-    for (name, text) in files {
+    for (name, bytes) in files {
         let path = folder.join(name);
         let mut file = temporary(folder).map_err(|e| failed(&path, &e))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&path, &e))?;
-        staged.push((file, path));
+        file.write_all(bytes.as_ref()).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&path, &e))?;
+        // Closed: a process may hold fewer files open than there are ranks.
+        staged.push((file.into_temp_path(), path));
     }
     for (file, path) in staged {
         file.persist(&path).map_err(|e| failed(&path, &e.error))?;

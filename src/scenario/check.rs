@@ -12,45 +12,60 @@ use crate::units::{HOUR, KWH};
 
 /// The job of a scenario, checked against its cluster.
 pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mut Diagnostics) -> Option<Job> {
-    match (&input.training.value, &input.collective.value) {
-        (Some(training), None) => {
-            let (config, band) = training_job(training, fabric, diags)?;
-            let steps = steps(input, &config, diags)?;
-            Some(Job::Training { config: Box::new(config), steps, band })
-        }
-        (None, Some(collective)) => {
-            for (at, name) in [
-                (input.run.value.is_some().then_some(input.run.span), "run"),
-                (input.cost.value.is_some().then_some(input.cost.span), "cost"),
-            ] {
-                if let Some(span) = at {
-                    diags.push(
-                        Diagnostic::error(codes::CONFLICT, format!("`[{name}]` does nothing for a collective"))
-                            .at(head(span, diags), "does nothing"),
-                    );
-                    return None;
-                }
-            }
-            let given = At { value: collective.clone(), span: input.collective.span };
-            Some(Job::Collective(Box::new(sweep(&given, fabric, diags)?)))
-        }
-        (Some(_), Some(_)) => {
-            diags.push(
-                Diagnostic::error(codes::CONFLICT, "a scenario has one of [training] and [collective]")
-                    .at(head(input.training.span, diags), "one")
-                    .at(head(input.collective.span, diags), "another"),
-            );
-            None
-        }
-        (None, None) => {
-            diags.push(
-                Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
-                    .at(head(root, diags), "this file")
-                    .hint("add a [training] or a [collective] table"),
-            );
-            None
+    let tables = [
+        input.training.is_some().then_some(input.training.span),
+        input.collective.is_some().then_some(input.collective.span),
+        input.trace.is_some().then_some(input.trace.span),
+    ];
+    let given: Vec<Span> = tables.into_iter().flatten().collect();
+    if let [one, another, ..] = given[..] {
+        diags.push(
+            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [collective] and [trace]")
+                .at(head(one, diags), "one")
+                .at(head(another, diags), "another"),
+        );
+        return None;
+    }
+    if let Some(training) = &input.training.value {
+        let (config, band) = training_job(training, fabric, diags)?;
+        let steps = steps(input, &config, diags)?;
+        return Some(Job::Training { config: Box::new(config), steps, band });
+    }
+    if let Some(collective) = &input.collective.value {
+        alone(input, "a collective", diags)?;
+        let given = At { value: collective.clone(), span: input.collective.span };
+        return Some(Job::Collective(Box::new(sweep(&given, fabric, diags)?)));
+    }
+    if let Some(trace) = &input.trace.value {
+        alone(input, "a trace", diags)?;
+        let given = At { value: trace.clone(), span: input.trace.span };
+        return Some(Job::Trace(Box::new(super::trace::job(&given, fabric, diags)?)));
+    }
+    diags.push(
+        Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
+            .at(head(root, diags), "this file")
+            .hint("add a [training], a [collective] or a [trace] table"),
+    );
+    None
+}
+
+/// Refuses tables and keys that only a training job, or a cluster, has.
+fn alone(input: &ScenarioInput, kind: &str, diags: &mut Diagnostics) -> Option<()> {
+    let no_cluster = input.topology.is_none();
+    for (given, span, name) in [
+        (input.run.is_some(), input.run.span, "[run]"),
+        (input.cost.is_some(), input.cost.span, "[cost]"),
+        (no_cluster && input.nodes.is_some(), input.nodes.span, "nodes"),
+        (no_cluster && !input.degraded.is_empty(), input.degraded.span, "degraded"),
+    ] {
+        if given {
+            let what = if name.starts_with('[') { kind } else { "a network of ASTRA-sim" };
+            let message = format!("`{name}` does nothing for {what}");
+            diags.push(Diagnostic::error(codes::CONFLICT, message).at(head(span, diags), "does nothing"));
+            return None;
         }
     }
+    Some(())
 }
 
 /// Payment and site.

@@ -2,15 +2,19 @@
 
 use super::collective::{Sweep, run_sweep};
 use super::load::{Job, Scenario};
-use crate::collectives::Communicator;
+use super::trace::TraceJob;
+use crate::collectives::{Communicator, Library};
 use crate::economics::cost;
-use crate::fabric::Fabric;
+use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, trace_outcome,
+    training_outcome,
 };
-use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with};
+use crate::replay::{Setting, replay, timed, work};
+use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with, trace_step};
 use crate::units::DAY;
+use crate::workload::trace::Trace;
 use std::fmt;
 
 /// Why a checked scenario gave no outcome.
@@ -25,6 +29,8 @@ pub enum Failure {
     },
     /// The simulation could not go on.
     Step(StepError),
+    /// The replay of a trace could not go on.
+    Replay(String),
 }
 
 impl fmt::Display for Failure {
@@ -32,6 +38,7 @@ impl fmt::Display for Failure {
         match self {
             Self::TooMuchWork { tasks, seconds } => write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work"),
             Self::Step(error) => write!(f, "{error}"),
+            Self::Replay(said) => write!(f, "{said}"),
         }
     }
 }
@@ -51,6 +58,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     let mut outcome = match &scenario.job {
         Job::Training { config, steps, band } => training(scenario, config, *steps, *band, max_work)?,
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
+        Job::Trace(job) => trace(scenario, job, max_work)?,
     };
     outcome.simulation.wall_s = wall() - start;
     Ok(outcome)
@@ -64,6 +72,7 @@ fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
         training: None,
         run: None,
         collective: None,
+        trace: None,
         cost: None,
         simulation: SimulationOutcome { events: 0, wall_s: 0.0 },
         detail: Detail::default(),
@@ -90,10 +99,74 @@ fn collective(scenario: &Scenario, sweep: &Sweep, max_work: f64) -> Result<Outco
     })
 }
 
+fn trace(scenario: &Scenario, job: &TraceJob, max_work: f64) -> Result<Outcome, Failure> {
+    let setting = job.setting(&scenario.fabric);
+    let (tasks, seconds) = work(&job.trace, &setting);
+    if seconds > max_work {
+        return Err(Failure::TooMuchWork { tasks, seconds });
+    }
+    let run = replay(&job.trace, &setting).map_err(Failure::Replay)?;
+    let (numbers, detail) = trace_outcome(&job.trace, &scenario.fabric, &run, job.machine.is_some());
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let mut facts = vec![fact("Trace", format!("{}, {} ranks in {} classes", job.format, numbers.ranks, job.trace.ranks.len()))];
+    let mut profile = Vec::new();
+    match setting {
+        Setting::Fabric(fabric, rules) => {
+            let slowed = if rules.interference { "slowed by communication kernels" } else { "not slowed by communication" };
+            facts.push(fact("Cluster", fabric.title().to_owned()));
+            facts.push(fact("Compute", format!("{} times × {}, {slowed}; {} sends", rules.compute, rules.scale, rules.sends)));
+            profile.extend(trace_constants(fabric, &job.trace));
+        }
+        Setting::Astra(machine) => {
+            let sides: Vec<String> = machine.network.dimensions.iter().map(|d| format!("{:?} {}", d.wiring, d.count)).collect();
+            facts.push(fact("Network", format!("{} of ASTRA-sim, {} backend", sides.join(" × "), machine.backend)));
+        }
+    }
+    Ok(Outcome {
+        simulation: SimulationOutcome { events: run.execution.events, wall_s: 0.0 },
+        trace: Some(numbers),
+        detail: Detail { facts, profile, ..detail },
+        ..empty(scenario, "trace")
+    })
+}
+
+/// Bytes of one operation in a trace file and how many of them are written in a second, about.
+const EXPORT: (f64, f64) = (120.0, 100e6);
+
+/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, which is no workload.
+///
+/// # Errors
+/// As [`execute`], or when the files would be too large for `max_work` seconds of writing.
+pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failure> {
+    let trace = match &scenario.job {
+        Job::Training { config, .. } => trace_step(config, &scenario.fabric, &scenario.profiles).map_err(Failure::Step)?,
+        Job::Trace(job) => {
+            let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
+            timed(&job.trace, &run)
+        }
+        Job::Collective(_) => return Ok(None),
+    };
+    let tasks: f64 = trace.ranks.iter().map(|r| r.ops.len() as f64 * f64::from(r.count)).sum();
+    let seconds = tasks * EXPORT.0 / EXPORT.1;
+    if seconds > max_work { Err(Failure::TooMuchWork { tasks, seconds }) } else { Ok(Some(trace)) }
+}
+
+/// Where the constants of a trace's largest group come from.
+fn trace_constants(fabric: &Fabric, trace: &Trace) -> Vec<ProfileUse> {
+    let sets = trace.groups.iter().flat_map(|g| g.sets.first());
+    let Some(set) = sets.max_by_key(|s| s.len()).filter(|s| s.len() > 1) else { return Vec::new() };
+    let group: Vec<AcceleratorId> = set.iter().map(|&r| AcceleratorId(r)).collect();
+    constants_between(fabric, &Library::nccl(), &[group])
+}
+
 /// Where the constants of a sweep come from.
 #[must_use]
 pub fn constants_of(fabric: &Fabric, sweep: &Sweep) -> Vec<ProfileUse> {
-    let communicator = Communicator::new(fabric, &sweep.library, &sweep.groups[..1]);
+    constants_between(fabric, &sweep.library, &sweep.groups[..1])
+}
+
+fn constants_between(fabric: &Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Vec<ProfileUse> {
+    let communicator = Communicator::new(fabric, library, groups);
     let (inside, between) = communicator.sources();
     let entry =
         |operator: &str, entry: &str, source: &str| ProfileUse { operator: operator.into(), entry: entry.into(), source: source.into() };

@@ -4,6 +4,7 @@ use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
 use super::profile;
+use super::trace::TraceJob;
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::{Fabric, FabricInput, TopologyInput};
@@ -25,6 +26,8 @@ pub enum Job {
     },
     /// A collective over sizes.
     Collective(Box<Sweep>),
+    /// A trace of a job.
+    Trace(Box<TraceJob>),
 }
 
 /// A checked scenario: a fabric and a job that fit each other.
@@ -74,7 +77,7 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
         );
         return None;
     }
-    let (mut fabric, catalogue) = fabric_of(&input, diags)?;
+    let (mut fabric, catalogue) = fabric_of(&input, root, diags)?;
     let seed = seed.unwrap_or(*input.seed);
     fabric.set_seed(seed);
     let job = check::job(&input, &fabric, root, diags);
@@ -90,6 +93,9 @@ fn hash(diags: &Diagnostics) -> String {
     for source in diags.sources() {
         hasher.update(&(source.text.len() as u64).to_le_bytes());
         hasher.update(source.text.as_bytes());
+    }
+    for digest in diags.digests() {
+        hasher.update(digest.as_bytes());
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }
@@ -107,9 +113,22 @@ pub fn load_topology(path: &Path, overrides: &[String], diags: &mut Diagnostics)
     TopologyInput::decode(&node, diags)?.build(diags)
 }
 
-fn fabric_of(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
+fn fabric_of(input: &ScenarioInput, root: Span, diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
     let span = input.topology.span;
-    match &input.topology.value {
+    let astra = input.trace.value.as_ref().filter(|t| t.astra.is_some());
+    let Some(topology) = &input.topology.value else {
+        return astra.is_some().then(|| (Fabric::empty("network of ASTRA-sim"), Catalogue::embedded().clone())).or_else(|| {
+            let missing = Diagnostic::error(codes::MISSING_KEY, "the key `topology` is missing");
+            diags.push(missing.at(head(root, diags), "this table needs `topology`").hint("add `topology = …`"));
+            None
+        });
+    };
+    if let Some(trace) = astra {
+        let both = Diagnostic::error(codes::CONFLICT, "`topology` does nothing with [trace.astra], whose files describe the network");
+        diags.push(both.at(span, "does nothing").at(head(trace.astra.span, diags), "these files"));
+        return None;
+    }
+    match topology {
         TopologyRef::Inline(topology) => changed((**topology).clone(), input, diags)?.build(diags),
         TopologyRef::File(name) => {
             let folder = diags.folder_of(span.source);

@@ -7,11 +7,15 @@ mod input;
 mod load;
 mod profile;
 mod schema;
+mod trace;
 mod training;
 
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
-pub use execute::{Failure, constants_of, execute};
-pub use input::{BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TrainingInput};
+pub use execute::{Failure, constants_of, execute, export};
+pub use input::{
+    AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
+};
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
+pub use trace::TraceJob;

@@ -6,6 +6,8 @@ use crate::engine::EventQueue;
 use crate::fair::ResourceId;
 use crate::units::SimTime;
 use crate::workload::{ClassId, RouteId, TaskGraph, TaskId, Work};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 
 /// When every task started and ended, and what the network carried.
@@ -28,6 +30,8 @@ pub struct Execution {
 pub struct Deadlock {
     /// Tasks that wait in a circle, in words.
     pub circle: Vec<String>,
+    /// The same tasks.
+    pub tasks: Vec<TaskId>,
     /// How many tasks never ran.
     pub stuck: usize,
 }
@@ -43,9 +47,10 @@ impl std::error::Error for Deadlock {}
 const LEAST_RATE: f64 = 0.1;
 
 #[derive(Clone, Copy)]
-/// Something ends: a compute task, the latency of a transfer, a transfer on links of its own.
+/// Something ends: a compute task, a delay, the latency of a transfer, a transfer on links of its own.
 enum Event {
     Compute { task: u32, generation: u32 },
+    Delay { task: u32 },
     Latency { task: u32 },
     Transfer { task: u32 },
 }
@@ -72,6 +77,46 @@ impl Device {
     }
 }
 
+/// A lane: who waits for it, and the task that gives it back.
+#[derive(Default, Clone)]
+struct Lane {
+    queue: BinaryHeap<Reverse<u32>>,
+    until: Option<u32>,
+}
+
+/// Lanes, and which of them each task gives back.
+#[derive(Default)]
+struct Lanes {
+    lanes: Vec<Lane>,
+    /// (task at whose end, lane), sorted.
+    back: Vec<(u32, u32)>,
+    /// Lanes that may have become free for somebody.
+    stirred: Vec<u32>,
+}
+
+impl Lanes {
+    fn of(graph: &TaskGraph) -> Self {
+        let mut back: Vec<(u32, u32)> = graph.holds().iter().map(|h| (h.last.0, h.lane.0)).collect();
+        back.sort_unstable();
+        back.dedup();
+        Self { lanes: vec![Lane::default(); graph.lanes()], back, stirred: Vec::new() }
+    }
+    /// Gives back what a task held until its end.
+    fn give_back(&mut self, task: u32) {
+        let from = self.back.partition_point(|b| b.0 < task);
+        for &(last, lane) in &self.back[from..] {
+            if last != task {
+                break;
+            }
+            let held = &mut self.lanes[lane as usize];
+            if held.until == Some(task) {
+                held.until = None;
+                self.stirred.push(lane);
+            }
+        }
+    }
+}
+
 struct Executor<'a> {
     graph: &'a TaskGraph,
     network: &'a Network<'a>,
@@ -80,6 +125,7 @@ struct Executor<'a> {
     fluid: Fluid,
     shared: Vec<ResourceId>,
     devices: Vec<Device>,
+    lanes: Lanes,
     waiting: Vec<u32>,
     ready: Vec<u32>,
     now: f64,
@@ -109,6 +155,7 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         fluid,
         shared,
         devices: vec![Device::default(); classes],
+        lanes: Lanes::of(graph),
         waiting,
         ready,
         now: 0.0,
@@ -129,14 +176,7 @@ impl Executor<'_> {
     fn run(&mut self) {
         let mut ended = Vec::new();
         loop {
-            // Tasks become ready in a fixed order; starting one may make others ready at the same instant.
-            let mut next = 0;
-            while next < self.ready.len() {
-                let task = self.ready[next];
-                next += 1;
-                self.begin(task);
-            }
-            self.ready.clear();
+            self.begin_ready();
             let event = self.queue.next_time().map(SimTime::seconds);
             let flow = self.fluid.next_finish();
             match (event, flow) {
@@ -155,6 +195,34 @@ impl Executor<'_> {
         }
     }
 
+    /// Tasks become ready in a fixed order; starting one may make others ready at the same instant. Lanes are given out when nothing
+    /// else is ready, so that what has just become ready is considered.
+    fn begin_ready(&mut self) {
+        loop {
+            let mut next = 0;
+            while next < self.ready.len() {
+                let task = self.ready[next];
+                next += 1;
+                match self.graph.hold(TaskId(task)) {
+                    Some(hold) => {
+                        self.lanes.lanes[hold.lane.0 as usize].queue.push(Reverse(task));
+                        self.lanes.stirred.push(hold.lane.0);
+                    }
+                    None => self.begin(task),
+                }
+            }
+            self.ready.clear();
+            let Some(lane) = self.lanes.stirred.pop() else { return };
+            let lane = &mut self.lanes.lanes[lane as usize];
+            if lane.until.is_none()
+                && let Some(Reverse(task)) = lane.queue.pop()
+            {
+                lane.until = self.graph.hold(TaskId(task)).map(|h| h.last.0);
+                self.begin(task);
+            }
+        }
+    }
+
     fn pop(&mut self) {
         let Some((time, event)) = self.queue.pop() else { return };
         self.now = self.now.max(time.seconds());
@@ -167,6 +235,10 @@ impl Executor<'_> {
                     self.out.events += 1;
                     self.end(task);
                 }
+            }
+            Event::Delay { task } => {
+                self.out.events += 1;
+                self.end(task);
             }
             Event::Latency { task } => {
                 self.out.events += 1;
@@ -184,6 +256,7 @@ impl Executor<'_> {
         let work = self.graph.tasks()[task as usize].work;
         match work {
             Work::Join => self.end(task),
+            Work::Delay { seconds } => self.queue.push(SimTime::new(self.now + seconds), Event::Delay { task }),
             Work::Compute { seconds } => {
                 let class = self.graph.tasks()[task as usize].class;
                 self.generation += 1;
@@ -258,6 +331,7 @@ impl Executor<'_> {
     fn end(&mut self, task: u32) {
         self.out.finish[task as usize] = self.now;
         self.done += 1;
+        self.lanes.give_back(task);
         let graph = self.graph;
         for next in graph.successors(TaskId(task)) {
             let left = &mut self.waiting[next.0 as usize];
@@ -268,24 +342,31 @@ impl Executor<'_> {
         }
     }
 
-    /// Follows unfinished predecessors until a task comes up again: a circle.
+    /// Follows what unfinished tasks wait for until a task comes up again: a circle.
     fn deadlock(&self) -> Deadlock {
         let n = self.graph.len();
         let stuck = n - self.done;
+        // What a task that waits in a lane waits for: the end of the task that has the lane.
+        let mut holder = vec![u32::MAX; n];
+        for lane in &self.lanes.lanes {
+            lane.queue.iter().for_each(|Reverse(task)| holder[*task as usize] = lane.until.unwrap_or(u32::MAX));
+        }
+        let waits = |i: usize| self.waiting[i] > 0 || holder[i] != u32::MAX;
         let mut seen_at = vec![usize::MAX; n];
         let mut path = Vec::new();
-        let mut at = (0..n).find(|&i| self.waiting[i] > 0).unwrap_or(0);
+        let mut at = (0..n).find(|&i| waits(i)).unwrap_or(0);
         while seen_at[at] == usize::MAX {
             seen_at[at] = path.len();
             path.push(at);
-            let blocked = self.graph.predecessors(TaskId(at as u32)).find(|p| self.waiting[p.0 as usize] > 0);
-            match blocked {
-                Some(before) => at = before.0 as usize,
+            let before = self.graph.predecessors(TaskId(at as u32)).find(|p| waits(p.0 as usize)).map(|p| p.0);
+            match before.or(Some(holder[at]).filter(|h| *h != u32::MAX)) {
+                Some(before) => at = before as usize,
                 None => break,
             }
         }
-        let circle = path[seen_at[at].min(path.len() - 1)..].iter().rev().map(|&t| self.describe(t)).collect();
-        Deadlock { circle, stuck }
+        let tasks: Vec<TaskId> = path[seen_at[at].min(path.len() - 1)..].iter().rev().map(|&t| TaskId(t as u32)).collect();
+        let circle = tasks.iter().map(|t| self.describe(t.0 as usize)).collect();
+        Deadlock { circle, tasks, stuck }
     }
 
     fn describe(&self, task: usize) -> String {

@@ -61,6 +61,8 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) data_seen: Vec<[usize; 2]>,
     /// Tensor-parallel collectives inside the passes of each class.
     pub(super) inside: Vec<f64>,
+    /// Whether every tensor-parallel collective that products do not hide is a task of its own, whatever shares its links.
+    pub(super) apart: bool,
 }
 
 impl<'a, 'f> Lowering<'a, 'f> {
@@ -95,6 +97,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             data_tasks: vec![Default::default(); stages],
             data_seen: vec![[0; 2]; classes],
             inside: vec![0.0; classes],
+            apart: false,
         };
         lowering.add_routes(library);
         lowering

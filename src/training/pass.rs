@@ -165,8 +165,10 @@ impl Lowering<'_, '_> {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
             Task { label, inner_comm, inner_context: context * part, inner_expert: (exchange + cost.expert_wait) * part, ..task }
         };
-        let apart = tensor.with_pipeline || (tensor.with_data && beside_data);
-        let count = if apart { cost.comm_count.round() as u64 } else { 0 };
+        // What runs beside the parts of products has no time of its own to be cut out.
+        let cut = self.apart && !self.config.stack.tensor_overlap.value;
+        let apart = cut || tensor.with_pipeline || (tensor.with_data && beside_data);
+        let count = if apart { cost.comm_count.ceil() as u64 } else { 0 };
         if count == 0 {
             self.inside[class as usize] += cost.comm_count;
             let before = std::mem::take(&mut self.frontier[class as usize]);
@@ -176,11 +178,13 @@ impl Lowering<'_, '_> {
         }
         let each = (seconds - comm).max(0.0) / count as f64;
         let bytes = self.comm_bytes(class) * exposed / tensor.seconds;
-        for _ in 0..count {
+        for i in 0..count {
+            // The head has half a collective.
+            let share = (cost.comm_count - i as f64).min(1.0);
             let before = std::mem::take(&mut self.frontier[class as usize]);
             let mut id = self.graph.add(compute(each, 0.0, 1.0 / count as f64), &before);
             for route in tensor.routes.into_iter().flatten() {
-                let task = self.transfer(class, route, bytes, TaskKind::TensorComm, Track::Tensor, label);
+                let task = self.transfer(class, route, share * bytes, TaskKind::TensorComm, Track::Tensor, label);
                 id = self.graph.add(task, &[id]);
             }
             self.frontier[class as usize] = vec![id];

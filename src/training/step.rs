@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::cost::Passes;
+use super::export::export;
 use super::lower::Lowering;
 use super::memory::{MemoryPlan, stage_memory};
 use super::stages::{SplitError, split};
@@ -11,6 +12,7 @@ use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
 use crate::simulate::{Deadlock, Execution, Network, execute};
 use crate::workload::TaskGraph;
+use crate::workload::trace::Trace;
 use std::fmt;
 
 /// Why a step cannot be simulated.
@@ -87,7 +89,7 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Step, StepError> {
-    simulate(config, fabric, profiles, Folding::Folded)
+    run(config, fabric, profiles, Folding::Folded, false, |_, _| ()).map(|r| r.0)
 }
 
 /// The same with ranks folded or each by itself.
@@ -95,10 +97,27 @@ pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles)
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) -> Result<Step, StepError> {
-    simulate(config, fabric, Profiles::embedded(), folding)
+    run(config, fabric, Profiles::embedded(), folding, false, |_, _| ()).map(|r| r.0)
 }
 
-fn simulate(config: &Config, fabric: &Fabric, profiles: &Profiles, folding: Folding) -> Result<Step, StepError> {
+/// The step as a trace: what each rank does, with the durations of the simulation.
+///
+/// # Errors
+/// As [`simulate_step`].
+pub fn trace_step(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Trace, StepError> {
+    run(config, fabric, profiles, Folding::Folded, true, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
+}
+
+/// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
+/// task of its own.
+fn run<T>(
+    config: &Config,
+    fabric: &Fabric,
+    profiles: &Profiles,
+    folding: Folding,
+    apart: bool,
+    then: impl FnOnce(&Step, &Network<'_>) -> T,
+) -> Result<(Step, T), StepError> {
     let parallel = &config.parallel;
     let layers = split(
         config.model.layers,
@@ -128,10 +147,14 @@ fn simulate(config: &Config, fabric: &Fabric, profiles: &Profiles, folding: Fold
     let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
     let variants = variants(fabric, parallel, &parts, &slower, folding);
     let mut network = Network::new(fabric);
-    let lowered = Lowering::new(config, &paces, &layers, &variants, &mut network, &Library::nccl()).lower();
+    let mut lowering = Lowering::new(config, &paces, &layers, &variants, &mut network, &Library::nccl());
+    lowering.apart = apart;
+    let lowered = lowering.lower();
     let execution = execute(&lowered.graph, &network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
     let memory = (0..parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
     let passes = paces.into_iter().map(|p| p.0).collect();
     let parts = parts.iter().map(|p| p.id.value.clone()).collect();
-    Ok(Step { graph: lowered.graph, execution, layers, passes, memory, devices, parts, variants })
+    let step = Step { graph: lowered.graph, execution, layers, passes, memory, devices, parts, variants };
+    let read = then(&step, &network);
+    Ok((step, read))
 }

@@ -7,6 +7,8 @@ crate::ids! {
     ClassId "class";
     /// A set of symmetric groups that communicate at the same time.
     RouteId "route";
+    /// Something that one task at a time has: a device that runs one kernel after the other, a channel with one message in flight.
+    LaneId "lane";
 }
 
 /// What a task asks of the hardware.
@@ -23,6 +25,11 @@ pub enum Work {
         route: RouteId,
         /// Payload by the convention of the route's operation.
         bytes: f64,
+    },
+    /// Takes a time that nothing slows: what the host does, what an outside memory answers.
+    Delay {
+        /// Seconds.
+        seconds: f64,
     },
     /// Takes no time: several tasks come together.
     Join,
@@ -131,6 +138,17 @@ impl Task {
     }
 }
 
+/// What a task needs besides its predecessors: a lane, which is given back when `last` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The task that takes the lane and waits until it is free.
+    pub first: TaskId,
+    /// The lane.
+    pub lane: LaneId,
+    /// The task at whose end it is free again: `first` itself, or one after it.
+    pub last: TaskId,
+}
+
 /// A task graph, ready to run.
 #[derive(Debug, Clone)]
 pub struct TaskGraph {
@@ -139,6 +157,9 @@ pub struct TaskGraph {
     successors: Vec<u32>,
     predecessor_start: Vec<u32>,
     predecessors: Vec<u32>,
+    /// Sorted by `first`; a task takes at most one lane.
+    holds: Vec<Hold>,
+    lanes: u32,
 }
 
 /// Collects tasks and dependencies.
@@ -146,6 +167,8 @@ pub struct TaskGraph {
 pub struct GraphBuilder {
     tasks: Vec<Task>,
     edges: Vec<(u32, u32)>,
+    holds: Vec<Hold>,
+    lanes: u32,
 }
 
 impl GraphBuilder {
@@ -167,16 +190,38 @@ impl GraphBuilder {
     pub fn depend(&mut self, before: TaskId, after: TaskId) {
         self.edges.push((before.0, after.0));
     }
+    /// A new lane.
+    pub const fn lane(&mut self) -> LaneId {
+        self.lanes += 1;
+        LaneId(self.lanes - 1)
+    }
+    /// Lets `first` wait until a lane is free and take it until `last` ends. Of several that wait, the earliest added is next.
+    pub fn hold(&mut self, first: TaskId, lane: LaneId, last: TaskId) {
+        self.holds.push(Hold { first, lane, last });
+    }
+    /// How many tasks there are so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.tasks.len()
+    }
+    /// Whether there are none yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
     /// The finished graph.
     #[must_use]
     pub fn finish(mut self) -> TaskGraph {
+        self.holds.sort_unstable_by_key(|h| h.first);
+        self.holds.dedup_by_key(|h| h.first);
         self.edges.sort_unstable();
         self.edges.dedup();
         let n = self.tasks.len();
         let (successor_start, successors) = compress(n, self.edges.iter().copied());
         self.edges.sort_unstable_by_key(|&(a, b)| (b, a));
         let (predecessor_start, predecessors) = compress(n, self.edges.iter().map(|&(a, b)| (b, a)));
-        TaskGraph { tasks: self.tasks, successor_start, successors, predecessor_start, predecessors }
+        let (holds, lanes) = (self.holds, self.lanes);
+        TaskGraph { tasks: self.tasks, successor_start, successors, predecessor_start, predecessors, holds, lanes }
     }
 }
 
@@ -214,6 +259,22 @@ impl TaskGraph {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
+    }
+    /// The lane that a task takes, where it takes one.
+    #[must_use]
+    pub fn hold(&self, id: TaskId) -> Option<Hold> {
+        let at = self.holds.binary_search_by_key(&id, |h| h.first).ok()?;
+        self.holds.get(at).copied()
+    }
+    /// All lanes that are taken, by the task that takes them.
+    #[must_use]
+    pub fn holds(&self) -> &[Hold] {
+        &self.holds
+    }
+    /// How many lanes there are.
+    #[must_use]
+    pub const fn lanes(&self) -> usize {
+        self.lanes as usize
     }
     /// The tasks that wait for one.
     pub fn successors(&self, id: TaskId) -> impl ExactSizeIterator<Item = TaskId> + '_ {

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("workload", 5),
     ("simulate", 6),
     ("training", 7),
+    ("replay", 8),
     ("metrics", 9),
     ("economics", 10),
     ("scenario", 11),

@@ -10,6 +10,7 @@ mod layers;
 mod layouts;
 mod packets;
 mod physics;
+mod traces;
 
 /// Root of the package.
 fn root() -> std::path::PathBuf {
@@ -65,6 +66,6 @@ fn gpt(tensor: u64, pipeline: u64, data: u64, chunks: u64, microbatches: u64, st
     let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
     match scenario.job {
         orrery::scenario::Job::Training { config, .. } => *config,
-        orrery::scenario::Job::Collective { .. } => unreachable!(),
+        _ => unreachable!(),
     }
 }

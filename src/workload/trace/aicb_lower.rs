@@ -211,7 +211,7 @@ impl Writer<'_> {
     fn collective(&mut self, part: &Part) -> Option<(TraceKind, Over)> {
         let (op, over) = part.comm.filter(|_| part.bytes > 0.0)?;
         let group = self.groups.get(over, self.stage)?;
-        Some((TraceKind::Collective { op, bytes: part.bytes, group }, over))
+        Some((TraceKind::Collective { op, bytes: part.bytes, group, micros: None }, over))
     }
     /// Compute and then a collective that the next layer waits for.
     fn blocking(&mut self, name: &str, part: &Part) {

@@ -3,7 +3,8 @@
 //! A file is a sequence of messages, each with its length before it: metadata, then nodes in any order with sparse numbers.
 //! Sizes of collectives are what one rank puts in. Tolerated: dependencies on absent numbers (noticed), any type of an
 //! integer attribute, attributes and fields that are not known. Nodes of the host that only launch a collective (no
-//! `comm_type`) are host work. Durations of collectives are not kept: a simulator answers them.
+//! `comm_type`) are host work. Durations of collectives are
+//! kept beside their sizes: a simulator answers them, and only falls back on what was recorded.
 //!
 //! In traces converted from PyTorch, control dependencies are the parents in the tree of the host trace; the converter puts
 //! the order into data dependencies, and both together are circular. There (an `rf_id` tells, or a circle that data
@@ -42,7 +43,7 @@ pub fn read(files: &[TraceFile<'_>], groups: Option<(&str, &[u8])>) -> Result<Tr
 /// The first fault of a file, or that there is none.
 pub fn load(prefix: &Path, groups: Option<&Path>) -> Result<Trace, TraceError> {
     let mut owned = Vec::new();
-    for (rank, path) in find_files(prefix)? {
+    for (rank, path) in find_files(prefix, ".et")? {
         owned.push((rank, path.display().to_string(), read_bytes(&path)?));
     }
     let files: Vec<_> = owned.iter().map(|(rank, name, bytes)| TraceFile { name, rank: *rank, bytes }).collect();
@@ -54,7 +55,11 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, TraceError> {
     std::fs::read(path).map_err(|e| TraceError::file(&path.display().to_string(), format!("cannot be read: {e}"), "check the path"))
 }
 
-fn find_files(prefix: &Path) -> Result<Vec<(u32, PathBuf)>, TraceError> {
+/// The files `PREFIX.0.et`, `PREFIX.1.et` and so on (or another ending), by rank.
+///
+/// # Errors
+/// The folder cannot be read, or there is no such file.
+pub fn find_files(prefix: &Path, ending: &str) -> Result<Vec<(u32, PathBuf)>, TraceError> {
     let shown = prefix.display().to_string();
     let start = format!("{}.", prefix.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()));
     let folder = prefix.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -63,14 +68,15 @@ fn find_files(prefix: &Path) -> Result<Vec<(u32, PathBuf)>, TraceError> {
     let mut out = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let middle = name.strip_prefix(&start).and_then(|n| n.strip_suffix(".et"));
+        let middle = name.strip_prefix(&start).and_then(|n| n.strip_suffix(ending));
         if let Some(rank) = middle.and_then(|m| m.parse().ok()) {
             out.push((rank, entry.path()));
         }
     }
     out.sort();
     if out.is_empty() {
-        return Err(TraceError::file(&shown, "no file has this name with `.0.et` behind it", "give the path up to the rank: `traces/job`"));
+        let what = format!("no file has this name with `.0{ending}` behind it");
+        return Err(TraceError::file(&shown, what, "give the path up to the rank: `traces/job`"));
     }
     Ok(out)
 }
@@ -276,9 +282,13 @@ impl<'a> Node<'a> {
         let dims = self.attribute("involved_dim").or_else(|| self.attribute("involve_dims"));
         dims.map_or(Ok(false), |a| a.value.list_has_zero())
     }
-    fn compute(&self, file: &TraceFile<'_>) -> Result<TraceKind, TraceError> {
+    /// The recorded duration.
+    fn micros(&self) -> Option<f64> {
         let exact = self.attribute(EXACT_MICROS).and_then(|a| a.value.number());
-        let micros = exact.or_else(|| (self.duration > 0).then_some(self.duration as f64));
+        exact.or_else(|| (self.duration > 0).then_some(self.duration as f64))
+    }
+    fn compute(&self, file: &TraceFile<'_>) -> Result<TraceKind, TraceError> {
+        let micros = self.micros();
         let (flops, bytes) = (self.amount(file, "num_ops")?, self.amount(file, "tensor_size")?);
         Ok(TraceKind::Compute { micros, flops, bytes, on_cpu: self.on_cpu() })
     }
@@ -295,7 +305,8 @@ fn kind(file: &TraceFile<'_>, node: &Node<'_>) -> Result<(TraceKind, Option<Stri
         7 if node.on_cpu() && node.attribute("comm_type").is_none() => node.compute(file)?,
         7 => {
             let op = collective(file, node)?;
-            return Ok((TraceKind::Collective { op, bytes: node.amount(file, "comm_size")?, group: 0 }, node.group()));
+            let (bytes, micros) = (node.amount(file, "comm_size")?, node.micros());
+            return Ok((TraceKind::Collective { op, bytes, group: 0, micros }, node.group()));
         }
         other => return Err(node.fault(file, &format!("its type {other} is unknown"), "types are 0 to 7")),
     };

@@ -2,7 +2,7 @@
 
 use super::chakra::EXACT_MICROS;
 use super::protobuf::Writer;
-use super::{SizeConvention, Trace, TraceCollective, TraceKind, TraceOp};
+use super::{Trace, TraceCollective, TraceKind, TraceOp};
 use std::fmt::Write as _;
 
 /// The `.et` file of a rank; `None` if the trace does not have the rank.
@@ -15,8 +15,9 @@ pub fn write_rank(trace: &Trace, rank: u32) -> Option<Vec<u8>> {
     let mut message = Writer::default();
     message.blob(1, b"0.0.4");
     file.delimited(&message.bytes);
+    let place = Place { shift: rank - class.rank, sets: set_numbers(trace, rank) };
     for op in &class.ops {
-        let node = node(trace, op, &class.ops, rank, rank - class.rank);
+        let node = node(trace, op, &class.ops, &place);
         file.delimited(&node.bytes);
     }
     Some(file.bytes)
@@ -36,14 +37,26 @@ pub fn write_groups(trace: &Trace) -> String {
     text
 }
 
-/// The number of the set of a group that has a rank.
-fn set_number(trace: &Trace, group: u32, rank: u32) -> usize {
-    let before: usize = trace.groups.iter().take(group as usize).map(|g| g.sets.len()).sum();
-    let sets = trace.groups.get(group as usize).map_or(&[][..], |g| &g.sets);
-    before + sets.iter().position(|s| s.contains(&rank)).unwrap_or(0) + 1
+/// What a rank of a class has of its own.
+struct Place {
+    /// Its distance from the first rank of its class.
+    shift: u32,
+    /// For every group the number of the set that has it.
+    sets: Vec<usize>,
 }
 
-fn node(trace: &Trace, op: &TraceOp, ops: &[TraceOp], rank: u32, shift: u32) -> Writer {
+/// For every group the number of the set that has a rank, or that of its first set.
+fn set_numbers(trace: &Trace, rank: u32) -> Vec<usize> {
+    let mut before = 1;
+    let number = |group: &super::TraceGroup| {
+        let own = before + group.sets.iter().position(|s| s.contains(&rank)).unwrap_or(0);
+        before += group.sets.len();
+        own
+    };
+    trace.groups.iter().map(number).collect()
+}
+
+fn node(trace: &Trace, op: &TraceOp, ops: &[TraceOp], place: &Place) -> Writer {
     let mut out = Writer::default();
     out.number(1, op.id);
     out.blob(2, op.name.as_bytes());
@@ -66,11 +79,12 @@ fn node(trace: &Trace, op: &TraceOp, ops: &[TraceOp], rank: u32, shift: u32) -> 
     if !deps.bytes.is_empty() {
         out.blob(5, &deps.bytes);
     }
-    attributes(trace, op, rank, shift, &mut out);
+    attributes(trace, op, place, &mut out);
     out
 }
 
-fn attributes(trace: &Trace, op: &TraceOp, rank: u32, shift: u32, out: &mut Writer) {
+fn attributes(trace: &Trace, op: &TraceOp, place: &Place, out: &mut Writer) {
+    let shift = place.shift;
     let on_cpu = matches!(op.kind, TraceKind::Compute { on_cpu: true, .. });
     attribute(out, "is_cpu_op", |w| w.number(27, u64::from(on_cpu)));
     match op.kind {
@@ -91,14 +105,11 @@ fn attributes(trace: &Trace, op: &TraceOp, rank: u32, shift: u32, out: &mut Writ
             attribute(out, "comm_tag", |w| w.number(13, tag));
             amount(out, "comm_size", bytes);
         }
-        TraceKind::Collective { op, bytes, group } => {
-            let size = trace.groups.get(group as usize).map_or(1, super::TraceGroup::size);
-            let nccl = trace.sizes.nccl_bytes(op, bytes, size);
-            let same = trace.sizes == SizeConvention::RankInput;
-            let input = if same { bytes } else { SizeConvention::RankInput.from_nccl_bytes(op, nccl, size) };
+        TraceKind::Collective { op, bytes, group, micros } => {
+            duration(out, micros);
             attribute(out, "comm_type", |w| w.number(9, comm_type(op)));
-            amount(out, "comm_size", input);
-            let name = set_number(trace, group, rank).to_string();
+            amount(out, "comm_size", trace.input_bytes(op, bytes, group));
+            let name = place.sets.get(group as usize).map_or_else(String::new, ToString::to_string);
             attribute(out, "pg_name", |w| w.blob(29, name.as_bytes()));
         }
     }

@@ -1,6 +1,6 @@
 //! The checks of a trace as a whole.
 //!
-//! 1. Every message that is sent is received, with the same size.
+//! 1. Every message that is sent is received, with the same size; those of one tag in the order of each end.
 //! 2. The operations of a rank do not wait for each other in a circle.
 //! 3. Every rank of a group that communicates is there, and every rank that communicates in a group is in it.
 //! 4. All ranks of a group do the same collectives in the same order with the same size. Order is that of dependencies and
@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 /// All faults of a trace, after those that its reader noticed.
 pub(super) fn check(trace: &Trace) -> Vec<TraceFault> {
     let mut faults = trace.noticed.clone();
-    messages(trace, &mut faults);
     let mut orders = Vec::with_capacity(trace.ranks.len());
-    for rank in &trace.ranks {
-        let (order, left) = order(&rank.ops);
+    let ordered: Vec<_> = trace.ranks.iter().map(|rank| order(&rank.ops)).collect();
+    messages(trace, &ordered, &mut faults);
+    for (rank, (order, left)) in trace.ranks.iter().zip(&ordered) {
         if order.len() < rank.ops.len() {
-            faults.push(TraceFault::Cycle { rank: rank.rank, ops: circle(&rank.ops, &left) });
+            faults.push(TraceFault::Cycle { rank: rank.rank, ops: circle(&rank.ops, left) });
         }
-        orders.push(by_group(&rank.ops, &order));
+        orders.push(by_group(&rank.ops, order));
     }
     let mut users: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (class, order) in orders.iter().enumerate() {
@@ -41,10 +41,12 @@ struct Ends<'a> {
     recvs: Vec<(f64, &'a TraceOp)>,
 }
 
-fn messages(trace: &Trace, faults: &mut Vec<TraceFault>) {
+fn messages(trace: &Trace, orders: &[(Vec<u32>, Vec<u32>)], faults: &mut Vec<TraceFault>) {
     let mut all: BTreeMap<(u32, u32, u64), Ends<'_>> = BTreeMap::new();
-    for class in &trace.ranks {
-        for op in &class.ops {
+    for (class, (order, waits)) in trace.ranks.iter().zip(orders) {
+        // What is in a circle comes last: it is told of by itself.
+        let stuck = (0..class.ops.len() as u32).filter(|&i| waits[i as usize] > 0);
+        for op in order.iter().copied().chain(stuck).map(|i| &class.ops[i as usize]) {
             match op.kind {
                 TraceKind::Send { to, tag, bytes } => all.entry((class.rank, to, tag)).or_default().sends.push((bytes, op)),
                 TraceKind::Recv { from, tag, bytes } => all.entry((from, class.rank, tag)).or_default().recvs.push((bytes, op)),

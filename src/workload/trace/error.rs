@@ -85,6 +85,16 @@ impl TraceError {
             Self::File { file, .. } | Self::Binary { file, .. } | Self::Text { file, .. } | Self::Node { file, .. } => file,
         }
     }
+    /// Where and what is wrong, without what to write instead.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self {
+            Self::File { file, what, .. } => format!("{file}: {what}"),
+            Self::Binary { file, byte, what, .. } => format!("{file}: at byte {byte}: {what}"),
+            Self::Text { file, line, what, .. } => format!("{file}:{line}: {what}"),
+            Self::Node { file, node, what, .. } => format!("{file}: node {node}: {what}"),
+        }
+    }
     /// What to write instead.
     #[must_use]
     pub fn fix(&self) -> &str {
@@ -96,13 +106,7 @@ impl TraceError {
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { file, what, .. } => write!(f, "{file}: {what}")?,
-            Self::Binary { file, byte, what, .. } => write!(f, "{file}: at byte {byte}: {what}")?,
-            Self::Text { file, line, what, .. } => write!(f, "{file}:{line}: {what}")?,
-            Self::Node { file, node, what, .. } => write!(f, "{file}: node {node}: {what}")?,
-        }
-        write!(f, "; {}", self.fix())
+        write!(f, "{}; {}", self.what(), self.fix())
     }
 }
 

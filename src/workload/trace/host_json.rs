@@ -176,7 +176,7 @@ fn kind(tree: &Tree<'_>, node: &Node<'_>) -> TraceKind {
         let bytes = comms.bytes;
         return match comms.verb {
             _ if tree.is_inside(node) => TraceKind::Nothing,
-            Verb::Collective(op) => TraceKind::Collective { op, bytes, group: 0 },
+            Verb::Collective(op) => TraceKind::Collective { op, bytes, group: 0, micros: recorded(node) },
             Verb::Send => TraceKind::Send { to: comms.peer, tag: 0, bytes },
             Verb::Recv => TraceKind::Recv { from: comms.peer, tag: 0, bytes },
             Verb::Wait => TraceKind::Nothing,
@@ -186,11 +186,16 @@ fn kind(tree: &Tree<'_>, node: &Node<'_>) -> TraceKind {
     if node.name.starts_with('[') || node.name.starts_with("##") || (node.name.starts_with("nccl") && tree.is_inside(node)) {
         return TraceKind::Nothing;
     }
-    let number = |v: Option<&Value>| v.and_then(Value::as_f64).filter(|n| n.is_finite() && *n >= 0.0);
-    let own = number(node.value.get("exclusive_dur"));
-    let micros = own.or_else(|| number(node.value.get("dur"))).or_else(|| number(attribute(node.value, "dur")));
+    let micros = recorded(node);
     let on_cpu = node.value.get("stream").is_none();
     TraceKind::Compute { micros, flops: 0.0, bytes: 0.0, on_cpu }
+}
+
+/// The recorded duration of a node, of its own where the file says that apart.
+fn recorded(node: &Node<'_>) -> Option<f64> {
+    let number = |v: Option<&Value>| v.and_then(Value::as_f64).filter(|n| n.is_finite() && *n >= 0.0);
+    let own = number(node.value.get("exclusive_dur"));
+    own.or_else(|| number(node.value.get("dur"))).or_else(|| number(attribute(node.value, "dur")))
 }
 
 /// What came before in order of start.

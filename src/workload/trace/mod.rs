@@ -125,6 +125,8 @@ pub enum TraceKind {
         bytes: f64,
         /// Position in the trace's `groups`.
         group: u32,
+        /// Recorded duration in microseconds, where there is one.
+        micros: Option<f64>,
     },
     /// Sends a message.
     Send {
@@ -222,9 +224,45 @@ impl Trace {
     /// The size of a collective as nccl-tests would print it; `None` for other operations.
     #[must_use]
     pub fn nccl_bytes(&self, op: &TraceOp) -> Option<f64> {
-        let TraceKind::Collective { op, bytes, group } = op.kind else { return None };
+        let TraceKind::Collective { op, bytes, group, .. } = op.kind else { return None };
         let size = self.groups.get(group as usize)?.size();
         Some(self.sizes.nccl_bytes(op, bytes, size))
+    }
+    /// The size of a collective as what one rank puts in, whatever the convention of the trace.
+    #[must_use]
+    pub fn input_bytes(&self, op: TraceCollective, bytes: f64, group: u32) -> f64 {
+        if self.sizes == SizeConvention::RankInput {
+            return bytes;
+        }
+        let size = self.groups.get(group as usize).map_or(1, TraceGroup::size);
+        SizeConvention::RankInput.from_nccl_bytes(op, self.sizes.nccl_bytes(op, bytes, size), size)
+    }
+    /// An order of a rank's operations that respects their dependencies, smaller numbers first; what is in a circle is left out.
+    #[must_use]
+    pub fn order(ops: &[TraceOp]) -> Vec<u32> {
+        check::order(ops).0
+    }
+    /// The trace of `ranks` ranks that all do what its only rank does.
+    ///
+    /// # Errors
+    /// The trace has several ranks, or its rank sends messages, or communicates with a part of the job: then ranks differ.
+    pub fn repeated(mut self, ranks: u32) -> Result<Self, String> {
+        let [rank] = &mut self.ranks[..] else { return Err(format!("the trace has {} ranks of its own", self.ranks.len())) };
+        if let Some(op) = rank.ops.iter().find(|o| matches!(o.kind, TraceKind::Send { .. } | TraceKind::Recv { .. })) {
+            return Err(format!("{} is a message: its other end does something else", OpName::from(op)));
+        }
+        rank.rank = 0;
+        rank.count = ranks;
+        let used = |g: u32| rank.ops.iter().find(|o| matches!(o.kind, TraceKind::Collective { group, .. } if group == g));
+        for (i, group) in self.groups.iter_mut().enumerate() {
+            let Some(op) = used(i as u32) else { continue };
+            let size = group.size() as u32;
+            if size > 1 && size != ranks {
+                return Err(format!("{} is among {size} ranks of group `{}`, not among all {ranks}", OpName::from(op), group.name));
+            }
+            group.sets = vec![(0..ranks).collect()];
+        }
+        Ok(self)
     }
     /// The class that a rank belongs to.
     #[must_use]

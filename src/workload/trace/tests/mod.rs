@@ -36,7 +36,7 @@ fn trace(ranks: Vec<RankTrace>, groups: Vec<TraceGroup>) -> Trace {
 }
 
 fn collective(op: TraceCollective, bytes: f64, group: u32) -> TraceKind {
-    TraceKind::Collective { op, bytes, group }
+    TraceKind::Collective { op, bytes, group, micros: None }
 }
 
 fn compute(micros: Option<f64>, flops: f64) -> TraceKind {
