@@ -5,7 +5,7 @@ use super::args::{CatalogArgs, CatalogKind};
 use super::stream::Stream;
 use crate::hardware::{Catalogue, Dtype};
 use crate::model::presets;
-use crate::training::stacks;
+use crate::training::{expert_stacks, stacks};
 use comfy_table::Table;
 use serde_json::{Value as Json, json};
 
@@ -92,10 +92,13 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
             .collect(),
         CatalogKind::Prices => c.prices.iter().map(price).collect(),
         CatalogKind::Models => presets().iter().map(model).collect(),
-        CatalogKind::Stacks => stacks()
-            .iter()
-            .map(|s| vec![("id", json!(*s.id)), ("title", json!(*s.title)), ("since", json!(*s.since)), ("source", json!(*s.source))])
-            .collect(),
+        CatalogKind::Stacks => {
+            let row = |id: &str, title: &str, serves: &str, source: &str| {
+                vec![("id", json!(id)), ("title", json!(title)), ("serves", json!(serves)), ("source", json!(source))]
+            };
+            let frameworks = stacks().iter().map(|s| row(&s.id, &s.title, s.framework.word(), &s.source));
+            frameworks.chain(expert_stacks().iter().map(|s| row(&s.id, &s.title, "experts", &s.source))).collect()
+        }
     }
 }
 

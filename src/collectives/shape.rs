@@ -53,7 +53,7 @@ impl Shape {
     }
 }
 
-/// The box of a torus that ranks fill in order, first dimension fastest.
+/// The box of a torus that ranks fill in order, first dimension fastest, side by side or at equal distances.
 fn torus_box(fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<Vec<(usize, bool)>> {
     let domain = fabric.domain(fabric.site(ranks[0]).domain);
     if domain.kind != DomainKind::Torus {
@@ -68,17 +68,21 @@ fn torus_box(fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<Vec<(usize, boo
         }
         out
     };
-    let (first, last) = (place(ranks[0]), place(ranks[ranks.len() - 1]));
-    let mut sides = Vec::new();
+    // Ranks may keep a distance, the same everywhere (every fourth chip of a row).
+    let mut lattice = Vec::new();
     for d in 0..domain.torus.len() {
-        let side = domain.torus[d] as usize;
-        let length = last[d].checked_sub(first[d])? + 1;
-        sides.push((length, domain.wrap && length == side && side > 2));
+        let mut at: Vec<usize> = ranks.iter().map(|&a| place(a)[d]).collect();
+        at.sort_unstable();
+        at.dedup();
+        let step = at.get(1).map_or(1, |second| second - at[0]);
+        lattice.push((at[0], step, at.len()));
     }
+    let closes = |d: usize, step: usize, length: usize| domain.wrap && length * step == domain.torus[d] as usize && length > 2;
+    let sides: Vec<(usize, bool)> = lattice.iter().enumerate().map(|(d, &(_, step, n))| (n, closes(d, step, n))).collect();
     let fills = ranks.iter().enumerate().all(|(i, &a)| {
         let (at, mut rest) = (place(a), i);
-        sides.iter().enumerate().all(|(d, &(length, _))| {
-            let want = first[d] + rest % length;
+        lattice.iter().enumerate().all(|(d, &(first, step, length))| {
+            let want = first + step * (rest % length);
             rest /= length;
             at[d] == want
         })

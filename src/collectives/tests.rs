@@ -133,3 +133,41 @@ impl Exp2 for f64 {
         libm::exp2(self)
     }
 }
+
+#[test]
+fn every_fourth_chip_of_a_torus_is_a_smaller_torus() {
+    // 16 × 16 chips: the 64 at every fourth place of a row make a box of 4 × 16 that closes both ways; each hop along a row is four long.
+    let text = "[[node]]\nname = \"n\"\naccelerator = \"tpu-v5e\"\naccelerators = 4\nscale_up = \"torus\"\nscale_up_domain = 256\ntorus = [16, 16]\n\
+                host = \"tpu-host\"\n[fabric]\nkind = \"none\"\nnodes = 64\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("t", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    let fabric = built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0;
+    let group: Vec<AcceleratorId> = (0..64).map(|i| AcceleratorId(4 * i)).collect();
+    let c = Communicator::new(&fabric, &Library::nccl(), &[group]);
+    assert_eq!(c.plan(Op::AllGather, 1e9).algorithm, Algorithm::Torus);
+    let odd: Vec<AcceleratorId> = [0, 1, 3, 7].map(AcceleratorId).to_vec();
+    let c = Communicator::new(&fabric, &Library::nccl(), &[odd]);
+    assert_eq!(c.plan(Op::AllGather, 1e9).algorithm, Algorithm::Ring);
+}
+
+#[test]
+fn fewer_wired_links_slow_the_ring_in_proportion() {
+    let node = |links: &str| {
+        let text = format!(
+            "[[node]]\nname = \"n\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = 8\nscale_up = \"nvswitch\"\n{links}host = \"dgx-a100\"\n[fabric]\nkind = \"none\"\n"
+        );
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("t", text);
+        let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+        built.map(|b| b.0)
+    };
+    let rate = |fabric: &Fabric| {
+        let c = Communicator::new(fabric, &Library::nccl(), &[first(8)]);
+        let (small, large) = (1e9, 2e9);
+        (large - small) / (c.time_alone(Op::AllReduce, large) - c.time_alone(Op::AllReduce, small))
+    };
+    let (all, four) = (node("").unwrap(), node("scale_up_links = 4\n").unwrap());
+    assert!((rate(&four) / rate(&all) - 4.0 / 12.0).abs() < 1e-6, "{} of {}", rate(&four), rate(&all));
+    assert!(node("scale_up_links = 13\n").is_none());
+}

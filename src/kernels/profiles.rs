@@ -150,13 +150,13 @@ impl Profiles {
 }
 
 /// Generations whose efficiencies serve a generation without measurements, nearest first. Microseconds and efficiencies move
-/// better from a younger neighbour: Ada, CDNA 2, Gaudi and Trainium take Hopper's, CDNA 4 that of CDNA 3.
+/// better from a younger neighbour: Ada, Gaudi and Trainium take Hopper's, other AMD parts that of CDNA 3.
 fn neighbours(generation: &str) -> [&'static str; 3] {
-    let hopper = ["ada", "cdna2", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
+    let hopper = ["ada", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
     match generation {
         _ if generation.starts_with("tpu") => ["tpu-v5e", "hopper", "ampere"],
         _ if generation.starts_with("blackwell") => ["blackwell", "hopper", "ampere"],
-        _ if generation.starts_with("cdna4") => ["cdna3", "hopper", "ampere"],
+        _ if generation.starts_with("cdna") => ["cdna3", "hopper", "ampere"],
         "hopper" => ["blackwell", "ampere", "hopper"],
         _ if hopper => ["hopper", "ampere", "blackwell"],
         _ => ["ampere", "hopper", "blackwell"],

@@ -227,6 +227,12 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     let provenance = step.devices.iter().flat_map(served).filter(|p| !(unfused && p.operator == "flash attention"));
     let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
     let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
+    let expert_stack = &config.experts;
+    let experts = config.has_experts().then(|| ProfileUse {
+        operator: "experts".into(),
+        entry: expert_stack.id.value.clone(),
+        source: expert_stack.source.value.clone(),
+    });
     Detail {
         facts,
         stages,
@@ -235,7 +241,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         timeline: timeline(step),
         links: links.collect(),
         operators: operators(config, step, class),
-        profile: profile.chain([own]).collect(),
+        profile: profile.chain([own]).chain(experts).collect(),
         ranks: Vec::new(),
     }
 }

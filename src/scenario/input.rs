@@ -10,7 +10,7 @@ use crate::model::ModelInput;
 use crate::replay::astra::Backend;
 use crate::replay::{ComputeTimes, Sends};
 use crate::simulate::Pattern;
-use crate::training::{Attention, Framework, Precision, Recompute, Sharding};
+use crate::training::{Attention, Framework, Precision, Recompute, Schedule, Sharding};
 use crate::units::{Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
 
@@ -55,6 +55,8 @@ record! {
         pub expert: Count = 1,
         /// Model chunks on each stage (interleaved schedule).
         pub virtual_stages: Count = 1,
+        /// Order of passes in the pipeline.
+        pub schedule: Schedule = Schedule::OneForwardOneBackward,
         /// Sequence parallelism: norms and dropouts split over the tensor ranks.
         pub sequence: bool = false,
         /// Layers of the first stage, where they differ from the others.

@@ -6,7 +6,8 @@ use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
 use crate::model::Architecture;
 use crate::training::{
-    Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Sharding, SplitError, Stack, expert_stacks, split, stacks,
+    Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Schedule, Sharding, SplitError, Stack, expert_stacks, split,
+    stacks,
 };
 
 /// A named entry of a list, or a diagnostic with the nearest names.
@@ -236,6 +237,11 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         );
         return None;
     }
+    if *p.schedule != Schedule::OneForwardOneBackward && (*p.pipeline == 1 || *p.virtual_stages > 1) {
+        let what = if *p.pipeline == 1 { "does nothing without pipeline parallelism" } else { "has one chunk a stage" };
+        conflict(p.schedule.span, &format!("the schedule `{}` {what}", *p.schedule), "leave `schedule` or `virtual_stages` out", diags);
+        return None;
+    }
     if *p.sequence && *p.tensor == 1 && p.sequence.span != input.parallel.span {
         diags.push(
             Diagnostic::error(codes::CONFLICT, "`sequence` does nothing without tensor parallelism").at(p.sequence.span, "does nothing"),
@@ -249,6 +255,7 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         context: *p.context,
         expert: *p.expert,
         virtual_stages: *p.virtual_stages,
+        schedule: *p.schedule,
         sequence: *p.sequence,
         first_stage_layers: *p.first_stage_layers,
         last_stage_layers: *p.last_stage_layers,

@@ -1,6 +1,7 @@
 //! What is trained and how: the checked configuration of one training job.
 
 use super::experts::ExpertStack;
+use super::schedule::Schedule;
 use super::stack::{Selective, Stack};
 use crate::choice;
 use crate::hardware::Dtype;
@@ -115,6 +116,8 @@ pub struct Parallel {
     pub expert: u64,
     /// Model chunks on each stage (interleaved schedule when above 1).
     pub virtual_stages: u64,
+    /// Order of passes.
+    pub schedule: Schedule,
     /// Whether norms and dropouts are split along the sequence over the tensor ranks.
     pub sequence: bool,
     /// Layers of the first stage, where they differ from the others.

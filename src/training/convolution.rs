@@ -46,7 +46,7 @@ impl Shape<'_> {
             sum.matrix += match products {
                 Products::Forward => self.device.convolution(config.precision.linear(), shape, width, false),
                 // The first convolution has no gradient of its input.
-                Products::Backward => {
+                Products::Backward | Products::Weights => {
                     let input =
                         if i == 0 { 0.0 } else { self.device.convolution(config.precision.linear(), shape.transposed(), width, false) };
                     input + self.device.convolution(config.precision.linear(), shape, width, true)

@@ -5,6 +5,8 @@
 pub struct PassCost {
     /// Matrix products, seconds.
     pub matrix: f64,
+    /// Gradients of weights, seconds (part of `matrix`).
+    pub weight: f64,
     /// Attention core, seconds.
     pub attention: f64,
     /// Element-wise kernels, norms, loss, seconds.
@@ -42,10 +44,19 @@ impl PassCost {
         let late = if self.expert_wait > 0.0 { (self.expert_host - self.expert_compute - exchange).max(0.0) } else { 0.0 };
         (self.compute() + comm + self.expert_wait + late).max(self.host)
     }
+    /// The gradients of weights alone; a third of a backward pass' launches.
+    pub(super) fn weights(self) -> Self {
+        Self { matrix: self.weight, weight: self.weight, host: self.host / 3.0, ..Self::default() }
+    }
+    /// A backward pass without the gradients of weights.
+    pub(super) fn inputs(self) -> Self {
+        Self { matrix: self.matrix - self.weight, weight: 0.0, host: self.host * 2.0 / 3.0, ..self }
+    }
     /// The same on a device at a share of its speed; the host keeps its own.
     pub(super) fn slowed(self, speed: f64) -> Self {
         Self {
             matrix: self.matrix / speed,
+            weight: self.weight / speed,
             attention: self.attention / speed,
             elementwise: self.elementwise / speed,
             expert_compute: self.expert_compute / speed,
@@ -56,6 +67,7 @@ impl PassCost {
     pub(super) fn times(self, n: f64) -> Self {
         Self {
             matrix: self.matrix * n,
+            weight: self.weight * n,
             attention: self.attention * n,
             elementwise: self.elementwise * n,
             host: self.host * n,
@@ -72,6 +84,7 @@ impl PassCost {
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             matrix: self.matrix + other.matrix,
+            weight: self.weight + other.weight,
             attention: self.attention + other.attention,
             elementwise: self.elementwise + other.elementwise,
             host: self.host + other.host,

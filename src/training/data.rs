@@ -5,6 +5,7 @@
 
 use super::config::Sharding;
 use super::lower::Lowering;
+use super::pass::{Part, Piece};
 use super::variants::Pace;
 use super::weights::{Weights, stage_weights};
 use crate::workload::{ClassId, Label, RouteId, Task, TaskId, TaskKind, Track, Work};
@@ -111,7 +112,7 @@ impl Lowering<'_, '_> {
                 let after: Vec<TaskId> = i.checked_sub(ahead + 1).map_or_else(|| start.clone(), |j| vec![done[j]]);
                 let gathered = self.gather(class, weights[i], 0, &after);
                 self.frontier[class as usize].extend(gathered);
-                self.run_piece(class, true, pieces[i], Label { microbatch: m, chunk: 0, piece: i as u16 }, true);
+                self.run_piece(class, Part::Forward, pieces[i], Label { microbatch: m, chunk: 0, piece: i as u16 }, true);
                 done.push(self.frontier[class as usize][0]);
             }
             self.sharded_backward(class, m, &pieces, &weights, again);
@@ -119,7 +120,7 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn sharded_backward(&mut self, class: u64, microbatch: u32, pieces: &[super::pass::Piece], weights: &[Weights], again: bool) {
+    fn sharded_backward(&mut self, class: u64, microbatch: u32, pieces: &[Piece], weights: &[Weights], again: bool) {
         let n = pieces.len();
         let ahead = *self.config.stack.prefetch_backward as usize;
         let mut gathered: Vec<Option<TaskId>> = vec![None; n];
@@ -133,7 +134,7 @@ impl Lowering<'_, '_> {
                 next += 1;
             }
             self.frontier[class as usize].extend(gathered[j]);
-            self.run_piece(class, false, pieces[unit], Label { microbatch, chunk: 0, piece: unit as u16 }, true);
+            self.run_piece(class, Part::Backward, pieces[unit], Label { microbatch, chunk: 0, piece: unit as u16 }, true);
             // Without prefetch the next gather is posted after the pass, before the gradients leave.
             if again && ahead == 0 && j + 1 < n {
                 let after = self.frontier[class as usize].clone();

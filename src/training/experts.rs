@@ -137,6 +137,12 @@ impl Shape<'_> {
         let before = self.projections(products) + self.router(products);
         let between = self.routed(products);
         let shared = if experts.shared > 0 { self.feed_forward(experts.shared * experts.ffn_hidden, products) } else { 0.0 };
+        let weight = if forward {
+            0.0
+        } else {
+            let shared = if experts.shared > 0 { self.feed_forward(experts.shared * experts.ffn_hidden, Products::Weights) } else { 0.0 };
+            self.projections(Products::Weights) + between.weight + shared
+        };
         let shared_bytes = if forward { 6.0 } else { 10.0 } * (experts.shared * experts.ffn_hidden) as f64;
         let activation = self.elementwise(0.0, shared_bytes, 0.0);
         let accumulation = if forward { 0.0 } else { self.accumulation(model.common_parameters() / t) };
@@ -146,6 +152,7 @@ impl Shape<'_> {
         let exchanged = self.config.parallel.expert > 1;
         let cost = PassCost {
             matrix: before + between.matrix + shared,
+            weight,
             attention: self.attention(pass),
             elementwise: self.elementwise(norm, split, 20.0) + between.elementwise + activation + accumulation + rope,
             host,
@@ -182,10 +189,11 @@ impl Shape<'_> {
         let grouped = |m, n, k, output_bytes| self.device.gemm_sustained(dtype, Gemm { m, n, k, batch: local, output_bytes });
         let first = if config.model.gated_mlp { 2 * f } else { f };
         let forward = products == Products::Forward;
+        let weight = if forward { 0.0 } else { grouped(first, h, each, 4.0) + grouped(h, f, each, 4.0) };
         let matrix = if forward {
             grouped(each, first, h, 2.0) + grouped(each, h, f, 2.0)
         } else {
-            grouped(each, h, first, 2.0) + grouped(each, f, h, 2.0) + grouped(first, h, each, 4.0) + grouped(h, f, each, 4.0)
+            grouped(each, h, first, 2.0) + grouped(each, f, h, 2.0) + weight
         };
         let narrow = config.precision.casts();
         let permute = if narrow { *stack.permute_bytes_narrow } else { *stack.permute_bytes };
@@ -198,7 +206,7 @@ impl Shape<'_> {
         let activation = if forward { 6.0 } else { 10.0 } * kernels * padded * f as f64;
         let cast = if stack.fused.value { 0.5 } else { 1.0 } * self.cast(padded * if forward { h + f } else { first + h } as f64);
         let elementwise = self.device.stream(rows * h as f64 * permute + activation, 4.0) + cast;
-        PassCost { matrix, elementwise, ..PassCost::default() }
+        PassCost { matrix, weight, elementwise, ..PassCost::default() }
     }
 
     /// Rotation and concatenation of latent queries and keys: 12 bytes an element of the heads forward, 16 backward.

@@ -22,7 +22,10 @@ pub(super) struct Shape<'a> {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Products {
     Forward,
+    /// Gradients of inputs and weights.
     Backward,
+    /// Gradients of weights alone.
+    Weights,
 }
 
 impl Passes {
@@ -116,6 +119,8 @@ impl Shape<'_> {
         let out = self.config.precision.activation_bytes();
         match products {
             Products::Forward => self.product(dtype, m, n, k, out) + cast(m * k),
+            Products::Weights if self.config.adapter_rank.is_some() => 0.0,
+            Products::Weights => self.product(dtype, n, k, m, 4.0),
             // Frozen weights need the gradient of the input only.
             Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, m, k, n, out) + cast(m * n),
             // The gradient of the input, and that of the weight accumulated in fp32.
@@ -262,6 +267,7 @@ impl Shape<'_> {
         let elementwise = self.elementwise(*stack.norm_bytes_backward, split, *stack.kernels_backward);
         let cost = PassCost {
             matrix: self.projections(Products::Backward) + self.feed_forward(model.ffn_hidden, Products::Backward),
+            weight: self.projections(Products::Weights) + self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
             elementwise: elementwise + self.accumulation(model.layer_parameters() / self.tensor as f64) + self.adapters(2.0),
             host: self.host(*stack.kernels_backward, stack.launch_backward.get(), comm),
@@ -299,11 +305,15 @@ impl Shape<'_> {
         let rows = Shape { tokens: predicted, ..*self };
         let matrix = rows.linear(columns, model.hidden, products, self.config.precision.wide());
         // Forward writes and reads the logits about twice as often as backward.
+        let weight = match products {
+            Products::Forward => 0.0,
+            _ => rows.linear(columns, model.hidden, Products::Weights, self.config.precision.wide()),
+        };
         let share = if products == Products::Forward { 0.7 } else { 0.3 };
         let loss = share * *stack.logit_bytes * (predicted * columns) as f64;
         let elementwise = self.device.stream(loss + 8.0 * self.tokens as f64 * self.norm_width(), 10.0);
         let host = self.host(16.0, stack.launch_forward.get(), 0.0);
         let count = if self.tensor > 1 { 0.5 } else { 0.0 };
-        self.comm(PassCost { matrix, elementwise, host, ..PassCost::default() }, count)
+        self.comm(PassCost { matrix, weight, elementwise, host, ..PassCost::default() }, count)
     }
 }

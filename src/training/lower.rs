@@ -7,8 +7,9 @@
 use super::config::{Config, Sharding};
 use super::cost::Passes;
 use super::exchange::ExpertRoute;
+use super::pass::Part;
 use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
-use super::schedule::{Op, program};
+use super::schedule::{Op, Schedule, program_of};
 use super::stack::{DataSync, PipelineComm};
 use super::variants::{Pace, Variant};
 use crate::collectives::Library;
@@ -188,23 +189,32 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     fn lower_class(&mut self, class: u64, gathered: &[Vec<TaskId>]) {
         let (chunks, microbatches) = (self.config.parallel.virtual_stages, self.config.microbatches());
-        let ops = program(self.stage(class), self.stages(), chunks, microbatches);
+        let schedule = self.config.parallel.schedule;
+        let ops = program_of(schedule, self.stage(class), self.stages(), chunks, microbatches);
         let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
-        let asynchronous = *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
+        // Gradients of weights fill gaps only where no exchange is waited for.
+        let split = schedule == Schedule::ZeroBubble;
+        let asynchronous = split || *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
         for op in ops {
+            // Sharded gradients have no place to be summed up in: they leave after every pass.
+            let leaves =
+                |microbatch: u32| overlapped && (u64::from(microbatch) + 1 == microbatches || self.config.sharding >= Sharding::Gradients);
             match op {
                 Op::Exchange { send, receive } if asynchronous => self.send_async(class, &send, &receive),
                 Op::Exchange { send, receive } => self.exchange(class, &send, &receive),
                 Op::Forward { microbatch, chunk } => {
                     self.await_message(class, true, microbatch, chunk, asynchronous);
                     let gates = if microbatch == 0 { gathered.get(chunk as usize).cloned().unwrap_or_default() } else { Vec::new() };
-                    self.pass(class, true, microbatch, chunk, &gates, false);
+                    self.pass(class, Part::Forward, microbatch, chunk, &gates, false);
                 }
                 Op::Backward { microbatch, chunk } => {
+                    let reduce = leaves(microbatch) && !split;
                     self.await_message(class, false, microbatch, chunk, asynchronous);
-                    // Sharded gradients have no place to be summed up in: they leave after every pass.
-                    let last = u64::from(microbatch) + 1 == microbatches || self.config.sharding >= Sharding::Gradients;
-                    self.pass(class, false, microbatch, chunk, &[], last && overlapped);
+                    self.pass(class, if split { Part::Inputs } else { Part::Backward }, microbatch, chunk, &[], reduce);
+                }
+                Op::Weights { microbatch, chunk } => {
+                    let reduce = leaves(microbatch);
+                    self.pass(class, Part::Weights, microbatch, chunk, &[], reduce);
                 }
             }
         }

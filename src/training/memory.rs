@@ -5,7 +5,7 @@
 //! is counted along the stage's program.
 
 use super::config::{Attention, Config, Recompute, Sharding};
-use super::schedule::{Op, program};
+use super::schedule::{Op, Schedule, program_of};
 use super::stack::Selective;
 use super::weights::{stage_layers, stage_weights};
 
@@ -99,17 +99,21 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
     unsplit + split + scores
 }
 
-/// Most layers' activations that a stage holds at once, in microbatch-layers, counted along its program.
+/// Most layers' activations that a stage holds at once, in microbatch-layers, counted along its program. They are needed until the
+/// gradients of the weights are computed.
 fn peak_layers(config: &Config, layers: &[u64], stage: u64) -> u64 {
     let (mut now, mut peak) = (0, 0);
-    for op in program(stage, config.parallel.pipeline, config.parallel.virtual_stages, config.microbatches()) {
+    let p = &config.parallel;
+    let split = p.schedule == Schedule::ZeroBubble;
+    for op in program_of(p.schedule, stage, p.pipeline, p.virtual_stages, config.microbatches()) {
         match op {
             Op::Forward { chunk, .. } => {
                 now += layers[chunk as usize];
                 peak = peak.max(now);
             }
-            Op::Backward { chunk, .. } => now -= layers[chunk as usize],
-            Op::Exchange { .. } => {}
+            Op::Backward { chunk, .. } if !split => now -= layers[chunk as usize],
+            Op::Weights { chunk, .. } => now -= layers[chunk as usize],
+            Op::Backward { .. } | Op::Exchange { .. } => {}
         }
     }
     peak

@@ -32,7 +32,7 @@ pub use config::{Attention, Config, Parallel, Precision, Recompute, Sharding};
 pub use cost::{PassCost, Passes};
 pub use experts::{Dispatcher, ExpertStack, GraphScope, expert_stacks};
 pub use memory::{MemoryPlan, advice, stage_memory};
-pub use schedule::{Op, program};
+pub use schedule::{Op, Schedule, program, program_of};
 pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};
 pub use step::{Step, StepError, simulate_step, simulate_step_folded, simulate_step_with, trace_step};

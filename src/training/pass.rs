@@ -18,6 +18,18 @@ pub(super) struct Piece {
     pub(super) head: bool,
 }
 
+/// Which part of the work on a microbatch a pass does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Forward,
+    /// Gradients of inputs and weights.
+    Backward,
+    /// Gradients of inputs, and what is computed again.
+    Inputs,
+    /// Gradients of weights.
+    Weights,
+}
+
 impl Lowering<'_, '_> {
     /// A chunk's layers from `first` on, counted from its start.
     fn piece(&self, stage: u64, chunk: u64, first: u64, layers: u64) -> Piece {
@@ -76,25 +88,25 @@ impl Lowering<'_, '_> {
     }
 
     /// One pass of a microbatch through a chunk; `gates` hold its pieces back, `reduce` starts their gradient buckets.
-    pub(super) fn pass(&mut self, class: u64, forward: bool, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
+    pub(super) fn pass(&mut self, class: u64, part: Part, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
         let cut = !gates.is_empty() || reduce;
         let mut pieces = self.pieces(self.stage(class), u64::from(chunk), cut);
-        if !forward {
+        if part != Part::Forward {
             pieces.reverse();
         }
         for (i, piece) in pieces.into_iter().enumerate() {
             self.frontier[class as usize].extend(gates.get(i));
             let label = Label { microbatch, chunk, piece: i as u16 };
-            self.run_piece(class, forward, piece, label, cut);
+            self.run_piece(class, part, piece, label, cut);
             if reduce {
                 self.reduce(class, self.piece_weights(piece), u64::from(chunk));
             }
         }
     }
 
-    fn piece_cost(&self, class: u64, forward: bool, piece: Piece) -> PassCost {
+    fn piece_cost(&self, class: u64, part: Part, piece: Piece) -> PassCost {
         let p = self.passes_of(class);
-        let (layer, expert, embedding, head) = if forward {
+        let (layer, expert, embedding, head) = if part == Part::Forward {
             (p.layer_forward, p.expert_forward, p.embedding_forward, p.head_forward)
         } else {
             (p.layer_backward, p.expert_backward, p.embedding_backward, p.head_backward)
@@ -109,7 +121,11 @@ impl Lowering<'_, '_> {
         if piece.head {
             cost = cost.plus(head);
         }
-        cost
+        match part {
+            Part::Forward | Part::Backward => cost,
+            Part::Inputs => cost.inputs(),
+            Part::Weights => cost.weights(),
+        }
     }
 
     /// Seconds of one tensor-parallel collective that the products next to it do not hide.
@@ -152,18 +168,18 @@ impl Lowering<'_, '_> {
         cost.expert_count * (route.seconds - (hidden * route.seconds).min(beside))
     }
 
-    pub(super) fn run_piece(&mut self, class: u64, forward: bool, piece: Piece, label: Label, beside_data: bool) {
-        let cost = self.piece_cost(class, forward, piece).slowed(self.pace(class).speed);
+    pub(super) fn run_piece(&mut self, class: u64, part: Part, piece: Piece, label: Label, beside_data: bool) {
+        let cost = self.piece_cost(class, part, piece).slowed(self.pace(class).speed);
         let tensor = self.tensor[class as usize];
         let exposed = self.exposed(&tensor, &cost);
         let comm = cost.comm_count * exposed;
         let context = self.exposed_context(class, &cost);
         let exchange = self.exposed_exchange(class, &cost);
         let seconds = cost.seconds(comm + context + exchange, exchange);
-        let kind = if forward { TaskKind::Forward } else { TaskKind::Backward };
-        let compute = |seconds, inner_comm, part: f64| {
+        let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
+        let compute = |seconds, inner_comm, share: f64| {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
-            Task { label, inner_comm, inner_context: context * part, inner_expert: (exchange + cost.expert_wait) * part, ..task }
+            Task { label, inner_comm, inner_context: context * share, inner_expert: (exchange + cost.expert_wait) * share, ..task }
         };
         // What runs beside the parts of products has no time of its own to be cut out.
         let cut = self.apart && !self.config.stack.tensor_overlap.value;

@@ -66,7 +66,7 @@ impl<'f> Lowering<'_, 'f> {
             self.add_pipeline_routes(s, library);
             self.add_data_routes(s, library);
         }
-        if self.config.model.tied_embeddings && stages > 1 {
+        if self.config.model.tied_embeddings && stages > 1 && self.config.adapter_rank.is_none() {
             let all: Vec<u64> = (0..parallel.data).collect();
             let pairs = self.communicator(&stage_pairs(&parallel, &all, 0, stages - 1), library);
             let classes = [self.classes_of(0), self.classes_of(stages - 1)].concat();

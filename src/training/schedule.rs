@@ -2,7 +2,22 @@
 //!
 //! Plain 1F1B and interleaved 1F1B as Megatron-LM orders them (arXiv 2104.04473). A program alternates passes and
 //! exchanges; an exchange names the passes whose results leave or enter at that point, and the stage waits for all of
-//! them when communication is blocking.
+//! them when communication is blocking. GPipe (arXiv 1811.06965) runs all forward passes first; ZB-H1 (arXiv 2401.10241) splits backward
+//! passes and moves the gradients of weights into the gaps, without holding more microbatches than 1F1B does.
+
+use crate::choice;
+
+choice! {
+    /// Order of passes in a pipeline.
+    pub enum Schedule {
+        /// One forward, one backward; interleaved with several chunks a stage.
+        OneForwardOneBackward = "1f1b",
+        /// All forward passes, then all backward ones.
+        Gpipe = "gpipe",
+        /// 1F1B with gradients of weights in its gaps (ZB-H1).
+        ZeroBubble = "zero-bubble",
+    }
+}
 
 /// One step of a stage's program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +31,13 @@ pub enum Op {
     },
     /// Backward pass.
     Backward {
+        /// Microbatch.
+        microbatch: u32,
+        /// Chunk.
+        chunk: u16,
+    },
+    /// Gradients of weights, where the backward pass leaves them out.
+    Weights {
         /// Microbatch.
         microbatch: u32,
         /// Chunk.
@@ -68,14 +90,52 @@ fn warmup(stage: u64, stages: u64, chunks: u64, microbatches: u64, group: u64) -
     warmup.min(total)
 }
 
-/// The program of one stage.
+/// The program of one stage under 1F1B.
 #[must_use]
 pub fn program(stage: u64, stages: u64, chunks: u64, microbatches: u64) -> Vec<Op> {
+    program_of(Schedule::OneForwardOneBackward, stage, stages, chunks, microbatches)
+}
+
+/// The program of one stage.
+#[must_use]
+pub fn program_of(schedule: Schedule, stage: u64, stages: u64, chunks: u64, microbatches: u64) -> Vec<Op> {
     let group = group_size(stages, chunks, microbatches);
+    match schedule {
+        Schedule::OneForwardOneBackward => alternating(chunks, microbatches, group, warmup(stage, stages, chunks, microbatches, group)),
+        Schedule::Gpipe => alternating(chunks, microbatches, group, chunks * microbatches),
+        Schedule::ZeroBubble => {
+            let warm = warmup(stage, stages, chunks, microbatches, group);
+            with_weights(alternating(chunks, microbatches, group, warm), stage as usize)
+        }
+    }
+}
+
+/// Gradients of weights after the exchange that follows a backward pass, `delay` passes later: the last stages put them off, so that all
+/// hold as many microbatches.
+fn with_weights(ops: Vec<Op>, delay: usize) -> Vec<Op> {
+    let mut out = Vec::with_capacity(ops.len() * 3 / 2);
+    let mut waiting = std::collections::VecDeque::new();
+    let weights = |(microbatch, chunk)| Op::Weights { microbatch, chunk };
+    for op in ops {
+        let after = matches!(op, Op::Exchange { .. });
+        if let Op::Backward { microbatch, chunk } = op {
+            waiting.push_back((microbatch, chunk));
+        }
+        out.push(op);
+        if after && waiting.len() > delay {
+            out.extend(waiting.pop_front().map(weights));
+        }
+    }
+    out.extend(waiting.into_iter().map(weights));
+    out
+}
+
+/// Forward and backward passes in turn after `warm` forward ones.
+fn alternating(chunks: u64, microbatches: u64, group: u64, warm: u64) -> Vec<Op> {
     let forward = forward_order(chunks, microbatches, group);
     let backward: Vec<(u32, u16)> = forward.iter().map(|&(m, c)| (m, chunks as u16 - 1 - c)).collect();
     let total = forward.len();
-    let warm = warmup(stage, stages, chunks, microbatches, group) as usize;
+    let warm = warm as usize;
     let plain = chunks == 1;
     let f = |i: usize| Op::Forward { microbatch: forward[i].0, chunk: forward[i].1 };
     let b = |i: usize| Op::Backward { microbatch: backward[i].0, chunk: backward[i].1 };
@@ -134,7 +194,7 @@ mod tests {
             .filter_map(|op| match op {
                 Op::Forward { microbatch, chunk } => Some((true, *microbatch, *chunk)),
                 Op::Backward { microbatch, chunk } => Some((false, *microbatch, *chunk)),
-                Op::Exchange { .. } => None,
+                Op::Exchange { .. } | Op::Weights { .. } => None,
             })
             .collect()
     }
@@ -158,9 +218,12 @@ mod tests {
     proptest! {
         /// Every pass comes once, every message is sent once and received once, receives come before their pass.
         #[test]
-        fn programs_are_complete(stages in 1u64..6, chunks in 1u64..4, microbatches in 1u64..14) {
+        fn programs_are_complete(stages in 1u64..6, chunks in 1u64..4, microbatches in 1u64..14, which in 0usize..3) {
+            let schedule = [Schedule::OneForwardOneBackward, Schedule::Gpipe, Schedule::ZeroBubble][which];
+            let chunks = if which == 0 { chunks } else { 1 };
             for stage in 0..stages {
-                let ops = program(stage, stages, chunks, microbatches);
+                let ops = program_of(schedule, stage, stages, chunks, microbatches);
+                let mut weights = 0;
                 let mut done = passes(&ops);
                 prop_assert_eq!(done.len() as u64, 2 * chunks * microbatches);
                 done.sort_unstable();
@@ -184,8 +247,13 @@ mod tests {
                             prop_assert!(received.contains(&(false, *microbatch, *chunk)), "computed before received");
                             ran.push((false, *microbatch, *chunk));
                         }
+                        Op::Weights { microbatch, chunk } => {
+                            prop_assert!(ran.contains(&(false, *microbatch, *chunk)), "weights before inputs");
+                            weights += 1;
+                        }
                     }
                 }
+                prop_assert_eq!(weights, if schedule == Schedule::ZeroBubble { microbatches } else { 0 });
                 for list in [&mut sent, &mut received] {
                     list.sort_unstable();
                     let n = list.len();

@@ -42,8 +42,8 @@ pub fn split(
     }
     let virtual_stages: Vec<u64> = if layers.is_multiple_of(total) {
         vec![layers / total; total as usize]
-    } else if rule == Split::Greedy && chunks == 1 {
-        greedy(layers, stages)
+    } else if rule == Split::Greedy {
+        greedy(layers, total)
     } else if total > 1 && (layers + 2).is_multiple_of(total) && ((layers + 2) / total > 1 || alone) {
         // Embedding and head count as one layer each.
         ends(total, (layers + 2) / total, 1, 1)

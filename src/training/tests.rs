@@ -33,6 +33,7 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
             context: 1,
             expert: 1,
             virtual_stages: 1,
+            schedule: Schedule::OneForwardOneBackward,
             sequence,
             first_stage_layers: None,
             last_stage_layers: None,

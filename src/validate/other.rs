@@ -8,7 +8,7 @@ use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::fabric::Fabric;
 use crate::model::{Architecture, Preset};
-use crate::training::{Attention, Config, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
+use crate::training::{Attention, Config, Parallel, Precision, Recompute, Schedule, Sharding, Stack, expert_stacks, simulate_step};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -51,6 +51,7 @@ fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {
         context,
         expert: 1,
         virtual_stages: 1,
+        schedule: Schedule::OneForwardOneBackward,
         sequence: tensor > 1,
         first_stage_layers: None,
         last_stage_layers: None,
@@ -91,17 +92,14 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
 /// Data parallelism with the largest microbatches of one rank's samples.
 fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Result<Job, String> {
     let mut model = Preset::named(id).ok_or_else(|| format!("`{id}` is no preset"))?.architecture();
-    let batch = record.count("global_batch")?;
-    if !batch.is_multiple_of(ranks) {
-        return Err("the batch does not divide among the accelerators".into());
-    }
-    let own = batch / ranks;
+    // What does not divide is rounded up: the ranks with most samples set the pace.
+    let own = record.count("global_batch")?.div_ceil(ranks);
     if !model.is_convolutional() {
         let length = record.count("seq_len")?;
         // Long sequences are computed without their padding in both; short ones have little of it.
         model.sequence_length = if submitted || length > 128 { (length / PACKED).max(1) } else { length };
     }
-    let config = config(record, model, submitted, None, ranks)?;
+    let config = Config { global_batch: own * ranks, ..config(record, model, submitted, None, ranks)? };
     // Whole batches of a rank, or the largest powers of two.
     let mut microbatches: Vec<u64> = doublings(own).filter(|m| own.is_multiple_of(*m)).collect();
     microbatches.push(own);

@@ -3,8 +3,10 @@
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
-use crate::model::{Architecture, Norm, Position, presets};
-use crate::training::{Attention, Config, ExpertStack, Parallel, Precision, Recompute, Sharding, Stack, expert_stacks, simulate_step};
+use crate::model::{Architecture, Experts, Norm, Position, Preset};
+use crate::training::{
+    Attention, Config, ExpertStack, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, expert_stacks, simulate_step, split,
+};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -58,14 +60,14 @@ fn stack(framework: &str, date: &str) -> Result<&'static Stack, String> {
         f if f.starts_with("nemo-mlperf") && date < "2025" => "mlperf-2024",
         f if f.starts_with("nemo-mlperf") => "mlperf-2025",
         f if f.starts_with("nemo") => "nemo-2024",
-        "llm-foundry" => "llm-foundry-2023",
-        "torchtitan" => "torchtitan-eager-2024",
-        "torchtitan-compile" => "torchtitan-compile-2024",
-        "torchtitan-compile-asynctp" => "torchtitan-asynctp-2024",
+        f if f.starts_with("llm-foundry") => "llm-foundry-2023",
+        f if f.starts_with("torchtitan") && f.contains("asynctp") => "torchtitan-asynctp-2024",
+        f if f.starts_with("torchtitan-compile") => "torchtitan-compile-2024",
+        f if f.starts_with("torchtitan") => "torchtitan-eager-2024",
         f if f.starts_with("fms-fsdp") => "fms-fsdp-2024",
         f if f.starts_with("deepspeed") => "deepspeed-2023",
         "fsdp" | "pytorch-fsdp" => "fsdp-2023",
-        "maxtext" => "maxtext-2023",
+        f if f.starts_with("maxtext") => "maxtext-2023",
         other => return Err(format!("the framework `{}` is not modelled yet", other.split('-').next().unwrap_or(other))),
     };
     Stack::named(id).ok_or_else(|| format!("the stack `{id}` is missing"))
@@ -125,16 +127,32 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
     if record.get::<u64>("experts")? == 0 && !yes(record, "mla") {
         return Ok(dense);
     }
-    // Ranks of latent attention, dense first layers and windows are in no column: the preset of the model has them.
-    let preset = presets().iter().find(|p| p.id.value == name).ok_or_else(|| format!("`{name}` has experts and is no preset"))?;
-    let known = preset.architecture();
-    Ok(Architecture {
-        experts: known.experts,
-        latent: known.latent,
-        window: known.window,
-        prediction_layers: known.prediction_layers,
-        ..dense
-    })
+    // Ranks of latent attention, dense first layers and windows are in no column: the preset of the model has them. A model that is
+    // none has what the columns say, and the latent sizes of DeepSeek, which all published ones share.
+    if let Some(known) = Preset::named(name).map(Preset::architecture) {
+        let (experts, latent, window) = (known.experts, known.latent, known.window);
+        return Ok(Architecture { experts, latent, window, prediction_layers: known.prediction_layers, ..dense });
+    }
+    let latent = yes(record, "mla").then(|| Preset::named("deepseek-v3").and_then(Preset::latent)).flatten();
+    let width: u64 = record.get("moe_ffn_hidden")?;
+    let experts = Experts {
+        count: record.get("experts")?,
+        per_token: record.count("experts_per_token")?,
+        ffn_hidden: if width > 0 { width } else { dense.ffn_hidden },
+        shared: record.get("shared_experts")?,
+        first_dense: 0,
+        groups: 0,
+        groups_per_token: 0,
+        clamped: name.starts_with("gpt-oss"),
+    };
+    Ok(Architecture { experts: (experts.count > 0).then_some(experts), latent, ..dense })
+}
+
+/// The stack with layers that gather their weights, as Megatron-FSDP adds it to Megatron's.
+fn sharding_layers(stack: &Stack) -> Stack {
+    let mut out = stack.clone();
+    out.gathers_layers.value = true;
+    out
 }
 
 fn config(record: &Record<'_>) -> Result<Config, String> {
@@ -147,6 +165,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         context: record.count("context_parallel")?,
         expert: record.count("expert_parallel")?,
         virtual_stages: record.count("virtual_stages")?,
+        schedule: Schedule::OneForwardOneBackward,
         sequence: yes(record, "sequence_parallel"),
         first_stage_layers: None,
         last_stage_layers: None,
@@ -170,9 +189,10 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         3 => Sharding::Weights,
         other => return Err(format!("ZeRO stage {other} is unknown")),
     };
-    if sharding == Sharding::Weights && (parallel.pipeline > 1 || !stack.gathers_layers.value) {
-        return Err("fully sharded weights inside pipeline stages, or in this framework, are not modelled".into());
+    if sharding == Sharding::Weights && parallel.pipeline > 1 {
+        return Err("fully sharded weights inside pipeline stages are not modelled".into());
     }
+    let stack = if sharding == Sharding::Weights { sharding_layers(stack) } else { stack.clone() };
     let group = if word("shard_group").is_empty() { parallel.replicas() } else { record.count("shard_group")? };
     if !parallel.replicas().is_multiple_of(group) {
         return Err("the shard group does not divide the replicas".into());
@@ -188,10 +208,21 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         sharding,
         shard_group: (sharding != Sharding::None && group < parallel.replicas()).then_some(group),
         adapter_rank: None,
-        stack: stack.clone(),
+        stack,
         experts: expert_stacks()[0].clone(),
         expert_imbalance: 1.0,
     })
+}
+
+/// Recipes of models with experts list the layers of every stage; where equal parts do not work out, the remainder is on the last.
+fn with_remainder_last(mut config: Config) -> Config {
+    let p = &config.parallel;
+    let extra = 2 * config.model.prediction_layers;
+    let equal = split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, None, None, extra);
+    if config.has_experts() && equal.is_err() {
+        config.stack.split.value = Split::Greedy;
+    }
+    config
 }
 
 pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
@@ -214,6 +245,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         links: wired_links(record),
     };
     let fabric = fabric(&shape)?;
+    let config = with_remainder_last(config);
     let time = |experts: &ExpertStack| {
         let config = Config { experts: experts.clone(), ..config.clone() };
         simulate_step(&config, &fabric).map(|step| step.execution.makespan).map_err(|e| e.to_string())

@@ -4,7 +4,7 @@ use crate::{fabric, gpt};
 use orrery::collectives::{Communicator, Library, Op};
 use orrery::fabric::{AcceleratorId, Fabric};
 use orrery::simulate::{Network, execute};
-use orrery::training::{Config, Op as Step, program, simulate_step};
+use orrery::training::{Config, Op as Step, Schedule, program_of, simulate_step};
 use orrery::workload::{ClassId, GraphBuilder, Task, TaskKind, Track, Work};
 use proptest::prelude::*;
 
@@ -21,18 +21,27 @@ fn compute(class: u32, seconds: f64) -> Task {
 
 /// A pipeline of stages that take `f` forward and `2 f` backward for each chunk, without communication.
 fn ideal_pipeline(stages: u64, chunks: u64, microbatches: u64, f: f64) -> f64 {
+    pipeline_of(Schedule::OneForwardOneBackward, stages, chunks, microbatches, [f, 2.0 * f, 0.0])
+}
+
+/// The same under a schedule; seconds of forward pass, of backward pass, and of what it leaves out.
+fn pipeline_of(schedule: Schedule, stages: u64, chunks: u64, microbatches: u64, seconds: [f64; 3]) -> f64 {
     let mut graph = GraphBuilder::new();
     let mut ends = std::collections::BTreeMap::new();
     let mut tasks = Vec::new();
     for stage in 0..stages {
         let mut last = None;
-        for op in program(stage, stages, chunks, microbatches) {
+        for op in program_of(schedule, stage, stages, chunks, microbatches) {
             let (forward, m, c) = match op {
+                Step::Weights { .. } => {
+                    last = Some(graph.add(compute(stage as u32, seconds[2]), last.as_slice()));
+                    continue;
+                }
                 Step::Forward { microbatch, chunk } => (true, microbatch, chunk),
                 Step::Backward { microbatch, chunk } => (false, microbatch, chunk),
                 Step::Exchange { .. } => continue,
             };
-            let id = graph.add(compute(stage as u32, if forward { f } else { 2.0 * f }), last.as_slice());
+            let id = graph.add(compute(stage as u32, if forward { seconds[0] } else { seconds[1] }), last.as_slice());
             last = Some(id);
             let at = u64::from(c) * stages + stage;
             ends.insert((forward, m, at), id);
@@ -61,6 +70,20 @@ fn bubble_of_1f1b_and_interleaved() {
         let bubble = (time - ideal) / time;
         let want = (p - 1) as f64 / ((m * v + p - 1) as f64);
         assert!((bubble - want).abs() < 1e-9, "p {p} v {v} m {m}: {bubble} against {want}");
+    }
+}
+
+#[test]
+fn bubble_of_gpipe_and_zero_bubble() {
+    for (p, m) in [(4, 8), (8, 32), (2, 4)] {
+        let (f, b, w) = (1.0e-3, 1.1e-3, 0.9e-3);
+        let work = m as f64 * (f + b + w);
+        let stages = (p - 1) as f64;
+        let gpipe = pipeline_of(Schedule::Gpipe, p, 1, m, [f, b + w, 0.0]) - work;
+        assert!((gpipe - stages * (f + b + w)).abs() < 1e-9, "{gpipe}");
+        // arXiv 2401.10241, table 1: (p − 1)(F + B − W).
+        let zero = pipeline_of(Schedule::ZeroBubble, p, 1, m, [f, b, w]) - work;
+        assert!((zero - stages * (f + b - w)).abs() < 1e-9, "p {p} m {m}: {zero} against {}", stages * (f + b - w));
     }
 }
 
