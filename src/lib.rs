@@ -4,6 +4,7 @@
 //! [`simulate`], and [`metrics`] and [`economics`] turn what happened into an outcome that [`report`] writes. Rooms are listed
 //! in `ARCHITECTURE.md`, lowest first; a room imports only lower ones.
 
+pub mod calibrate;
 pub mod cli;
 pub mod collectives;
 pub mod diag;
@@ -20,6 +21,7 @@ pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod simulate;
+pub mod tables;
 pub mod training;
 pub mod units;
 pub mod validate;

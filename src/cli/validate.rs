@@ -14,6 +14,7 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::Collective => Kind::Collective,
         ValidateKind::Gemm => Kind::Gemm,
         ValidateKind::Attention => Kind::Attention,
+        ValidateKind::Moe => Kind::Moe,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
         Ok(bounds) => bounds.unwrap_or_default(),

@@ -3,6 +3,7 @@
 mod outcome;
 mod trace;
 mod training;
+mod uncertainty;
 
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,

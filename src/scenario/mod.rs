@@ -5,6 +5,7 @@ mod collective;
 mod execute;
 mod input;
 mod load;
+mod profile;
 mod schema;
 mod trace;
 mod training;
@@ -15,5 +16,6 @@ pub use input::{
     AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
+pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use trace::TraceJob;

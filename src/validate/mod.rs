@@ -4,6 +4,7 @@ mod attention;
 mod cluster;
 mod collective;
 mod gemm;
+mod moe;
 mod other;
 mod summary;
 mod table;
@@ -24,6 +25,8 @@ pub enum Kind {
     Gemm,
     /// Attention kernels.
     Attention,
+    /// Mixture-of-experts layers.
+    Moe,
 }
 
 impl Kind {
@@ -35,6 +38,7 @@ impl Kind {
             Self::Collective => "collective",
             Self::Gemm => "gemm",
             Self::Attention => "attention",
+            Self::Moe => "moe",
         }
     }
     /// Unit of the measured column.
@@ -54,6 +58,7 @@ pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Op
         Kind::Collective => table::predict(sources, &collective::COLUMNS, diags, collective::predict),
         Kind::Gemm => table::predict(sources, &gemm::COLUMNS, diags, gemm::predict),
         Kind::Attention => table::predict(sources, &attention::COLUMNS, diags, attention::predict),
+        Kind::Moe => table::predict(sources, &moe::COLUMNS, diags, moe::predict),
     }?;
     Some(Report::new(kind, rows))
 }
