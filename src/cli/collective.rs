@@ -62,6 +62,7 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         kind: "collective",
         training: None,
         run: None,
+        storage: None,
         collective: Some(list),
         trace: None,
         cost: None,

@@ -4,7 +4,7 @@ use super::Status;
 use super::args::{CompareArgs, MessageFormat, RunArgs};
 use super::stream::Stream;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, RunOutcome};
 use crate::report;
 use crate::scenario::{Failure, Job, Scenario, execute, export, load, load_text};
 use crate::workload::trace::Trace;
@@ -98,9 +98,11 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
     if shown != Status::Done { shown } else { verdict(&outcomes) }
 }
 
-/// 1 where something does not fit.
+/// 1 where something does not fit, a run never ends, or checkpoints need more room than their place has.
 fn verdict(outcomes: &[Outcome]) -> Status {
-    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits));
+    let holds = |r: &RunOutcome| r.checkpoint.iter().flat_map(|c| &c.levels).all(|l| l.fits);
+    let ends = |o: &Outcome| o.run.as_ref().is_none_or(|r| r.unfinished.is_none() && holds(r));
+    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits) && ends(o));
     if fits { Status::Done } else { Status::FallsShort }
 }
 
@@ -180,6 +182,7 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
         Failure::TooMuchWork { .. } => Diagnostic::error(codes::TOO_MUCH_WORK, failure.to_string())
             .at(place, "this scenario")
             .hint("use fewer microbatches or ranks, or raise --max-work"),
+        Failure::NoWay => Diagnostic::error(codes::DISCONNECTED, failure.to_string()).at(place, "this scenario"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
         Failure::Replay(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string())
             .at(place, "this scenario")
@@ -204,6 +207,8 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("collective.csv", report::collective_csv(outcome)),
         ("ranks.csv", report::ranks_csv(outcome)),
         ("communication.csv", report::communication_csv(outcome)),
+        ("run.csv", report::run_csv(outcome)),
+        ("intervals.csv", report::intervals_csv(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {

@@ -7,7 +7,7 @@ use crate::diag::{Diagnostics, codes};
 use crate::fabric::TopologySummary;
 use crate::report::write_atomically;
 use crate::scenario::load_topology;
-use crate::units::{BytesPerSecond, Usd, Watts, three};
+use crate::units::{Bytes, BytesPerSecond, Usd, Watts, three};
 use std::fmt::Write;
 
 pub(super) fn run(args: &TopologyArgs, out: &mut Stream) -> Status {
@@ -52,6 +52,11 @@ fn text(s: &TopologySummary) -> String {
         line("without price", s.unpriced.join(", "));
     }
     line("rent on demand", format!("{} USD/h", three(s.rent_usd_per_hour)));
+    for t in &s.storage {
+        let size = t.capacity_bytes.map_or_else(|| "no limit".into(), |b| Bytes::new(b).to_string());
+        let rates = format!("reads {}, writes {}", BytesPerSecond::new(t.read_bytes_per_s), BytesPerSecond::new(t.write_bytes_per_s));
+        line(&format!("storage {}", t.name), format!("{} of {}: {rates}, {size}", t.kind, t.servers));
+    }
     line("graph", format!("{} vertices, {} directed links", s.vertices, s.links));
     out
 }

@@ -72,6 +72,19 @@ pub fn cost(plan: &CostPlan, accelerators: f64, power: f64, seconds: f64, tokens
     }
 }
 
+impl CostOutcome {
+    /// Adds a part, for the same time and tokens.
+    pub fn add(&mut self, name: &str, usd: f64, seconds: f64, tokens: f64) {
+        if usd <= 0.0 {
+            return;
+        }
+        self.parts_usd.push((name.to_owned(), usd));
+        self.usd_total += usd;
+        self.usd_per_hour = self.usd_total / seconds * HOUR;
+        self.usd_per_million_tokens = self.usd_total / tokens * 1e6;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,8 +85,11 @@ impl TopologyInput {
             pxn: self.pxn(),
             speeds: BTreeMap::new(),
             degraded: !self.degraded.is_empty(),
+            stores: Vec::new(),
         };
+        fabric.add_storage(self, &self.switch_names(), diags);
         fabric.degrade(&self.degraded, &self.switch_names(), diags);
+        fabric.drop_dead_servers(self, diags);
         (diags.error_count() == before).then_some((fabric, catalogue))
     }
 

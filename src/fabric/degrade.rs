@@ -200,7 +200,7 @@ impl Fabric {
         let Some(number) = names.iter().position(|n| n == name) else { return false };
         let vertex = self.graph.node_indices().find(|&v| self.graph[v] == Vertex::Switch(0, number as u32));
         if share > 0.0 {
-            return self.scale_edges(vertex, share, &[LinkKind::Leaf, LinkKind::Nic, LinkKind::Spine]);
+            return self.scale_edges(vertex, share, &[LinkKind::Leaf, LinkKind::Nic, LinkKind::Spine, LinkKind::Storage]);
         }
         let Scale::Explicit(routes) = &mut self.scale else { return false };
         routes.neighbours[number].clear();

@@ -2,6 +2,7 @@
 
 use super::input::PathPolicy;
 use super::route::ExplicitRoutes;
+use super::store::Store;
 use super::tree::Tree;
 use crate::engine::Streams;
 use crate::hardware::{Accelerator, Drive, Host, Nic, Switch};
@@ -38,6 +39,12 @@ pub enum Vertex {
     Nic(NodeId, u8),
     /// A switch of the network: level from 0 (leaf), number.
     Switch(u8, u32),
+    /// Drives of a node on one of its sockets.
+    Drives(NodeId, u8),
+    /// A server of a storage tier: number of the tier, number of the server.
+    StorageServer(u8, u32),
+    /// The switch of a tier that has a network of its own.
+    StorageSwitch(u8),
 }
 
 /// What a link connects.
@@ -57,6 +64,12 @@ pub enum LinkKind {
     Leaf,
     /// Between spine and core.
     Spine,
+    /// Between a CPU socket and drives.
+    Drive,
+    /// Between a storage server and its switch.
+    Storage,
+    /// Between a node and the switch of a storage network of its own.
+    StorageNic,
 }
 
 impl LinkKind {
@@ -71,6 +84,9 @@ impl LinkKind {
             Self::Nic => "NIC",
             Self::Leaf => "leaf uplink",
             Self::Spine => "spine uplink",
+            Self::Drive => "drives",
+            Self::Storage => "storage server",
+            Self::StorageNic => "storage port",
         }
     }
 }
@@ -182,6 +198,8 @@ pub(super) struct Inside {
     /// Links between sockets: socket 0 to 1 and so on around (from i to j at i × sockets + j).
     pub(super) sockets: Vec<Option<LinkId>>,
     pub(super) socket_count: u8,
+    /// Socket to its memory, for each socket.
+    pub(super) memory: Vec<Cable>,
 }
 
 /// A node template with its parts.
@@ -203,7 +221,7 @@ pub(super) struct Template {
 }
 
 /// How nodes are connected.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Scale {
     None,
     /// Trees side by side, one for each plane.
@@ -212,7 +230,7 @@ pub(super) enum Scale {
 }
 
 /// The built fabric.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fabric {
     /// The graph; its edges are the links in order of their ids.
     pub graph: DiGraph<Vertex, Link, u32>,
@@ -234,6 +252,8 @@ pub struct Fabric {
     pub(super) speeds: BTreeMap<AcceleratorId, f64>,
     /// Whether any part is degraded.
     pub(super) degraded: bool,
+    /// Storage tiers in the order of the file.
+    pub(super) stores: Vec<Store>,
 }
 
 impl Fabric {
@@ -257,6 +277,7 @@ impl Fabric {
             pxn: false,
             degraded: false,
             speeds: BTreeMap::new(),
+            stores: Vec::new(),
         }
     }
     /// Draws the hashes of paths (`ecmp`) from a seed.
@@ -359,6 +380,14 @@ impl Fabric {
     pub fn speed(&self, a: AcceleratorId) -> f64 {
         self.speeds.get(&a).copied().unwrap_or(1.0)
     }
+    /// The same fabric with an accelerator that keeps a share of its speed.
+    #[must_use]
+    pub fn with_slow(&self, a: AcceleratorId, speed: f64) -> Self {
+        let mut out = self.clone();
+        out.speeds.insert(a, speed * self.speed(a));
+        out.degraded = true;
+        out
+    }
     /// Whether all nodes carry the same parts and none is slow or dead.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -421,6 +450,11 @@ impl Fabric {
             Vertex::Switch(0, i) => format!("leaf {i}"),
             Vertex::Switch(1, i) => format!("spine {i}"),
             Vertex::Switch(_, i) => format!("core {i}"),
+            Vertex::Drives(n, i) => format!("node {} drives {i}", n.0),
+            Vertex::StorageServer(t, i) => {
+                format!("{} server {i}", self.stores.get(t as usize).map_or("storage", |s| s.tier.name.as_str()))
+            }
+            Vertex::StorageSwitch(t) => format!("{} switch", self.stores.get(t as usize).map_or("storage", |s| s.tier.name.as_str())),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The topology file: node templates and how they are connected.
 
+use super::tiers::StorageTierInput;
 use crate::diag::{Count, Finite, List, Name, NonNeg, Pos, Share, Text, Whole};
 use crate::hardware::{Accelerator, Drive, Host, LinkTechnology, Nic, Price, Switch};
 use crate::units::{BytesPerSecond, Seconds};
@@ -239,6 +240,8 @@ record! {
         pub drive: List<Drive> = Vec::new(),
         /// Prices of your own.
         pub price: List<Price> = Vec::new(),
+        /// Storage tiers and where they are plugged in.
+        pub storage: List<StorageTierInput> = Vec::new(),
         /// Parts that are slow, cut off or flapping.
         pub degraded: List<DegradedInput> = Vec::new(),
     }

@@ -17,8 +17,10 @@ mod graph;
 mod input;
 mod node;
 mod route;
+mod store;
 mod summary;
 mod svg;
+mod tiers;
 mod tree;
 
 #[cfg(test)]
@@ -28,4 +30,6 @@ pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkI
 pub use input::{
     DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput,
 };
-pub use summary::TopologySummary;
+pub use store::TierId;
+pub use summary::{TierSummary, TopologySummary};
+pub use tiers::{LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};

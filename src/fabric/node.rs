@@ -71,10 +71,10 @@ impl Growing {
         let (card_rate, card_latency) = rate(&template.accelerator.host_link);
         let pcie = Link { capacity: pcie_rate, latency: pcie_latency, kind: LinkKind::Pcie };
         let card = Link { capacity: card_rate, latency: card_latency, kind: LinkKind::Pcie };
-        let sockets = self.add_sockets(template, node);
+        let (sockets, memory) = self.add_sockets(template, node);
         let count = template.accelerators;
         let switch_count = (count / 2).clamp(1, 8).max(sockets.len() as u32).min(count.max(1));
-        let mut inside = Inside { switches: Vec::new(), sockets: Vec::new(), socket_count: sockets.len() as u8 };
+        let mut inside = Inside { switches: Vec::new(), sockets: Vec::new(), socket_count: sockets.len() as u8, memory };
         let mut switches = Vec::new();
         for s in 0..switch_count {
             let vertex = self.graph.add_node(Vertex::PcieSwitch(node, s as u8));
@@ -108,17 +108,17 @@ impl Growing {
         }
     }
 
-    fn add_sockets(&mut self, template: &Template, node: NodeId) -> Vec<NodeIndex<u32>> {
+    /// CPU sockets and the cables to their memory.
+    fn add_sockets(&mut self, template: &Template, node: NodeId) -> (Vec<NodeIndex<u32>>, Vec<Cable>) {
         let count = (*template.host.sockets).clamp(1, 8);
         let memory = Link { capacity: template.host.memory_bandwidth.get() / count as f64, latency: 1e-7, kind: LinkKind::HostMemory };
         (0..count)
             .map(|s| {
                 let cpu = self.graph.add_node(Vertex::Cpu(node, s as u8));
                 let dram = self.graph.add_node(Vertex::Memory(node, s as u8));
-                self.cable(cpu, dram, memory);
-                cpu
+                (cpu, self.cable(cpu, dram, memory))
             })
-            .collect()
+            .unzip()
     }
 
     fn link_sockets(&mut self, template: &Template, sockets: &[NodeIndex<u32>], inside: &mut Inside) {

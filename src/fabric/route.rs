@@ -21,6 +21,13 @@ pub(super) struct ExplicitRoutes {
     pub(super) group_of: Vec<u32>,
 }
 
+impl Clone for ExplicitRoutes {
+    /// Distances that were asked for are found again.
+    fn clone(&self) -> Self {
+        Self { neighbours: self.neighbours.clone(), distances: Mutex::default(), detours: self.detours, group_of: self.group_of.clone() }
+    }
+}
+
 impl ExplicitRoutes {
     /// Switches without cables yet.
     pub(super) fn new(switches: usize) -> Self {
@@ -185,7 +192,7 @@ impl Fabric {
         v.hop(out.pcie.down);
         v.hop(leave.up);
         match &self.scale {
-            Scale::Trees(trees) => self.tree_route(&trees[into.plane as usize], out, into, flow, u64::from(ends.1.0), v),
+            Scale::Trees(trees) => self.tree_route(&trees[into.plane as usize], (out.leaf, into.leaf), flow, u64::from(ends.1.0), v),
             Scale::Explicit(routes) => self.detoured_route(routes, out.leaf, into.leaf, flow, v),
             Scale::None => {}
         }
@@ -196,12 +203,32 @@ impl Fabric {
         v.latency += out.latency + into.latency;
     }
 
+    /// From one leaf (or explicit switch) of a plane to another; returns the latency in seconds.
+    pub(super) fn leaf_route(
+        &self,
+        plane: u32,
+        leaves: (u32, u32),
+        words: [u64; 4],
+        destination: u64,
+        visit: &mut dyn FnMut(LinkId, f64),
+    ) -> f64 {
+        let mut v = Visitor { fabric: self, visit, latency: 0.0 };
+        let flow = hash([words[0], words[1], words[2] << 8 | words[3], self.salt]);
+        match &self.scale {
+            Scale::Trees(trees) => self.tree_route(&trees[plane as usize], leaves, flow, destination, &mut v),
+            Scale::Explicit(routes) => self.detoured_route(routes, leaves.0, leaves.1, flow, &mut v),
+            Scale::None => {}
+        }
+        v.latency
+    }
+
     /// Up and down a tree; the way down mirrors the way up, as the same spine and core serve both leaves.
-    fn tree_route(&self, tree: &Tree, out: &NicSite, into: &NicSite, flow: u64, destination: u64, v: &mut Visitor<'_>) {
-        if out.leaf == into.leaf || tree.leaf_links == 0 {
+    fn tree_route(&self, tree: &Tree, leaves: (u32, u32), flow: u64, destination: u64, v: &mut Visitor<'_>) {
+        let (out, into) = leaves;
+        if out == into || tree.leaf_links == 0 {
             return;
         }
-        let (from_pod, to_pod) = (out.leaf / tree.pod, into.leaf / tree.pod);
+        let (from_pod, to_pod) = (out / tree.pod, into / tree.pod);
         let paths = if self.policy == PathPolicy::Ecmp { self.queue_pairs } else { 1 };
         for path in 0..paths {
             let pick = match self.policy {
@@ -209,9 +236,9 @@ impl Fabric {
                 PathPolicy::Static => destination,
                 PathPolicy::Ecmp => hash([flow, path, 1, 0]),
             };
-            let cable = tree.pick_leaf(out.leaf, into.leaf, pick);
+            let cable = tree.pick_leaf(out, into, pick);
             let (share, first) = (1.0 / paths as f64, path == 0);
-            let (up, down): (Cable, Cable) = (tree.leaf_cable(out.leaf, cable), tree.leaf_cable(into.leaf, cable));
+            let (up, down): (Cable, Cable) = (tree.leaf_cable(out, cable), tree.leaf_cable(into, cable));
             v.share(up.up, share, first);
             if from_pod != to_pod && tree.spine_links > 0 {
                 let spine = tree.spine_of(cable);

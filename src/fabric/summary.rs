@@ -1,6 +1,7 @@
 //! What a topology is: counts, bisection bandwidth, power and price.
 
 use super::graph::{DomainKind, Fabric, Link, LinkKind, Scale, Vertex};
+use super::tiers::{Tier, TierKind};
 use crate::hardware::{Catalogue, PriceKind};
 use crate::ids::Id;
 use petgraph::graph::{DiGraph, EdgeReference, NodeIndex};
@@ -49,6 +50,26 @@ pub struct TopologySummary {
     pub unpriced: Vec<String>,
     /// Rent on demand by the hour, where the accelerators have one.
     pub rent_usd_per_hour: f64,
+    /// Storage tiers.
+    pub storage: Vec<TierSummary>,
+}
+
+/// A storage tier in a summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TierSummary {
+    /// Name.
+    pub name: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// Servers; drives of a node.
+    pub servers: u64,
+    /// What all servers (drives of all nodes) read together.
+    pub read_bytes_per_s: f64,
+    /// What they write.
+    pub write_bytes_per_s: f64,
+    /// Size; absent: without end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<f64>,
 }
 
 impl Fabric {
@@ -83,6 +104,19 @@ impl Fabric {
             purchase_parts_usd: parts,
             unpriced,
             rent_usd_per_hour: rent,
+            storage: self.tiers().map(|t| self.tier_summary(t)).collect(),
+        }
+    }
+
+    fn tier_summary(&self, tier: &Tier) -> TierSummary {
+        let many = if tier.kind == TierKind::Local { self.node_count() as f64 } else { f64::from(tier.servers) };
+        TierSummary {
+            name: tier.name.clone(),
+            kind: tier.kind.name(),
+            servers: u64::from(tier.servers),
+            read_bytes_per_s: tier.read.bandwidth * many,
+            write_bytes_per_s: tier.write.bandwidth * many,
+            capacity_bytes: tier.capacity.is_finite().then_some(tier.capacity),
         }
     }
 

@@ -1,13 +1,18 @@
 //! Numbers out of a simulation: the outcome of a scenario as data, from step time to cost, with what reports draw.
 
 mod outcome;
+mod run;
 mod trace;
 mod training;
 mod uncertainty;
 
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
-    RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
+    SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
+};
+pub use run::{
+    CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossSeconds, RunNumbers, RunOutcome, RunSegment, SensitivityOutcome,
+    StorageOutcome, UtilizationPoint,
 };
 pub use trace::trace_outcome;
 pub use training::training_outcome;

@@ -1,5 +1,6 @@
 //! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
 
+use super::run::{RunOutcome, RunSegment, StorageOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ pub struct Outcome {
     pub orrery: Identity,
     /// Title of the scenario.
     pub title: String,
-    /// `training`, `collective` or `trace` (the object of that name is there).
+    /// `training`, `collective`, `trace` or `storage` (the object of that name is there).
     pub kind: &'static str,
     /// One training step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +30,9 @@ pub struct Outcome {
     /// The whole run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunOutcome>,
+    /// The feeding of data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageOutcome>,
     /// Collectives by size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collective: Option<Vec<CollectiveOutcome>>,
@@ -92,6 +96,26 @@ pub struct Band {
     pub low: f64,
     /// Greatest.
     pub high: f64,
+}
+
+impl TrainingOutcome {
+    /// Lengthens the step by its mean waits for data and checkpoints; rates and shares follow.
+    pub fn stall(&mut self, data: f64, checkpoint: f64) {
+        let (before, after) = (self.step_time_s, self.step_time_s + data + checkpoint);
+        let share = before / after;
+        self.step_time_s = after;
+        for rate in [&mut self.tokens_per_s, &mut self.tokens_per_s_per_accelerator, &mut self.samples_per_s, &mut self.mfu, &mut self.hfu]
+        {
+            *rate *= share;
+        }
+        self.bubble_fraction *= share;
+        if let Some(band) = &mut self.step_time_band_s {
+            band.low += data + checkpoint;
+            band.high += data + checkpoint;
+        }
+        self.breakdown_s.data_stall += data;
+        self.breakdown_s.checkpoint_stall += checkpoint;
+    }
 }
 
 /// Where the step time goes.
@@ -172,25 +196,6 @@ impl MemoryBytes {
             ("other", self.other),
         ]
     }
-}
-
-/// The whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct RunOutcome {
-    /// Optimizer steps.
-    pub steps: f64,
-    /// Tokens.
-    pub tokens: f64,
-    /// FLOPs that the model needs for all steps.
-    pub model_flops: f64,
-    /// Wall time in days.
-    pub days: f64,
-    /// Share of the wall time that goes into steps that count.
-    pub training_goodput: f64,
-    /// Failures that stopped the run.
-    pub failures: f64,
-    /// Wall time that was lost.
-    pub lost_s: f64,
 }
 
 /// One size of a collective.
@@ -332,6 +337,8 @@ pub struct Detail {
     pub operators: Vec<(String, f64)>,
     /// Which profile entry served which operator class (`--explain`).
     pub profile: Vec<ProfileUse>,
+    /// Pieces of the first run's time.
+    pub run_segments: Vec<RunSegment>,
 }
 
 /// A fact with its name.

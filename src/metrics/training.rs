@@ -243,6 +243,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         operators: operators(config, step, class),
         profile: profile.chain([own]).chain(experts).collect(),
         ranks: Vec::new(),
+        run_segments: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::metrics::Outcome;
 
-fn rows(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn rows(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing to memory cannot fail; rows have the header's length by construction.
     let _ = writer.write_record(header);

@@ -1,6 +1,7 @@
 //! The HTML report of one outcome: self-contained, inline SVG, no script, no request; light, dark and print.
 
 use super::plot::{BarRow, PALETTE, log_line, stacked_bars};
+use super::run::{run_html, storage_html};
 use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TraceOutcome, TrainingOutcome};
 use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, si, three};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -47,6 +48,11 @@ fn key(names: &[&str]) -> Markup {
     html! { div.key { @for (i, name) in names.iter().enumerate() { span { i style={"background:" (PALETTE[i % PALETTE.len()])} {} (name) } } } }
 }
 
+/// A key with colours of its own.
+pub(super) fn key_of(names: &[&str], colours: Vec<&str>) -> Markup {
+    html! { div.key { @for (name, colour) in names.iter().zip(colours) { span { i style={"background:" (colour)} {} (name) } } } }
+}
+
 /// The report of an outcome.
 #[must_use]
 pub fn html(outcome: &Outcome) -> String {
@@ -56,6 +62,8 @@ pub fn html(outcome: &Outcome) -> String {
         @if let Some(t) = &outcome.training { (tiles(outcome, t)) }
         table.facts { tbody { @for fact in &outcome.detail.facts { tr { td { (fact.name) } td { (fact.value) } } } } }
         @if let Some(t) = &outcome.training { (training(outcome, t)) }
+        @if let Some(run) = outcome.run.as_ref().filter(|r| r.seeds.is_some() || r.lost_s > 0.0) { (run_html(outcome, run)) }
+        @if let Some(storage) = &outcome.storage { (storage_html(storage, outcome.training.is_none())) }
         @if let Some(list) = &outcome.collective { (collectives(list)) }
         @if let Some(t) = &outcome.trace { (trace(outcome, t)) }
         @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
@@ -75,7 +83,7 @@ pub fn html(outcome: &Outcome) -> String {
     page(&outcome.title, &body)
 }
 
-fn tile(value: &str, name: &str) -> Markup {
+pub(super) fn tile(value: &str, name: &str) -> Markup {
     html! { div.tile { b { (value) } span { (name) } } }
 }
 
@@ -90,7 +98,8 @@ fn tiles(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
             (tile(&three(t.tokens_per_s_per_accelerator), "tokens/s per accelerator"))
             div.tile { b class=(if t.fits { "good" } else { "bad" }) { (if t.fits { "fits" } else { "does not fit" }) }
                 span { (Bytes::new(t.memory_bytes.peak)) " of " (Bytes::new(t.memory_bytes.capacity)) } }
-            @if let Some(run) = &outcome.run { (tile(&format!("{} days", three(run.days)), "whole run")) }
+            @if let Some(run) = &outcome.run { (tile(&format!("{} days", three(run.days)), "whole run"))
+                @if run.seeds.is_some() { (tile(&percent(run.training_goodput), "training goodput")) } }
             @if let Some(cost) = &outcome.cost { (tile(&si(cost.usd_total, "USD"), if outcome.run.is_some() { "whole run" } else { "one step" })) }
         }
     }

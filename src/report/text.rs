@@ -1,5 +1,6 @@
 //! Outcomes as text for a terminal.
 
+use super::run::{run_text, storage_text};
 use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, TraceOutcome, TrainingOutcome};
 use crate::units::{Bytes, BytesPerSecond, DAY, Flops, FlopsPerSecond, Seconds, Watts, si, three};
 use comfy_table::{CellAlignment, Table, presets};
@@ -7,16 +8,16 @@ use std::fmt::Write;
 
 const BAR: usize = 24;
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{} %", three(100.0 * share))
 }
 
-fn bar(share: f64) -> String {
+pub(super) fn bar(share: f64) -> String {
     let full = (share * BAR as f64).round().clamp(0.0, BAR as f64) as usize;
     format!("{}{}", "#".repeat(full), ".".repeat(BAR - full))
 }
 
-fn table(right: &[usize]) -> Table {
+pub(super) fn table(right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     for &column in right {
@@ -28,7 +29,7 @@ fn table(right: &[usize]) -> Table {
 }
 
 /// A number with a thousands separator, for money and counts.
-fn grouped(value: f64) -> String {
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
@@ -58,6 +59,9 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(trace) = &outcome.trace {
         out.push_str(&trace_text(trace));
     }
+    if let Some(storage) = &outcome.storage {
+        out.push_str(&storage_text(storage));
+    }
     if let Some(run) = &outcome.run {
         let _ = writeln!(
             out,
@@ -68,6 +72,7 @@ pub fn text(outcome: &Outcome) -> String {
             three(run.model_flops / 1e15 / DAY),
             three(run.days),
         );
+        out.push_str(&run_text(run));
     }
     if let Some(cost) = &outcome.cost {
         out.push_str(&cost_text(cost, outcome.run.is_some()));

@@ -3,6 +3,7 @@
 use super::collective::sweep;
 use super::input::{CostInput, Payment, ScenarioInput};
 use super::load::{Job, head};
+use super::operations::{operations, storage_job};
 use super::training::{steps, training_job};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::economics::{CostPlan, Ownership};
@@ -28,8 +29,9 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
     }
     if let Some(training) = &input.training.value {
         let (config, band) = training_job(training, fabric, diags)?;
-        let steps = steps(input, &config, diags)?;
-        return Some(Job::Training { config: Box::new(config), steps, band });
+        let tokens = 4.0 * config.model.sequence_length as f64;
+        let (steps, operations) = (steps(input, &config, diags), operations(input, tokens, fabric, diags));
+        return Some(Job::Training { config: Box::new(config), steps: steps?, band, operations: Box::new(operations?) });
     }
     if let Some(collective) = &input.collective.value {
         alone(input, "a collective", diags)?;
@@ -41,10 +43,15 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
         let given = At { value: trace.clone(), span: input.trace.span };
         return Some(Job::Trace(Box::new(super::trace::job(&given, fabric, diags)?)));
     }
+    if let Some(storage) = &input.storage.value {
+        alone(input, "emulated accelerators", diags)?;
+        let given = At { value: storage.clone(), span: input.storage.span };
+        return Some(Job::Storage(Box::new(storage_job(&given, fabric, diags)?)));
+    }
     diags.push(
         Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
             .at(head(root, diags), "this file")
-            .hint("add a [training], a [collective] or a [trace] table"),
+            .hint("add a [training], a [collective], a [trace] or a [storage] table"),
     );
     None
 }
@@ -52,9 +59,14 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
 /// Refuses tables and keys that only a training job, or a cluster, has.
 fn alone(input: &ScenarioInput, kind: &str, diags: &mut Diagnostics) -> Option<()> {
     let no_cluster = input.topology.is_none();
+    // A scenario without another job is one of emulated accelerators.
+    let emulated = input.collective.is_none() && input.trace.is_none();
     for (given, span, name) in [
         (input.run.is_some(), input.run.span, "[run]"),
         (input.cost.is_some(), input.cost.span, "[cost]"),
+        (input.checkpoint.is_some(), input.checkpoint.span, "[checkpoint]"),
+        (input.failures.is_some(), input.failures.span, "[failures]"),
+        (!emulated && input.storage.is_some(), input.storage.span, "[storage]"),
         (no_cluster && input.nodes.is_some(), input.nodes.span, "nodes"),
         (no_cluster && !input.degraded.is_empty(), input.degraded.span, "degraded"),
     ] {

@@ -1,19 +1,21 @@
 //! A checked scenario to its outcome: simulate, measure, price.
 
 use super::collective::{Sweep, run_sweep};
+use super::feed;
 use super::load::{Job, Scenario};
+use super::operations::{Operations, StorageJob};
+use super::run;
 use super::trace::TraceJob;
 use crate::collectives::{Communicator, Library};
 use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, trace_outcome,
-    training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, SimulationOutcome, TrainingOutcome, trace_outcome, training_outcome,
 };
 use crate::replay::{Setting, replay, timed, work};
 use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with, trace_step};
-use crate::units::DAY;
+use crate::units::{Bytes, DAY, Seconds};
 use crate::workload::trace::Trace;
 use std::fmt;
 
@@ -31,6 +33,8 @@ pub enum Failure {
     Step(StepError),
     /// The replay of a trace could not go on.
     Replay(String),
+    /// A reader has no way to its storage.
+    NoWay,
 }
 
 impl fmt::Display for Failure {
@@ -39,6 +43,7 @@ impl fmt::Display for Failure {
             Self::TooMuchWork { tasks, seconds } => write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work"),
             Self::Step(error) => write!(f, "{error}"),
             Self::Replay(said) => write!(f, "{said}"),
+            Self::NoWay => write!(f, "a host has no way to its storage tier"),
         }
     }
 }
@@ -56,9 +61,10 @@ const SECONDS_PER_FLOW: f64 = 2e-6;
 pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Result<Outcome, Failure> {
     let start = wall();
     let mut outcome = match &scenario.job {
-        Job::Training { config, steps, band } => training(scenario, config, *steps, *band, max_work)?,
+        Job::Training { config, steps, band, operations } => training(scenario, config, *steps, *band, operations, max_work)?,
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
         Job::Trace(job) => trace(scenario, job, max_work)?,
+        Job::Storage(job) => storage(scenario, job, max_work)?,
     };
     outcome.simulation.wall_s = wall() - start;
     Ok(outcome)
@@ -71,6 +77,7 @@ fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
         kind,
         training: None,
         run: None,
+        storage: None,
         collective: None,
         trace: None,
         cost: None,
@@ -133,7 +140,7 @@ fn trace(scenario: &Scenario, job: &TraceJob, max_work: f64) -> Result<Outcome, 
 /// Bytes of one operation in a trace file and how many of them are written in a second, about.
 const EXPORT: (f64, f64) = (120.0, 100e6);
 
-/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, which is no workload.
+/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective or emulated accelerators, which are no workload.
 ///
 /// # Errors
 /// As [`execute`], or when the files would be too large for `max_work` seconds of writing.
@@ -144,7 +151,7 @@ pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failu
             let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
             timed(&job.trace, &run)
         }
-        Job::Collective(_) => return Ok(None),
+        Job::Collective(_) | Job::Storage(_) => return Ok(None),
     };
     let tasks: f64 = trace.ranks.iter().map(|r| r.ops.len() as f64 * f64::from(r.count)).sum();
     let seconds = tasks * EXPORT.0 / EXPORT.1;
@@ -178,11 +185,48 @@ fn constants_between(fabric: &Fabric, library: &Library, groups: &[Vec<Accelerat
     out
 }
 
-fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool, max_work: f64) -> Result<Outcome, Failure> {
+/// Seconds that reading a batch takes to simulate, about.
+const SECONDS_PER_BATCH: f64 = 1e-6;
+
+fn storage(scenario: &Scenario, job: &StorageJob, max_work: f64) -> Result<Outcome, Failure> {
+    let batches = f64::from(job.accelerators) * f64::from(job.steps);
+    // Every count near the sustained one is simulated too.
+    let seconds = 20.0 * batches * SECONDS_PER_BATCH * (1.0 + f64::from(job.accelerators) / 50.0);
+    if seconds > max_work {
+        return Err(Failure::TooMuchWork { tasks: batches, seconds });
+    }
+    let fed = feed::emulated(&scenario.fabric, job, scenario.seed).ok_or(Failure::NoWay)?;
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let facts = vec![
+        fact(
+            "Accelerators",
+            format!("{} on each of {} hosts, {} samples a step of {}", job.accelerators, fed.hosts, job.batch, Seconds::new(job.compute)),
+        ),
+        fact("Data", format!("samples of {} in {}", Bytes::new(job.feed.sample_bytes), fed.tier)),
+        fact("Cluster", scenario.fabric.title().to_owned()),
+    ];
+    Ok(Outcome {
+        storage: Some(fed),
+        simulation: SimulationOutcome { events: batches as u64, wall_s: 0.0 },
+        detail: Detail { facts, ..Detail::default() },
+        ..empty(scenario, "storage")
+    })
+}
+
+fn training(
+    scenario: &Scenario,
+    config: &Config,
+    steps: Option<f64>,
+    band: bool,
+    operations: &Operations,
+    max_work: f64,
+) -> Result<Outcome, Failure> {
     let p = &config.parallel;
     // Passes and messages; split passes and collectives of their own multiply this by up to eight times the layers of a chunk.
     let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64;
-    let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5;
+    // A run is simulated some twenty times beside its seeds, for curves and changes.
+    let runs = if operations.failures.is_some() { (operations.seeds + 2_000) as f64 * 2e-4 } else { 0.0 };
+    let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5 + runs;
     if seconds > max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
@@ -204,41 +248,66 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool
             format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends[0]), text(ends[1]), *config.experts.title);
         detail.facts.push(Fact { name: "Experts".into(), value });
     }
-    let run = steps.map(|steps| run(config, &numbers, steps));
-    let cost = Some(price(scenario, config, &numbers, steps));
+    let fabric = &scenario.fabric;
+    let (mut fed, mut data_stall) = (None, 0.0);
+    if let Some(plan) = &operations.feed {
+        let (outcome, stall) = feed::training(fabric, config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
+        (fed, data_stall) = (Some(outcome), stall);
+    }
+    let size =
+        steps.map(|steps| run::Size { steps, tokens: steps * config.tokens_per_step(), model_flops: steps * numbers.model_flops_per_step });
+    let whole = size.map(|size| run::run(operations, config, (fabric, &scenario.profiles), &step, data_stall, &size, scenario.seed));
+    numbers.stall(data_stall, whole.as_ref().map_or(0.0, |r| r.checkpoint_stall));
+    let cost = price(scenario, config, &numbers, whole.as_ref());
+    let mut run = whole.map(|r| {
+        detail.run_segments = r.segments;
+        r.outcome
+    });
+    if let Some(run) = &mut run {
+        run.sensitivity.iter_mut().for_each(|s| s.saved_usd = s.saved_days * 24.0 * cost.usd_per_hour);
+    }
+    if let Some(failures) = &operations.failures {
+        detail.profile.push(ProfileUse {
+            operator: "failures".into(),
+            entry: "operations/failures.toml".into(),
+            source: failures.source.clone(),
+        });
+    }
     Ok(Outcome {
         simulation: SimulationOutcome { events: step.execution.events, wall_s: 0.0 },
         training: Some(numbers),
         run,
-        cost,
+        storage: fed,
+        cost: Some(cost),
         detail,
         ..empty(scenario, "training")
     })
-}
-
-fn run(config: &Config, numbers: &TrainingOutcome, steps: f64) -> RunOutcome {
-    RunOutcome {
-        steps,
-        tokens: steps * config.tokens_per_step(),
-        model_flops: steps * numbers.model_flops_per_step,
-        days: steps * numbers.step_time_s / DAY,
-        training_goodput: 1.0,
-        failures: 0.0,
-        lost_s: 0.0,
-    }
 }
 
 /// Share of the way from idle to design power that a busy accelerator draws in training (DGX systems under training load
 /// are planned at 80 to 90 % of their maximum; from memory, unverified).
 const BUSY_POWER: f64 = 0.85;
 
-fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, steps: Option<f64>) -> CostOutcome {
+fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, run: Option<&run::Run>) -> CostOutcome {
     let parts = &numbers.breakdown_s;
-    let busy = (parts.compute + parts.optimizer + parts.tensor_comm) / numbers.step_time_s;
+    let training = run.map_or(1.0, |r| r.training_share);
+    let busy = (parts.compute + parts.optimizer + parts.tensor_comm) / numbers.step_time_s * training;
     let mean = |of: fn(&Accelerator) -> f64| scenario.fabric.part_shares().iter().map(|(p, share)| share * of(p)).sum::<f64>();
     let (idle, tdp) = (mean(|p| p.idle_power.get()), mean(|p| p.tdp.get()));
     let accelerators = config.parallel.ranks() as f64;
     let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * busy) + scenario.fabric.overhead_power();
-    let steps = steps.unwrap_or(1.0);
-    cost(&scenario.cost, accelerators, power, steps * numbers.step_time_s, steps * config.tokens_per_step())
+    let (seconds, tokens) = match run {
+        Some(run) => (run.outcome.days * DAY, run.outcome.tokens),
+        None => (numbers.step_time_s, config.tokens_per_step()),
+    };
+    let mut out = cost(&scenario.cost, accelerators, power, seconds, tokens);
+    for tier in scenario.fabric.tiers() {
+        let Some(price) = tier.price else { continue };
+        // Where nothing limits the size, what the run's checkpoints take is paid.
+        let levels = || run.iter().filter_map(|r| r.outcome.checkpoint.as_ref()).flat_map(|c| &c.levels);
+        let kept: f64 = levels().filter(|l| l.name == tier.name).map(|l| l.stored_bytes).sum();
+        let bytes = if tier.capacity.is_finite() { tier.capacity } else { kept };
+        out.add(&format!("storage {}", tier.name), bytes * price * seconds, seconds, tokens);
+    }
+    out
 }

@@ -1,5 +1,6 @@
 //! The scenario file: its keys, types and defaults.
 
+use super::operations_input::{CheckpointInput, FailuresInput, StorageInput};
 use crate::collectives::{Algorithm, Engine, Launch, Op};
 use crate::diag::{
     At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
@@ -112,6 +113,8 @@ record! {
         pub tokens: Option<Count>,
         /// Optimizer steps.
         pub steps: Option<Count>,
+        /// Runs under different draws of what fails; absent: 100.
+        pub seeds: Option<Count>,
     }
 }
 
@@ -301,6 +304,12 @@ record! {
         pub trace: Option<TraceInput>,
         /// The whole run of a training job.
         pub run: Option<RunInput>,
+        /// Checkpoints of the run.
+        pub checkpoint: Option<CheckpointInput>,
+        /// What fails during the run, and how the job comes back.
+        pub failures: Option<FailuresInput>,
+        /// Where the data lie and how they are read.
+        pub storage: Option<StorageInput>,
         /// Money, energy, carbon.
         pub cost: Option<CostInput>,
     }

@@ -3,6 +3,7 @@
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
+use super::operations::{Operations, StorageJob};
 use super::profile;
 use super::trace::TraceJob;
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
@@ -23,11 +24,15 @@ pub enum Job {
         steps: Option<f64>,
         /// Whether the way that experts run was left open: the answer is a band over all expert stacks.
         band: bool,
+        /// Checkpoints, failures, feeding of data.
+        operations: Box<Operations>,
     },
     /// A collective over sizes.
     Collective(Box<Sweep>),
     /// A trace of a job.
     Trace(Box<TraceJob>),
+    /// The feeding of accelerators that only take data and time.
+    Storage(Box<StorageJob>),
 }
 
 /// A checked scenario: a fabric and a job that fit each other.

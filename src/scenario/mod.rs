@@ -3,9 +3,14 @@
 mod check;
 mod collective;
 mod execute;
+mod failures;
+mod feed;
 mod input;
 mod load;
+mod operations;
+mod operations_input;
 mod profile;
+mod run;
 mod schema;
 mod trace;
 mod training;
@@ -16,6 +21,8 @@ pub use input::{
     AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
+pub use operations::{FailureClass, Failures, Operations, StorageJob};
+pub use operations_input::{CheckpointInput, CheckpointLevelInput, EmulateInput, FailuresInput, Interval, LemonInput, StorageInput};
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use trace::TraceJob;

@@ -163,6 +163,7 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         out: Execution { start: vec![0.0; graph.len()], finish: vec![0.0; graph.len()], makespan: 0.0, events: 0, loads: Vec::new() },
         done: 0,
     };
+    executor.start_background();
     executor.run();
     if executor.done < graph.len() {
         return Err(executor.deadlock());
@@ -172,7 +173,17 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
     Ok(executor.out)
 }
 
+/// The token of what runs beside the workload.
+const BESIDE: u32 = u32::MAX;
+
 impl Executor<'_> {
+    /// What runs beside the workload starts with it; its channel is the last.
+    fn start_background(&mut self) {
+        let (Some(background), Some(channel)) = (self.network.background(), self.settled.channels.last()) else { return };
+        let uses: Vec<(ResourceId, f64)> = channel.uses.iter().map(|&(row, c)| (self.shared[row as usize], c)).collect();
+        self.fluid.start(0.0, background.bytes, &uses, background.cap.min(channel.solo()), BESIDE);
+    }
+
     fn run(&mut self) {
         let mut ended = Vec::new();
         loop {
@@ -292,6 +303,9 @@ impl Executor<'_> {
     }
 
     fn end_transfer(&mut self, task: u32) {
+        if task == BESIDE {
+            return;
+        }
         let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
         if let Work::Transfer { bytes, .. } = self.graph.tasks()[task as usize].work {
             self.payload[cost.channel as usize] += bytes;

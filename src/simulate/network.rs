@@ -8,6 +8,7 @@
 use crate::collectives::{Algorithm, Communicator, Op, Plan};
 use crate::fabric::{Fabric, LinkId, LinkKind};
 use crate::ids::{Id, Table};
+use crate::storage::Transfer;
 use crate::workload::{ClassId, RouteId, TaskGraph, Work};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
@@ -26,10 +27,21 @@ pub struct Route<'f> {
     pub algorithm: Option<Algorithm>,
 }
 
+/// Traffic that runs beside a workload from its start and is no part of it (a checkpoint that drains).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Background {
+    /// Payload in units that load the busiest link once.
+    pub(super) bytes: f64,
+    /// Greatest rate in these units.
+    pub(super) cap: f64,
+    traffic: Rc<[(LinkId, f64)]>,
+}
+
 /// All routes of a workload on one fabric.
 pub struct Network<'f> {
     fabric: &'f Fabric,
     routes: Table<RouteId, Route<'f>>,
+    background: Option<Background>,
 }
 
 /// What one (route, size) costs.
@@ -51,6 +63,13 @@ pub(super) struct Channel {
     pub(super) uses: Vec<(u32, f64)>,
     traffic: Rc<[(LinkId, f64)]>,
     solo: f64,
+}
+
+impl Channel {
+    /// Greatest payload rate on the links that only this channel loads.
+    pub(super) const fn solo(&self) -> f64 {
+        self.solo
+    }
 }
 
 /// A workload's transfers, settled on the fabric.
@@ -82,7 +101,21 @@ impl<'f> Network<'f> {
     /// A network without routes.
     #[must_use]
     pub const fn new(fabric: &'f Fabric) -> Self {
-        Self { fabric, routes: Table::new() }
+        Self { fabric, routes: Table::new(), background: None }
+    }
+    /// Lets a part of a transfer, `share` of its bytes, run beside the workload from its start.
+    pub fn set_beside(&mut self, transfer: &Transfer, share: f64) {
+        let most = transfer.traffic.iter().map(|t| t.1).fold(0.0, f64::max);
+        if transfer.bytes <= 0.0 || most <= 0.0 {
+            return;
+        }
+        // Fair shares are by activity: in these units it weighs like one flow on its busiest link.
+        let traffic = transfer.traffic.iter().map(|&(link, load)| (link, load / most)).collect();
+        self.background = Some(Background { bytes: transfer.bytes * share * most, cap: transfer.cap * most, traffic });
+    }
+    /// What runs beside the workload.
+    pub(super) const fn background(&self) -> Option<&Background> {
+        self.background.as_ref()
     }
     /// Adds a route.
     pub fn add(&mut self, route: Route<'f>) -> RouteId {
@@ -143,6 +176,9 @@ impl<'f> Network<'f> {
                 settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share });
                 settled.costs.len() as u32 - 1
             });
+        }
+        if let Some(background) = &self.background {
+            settled.channels.push(Channel { uses: Vec::new(), traffic: Rc::clone(&background.traffic), solo: f64::INFINITY });
         }
         self.constrain(&mut settled);
         for cost in &mut settled.costs {

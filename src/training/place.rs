@@ -6,7 +6,7 @@ use super::config::Parallel;
 use crate::fabric::AcceleratorId;
 
 /// `replica` counts context ranks first, then data ranks.
-fn rank(parallel: &Parallel, tensor: u64, replica: u64, stage: u64) -> AcceleratorId {
+pub(super) fn rank(parallel: &Parallel, tensor: u64, replica: u64, stage: u64) -> AcceleratorId {
     AcceleratorId((tensor + parallel.tensor * (replica + parallel.replicas() * stage)) as u32)
 }
 

@@ -11,6 +11,7 @@ use crate::collectives::Library;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
 use crate::simulate::{Deadlock, Execution, Network, execute};
+use crate::storage::Transfer;
 use crate::workload::TaskGraph;
 use crate::workload::trace::Trace;
 use std::fmt;
@@ -89,7 +90,7 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Step, StepError> {
-    run(config, fabric, profiles, Folding::Folded, false, |_, _| ()).map(|r| r.0)
+    run(config, fabric, profiles, Folding::Folded, false, None, |_, _| ()).map(|r| r.0)
 }
 
 /// The same with ranks folded or each by itself.
@@ -97,7 +98,21 @@ pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles)
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) -> Result<Step, StepError> {
-    run(config, fabric, Profiles::embedded(), folding, false, |_, _| ()).map(|r| r.0)
+    run(config, fabric, Profiles::embedded(), folding, false, None, |_, _| ()).map(|r| r.0)
+}
+
+/// The step under some profiles while a share of the bytes of a transfer moves over the fabric from its start.
+///
+/// # Errors
+/// As [`simulate_step`].
+pub fn simulate_step_beside(
+    config: &Config,
+    fabric: &Fabric,
+    profiles: &Profiles,
+    transfer: &Transfer,
+    share: f64,
+) -> Result<Step, StepError> {
+    run(config, fabric, profiles, Folding::Folded, false, Some((transfer, share)), |_, _| ()).map(|r| r.0)
 }
 
 /// The step as a trace: what each rank does, with the durations of the simulation.
@@ -105,17 +120,18 @@ pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) 
 /// # Errors
 /// As [`simulate_step`].
 pub fn trace_step(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Trace, StepError> {
-    run(config, fabric, profiles, Folding::Folded, true, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
+    run(config, fabric, profiles, Folding::Folded, true, None, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
 }
 
 /// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
-/// task of its own.
+/// task of its own, `beside` is a transfer of which a share runs beside the step.
 fn run<T>(
     config: &Config,
     fabric: &Fabric,
     profiles: &Profiles,
     folding: Folding,
     apart: bool,
+    beside: Option<(&Transfer, f64)>,
     then: impl FnOnce(&Step, &Network<'_>) -> T,
 ) -> Result<(Step, T), StepError> {
     let parallel = &config.parallel;
@@ -147,6 +163,9 @@ fn run<T>(
     let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
     let variants = variants(fabric, parallel, &parts, &slower, folding);
     let mut network = Network::new(fabric);
+    if let Some((transfer, share)) = beside {
+        network.set_beside(transfer, share);
+    }
     let mut lowering = Lowering::new(config, &paces, &layers, &variants, &mut network, &Library::nccl());
     lowering.apart = apart;
     let lowered = lowering.lower();

@@ -1,0 +1,378 @@
+//! The `[[storage]]` tables of a topology: drives of the nodes, file systems, object stores and disk arrays, and where they are plugged in.
+
+use crate::diag::{At, Count, Diagnostic, Diagnostics, Finite, List, Name, NonNeg, Pos, codes};
+use crate::units::{Bytes, BytesPerSecond, Seconds, Usd};
+use crate::{choice, record, tagged};
+
+choice! {
+    /// Which network leads to the servers of a tier.
+    pub enum StorageNetwork {
+        /// The one that collectives use: through the NICs and leaves of the fabric.
+        Shared = "shared",
+        /// One of its own: a port of every node and a switch that never blocks.
+        Own = "own",
+    }
+}
+
+record! {
+    /// The drives of the nodes, each node for itself.
+    pub struct LocalDrivesInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Requests in flight at most, from one node.
+        pub depth: Count = 256,
+        /// Bytes of one request of a large file.
+        pub request: Pos<Bytes> = Bytes::new(1_048_576.0),
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
+    /// Servers of a parallel file system, or controllers of a disk array.
+    pub struct ServersInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Object servers (controllers of an array).
+        pub servers: Count,
+        /// What one server reads.
+        pub server_read: Pos<BytesPerSecond>,
+        /// What one server writes, copies and parity included.
+        pub server_write: Pos<BytesPerSecond>,
+        /// Requests that one server reads in a second.
+        pub server_read_iops: Finite = 500_000.0,
+        /// Requests that one server writes in a second.
+        pub server_write_iops: Finite = 200_000.0,
+        /// Time of one small request on idle servers.
+        pub latency: NonNeg<Seconds> = Seconds::new(5e-4),
+        /// Bytes of one request of a large file.
+        pub request: Pos<Bytes> = Bytes::new(1_048_576.0),
+        /// Requests in flight at most, from one node.
+        pub depth: Count = 256,
+        /// Servers that one file is spread over; absent: four, or all where there are fewer.
+        pub stripes: Option<Count>,
+        /// Files that the metadata servers open or commit in a second.
+        pub metadata_rate: Finite = 50_000.0,
+        /// What the client software of one node reads at most; absent: 0.7 of the node's ports.
+        pub client_read: Option<Pos<BytesPerSecond>>,
+        /// What the client software of one node writes at most; absent: 0.5 of the node's ports.
+        pub client_write: Option<Pos<BytesPerSecond>>,
+        /// Requests that the client software of one node handles in a second. Default 500,000 (RDMA clients of MLPerf Storage v1.0:
+        /// 0.36 to 0.83 million, from large and small reads of the same host).
+        pub client_iops: Finite = 500_000.0,
+        /// Files that the client software of one node opens in a second. Default 20,000 (the same clients: 14,000 to 32,000).
+        pub client_opens: Finite = 20_000.0,
+        /// Size of the tier.
+        pub capacity: Pos<Bytes>,
+        /// Which network leads there.
+        pub network: StorageNetwork = StorageNetwork::Shared,
+        /// The port of every node on a network of its own.
+        pub port_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Where the servers are plugged in, such as `leaf 3` or the name of a switch; absent: spread over the leaves of the nodes.
+        pub at: Option<List<Name>>,
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
+    /// An object store behind gateways.
+    pub struct ObjectStoreInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Gateways (front ends) that the store has in this network.
+        pub gateways: Count = 4,
+        /// What one gateway carries, each direction.
+        pub gateway_bandwidth: Pos<BytesPerSecond>,
+        /// Time to the first byte. Default 0.1 s (providers' guidance: 100 to 200 ms).
+        pub first_byte: NonNeg<Seconds> = Seconds::new(0.1),
+        /// What one connection carries once it flows. Default 85 MB/s (providers' guidance).
+        pub stream_bandwidth: Pos<BytesPerSecond> = BytesPerSecond::new(85e6),
+        /// Connections of one node.
+        pub streams: Count = 64,
+        /// Bytes of one part of a large object.
+        pub part: Pos<Bytes> = Bytes::new(8_388_608.0),
+        /// Prefixes that the objects are spread over.
+        pub prefixes: Count = 1,
+        /// GET requests for one prefix in a second (published limit 5,500).
+        pub get_rate: Finite = 5_500.0,
+        /// PUT requests for one prefix in a second (published limit 3,500).
+        pub put_rate: Finite = 3_500.0,
+        /// Size of the tier; absent: without end.
+        pub capacity: Option<Pos<Bytes>>,
+        /// Which network leads there.
+        pub network: StorageNetwork = StorageNetwork::Shared,
+        /// The port of every node on a network of its own.
+        pub port_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Where the gateways are plugged in; absent: spread over the leaves of the nodes.
+        pub at: Option<List<Name>>,
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+tagged! {
+    /// A storage tier.
+    pub enum StorageTierInput by kind {
+        /// The drives of the nodes.
+        Local(LocalDrivesInput) = "local-drives",
+        /// A parallel file system.
+        FileSystem(ServersInput) = "file-system",
+        /// A disk array behind controllers.
+        DiskArray(ServersInput) = "disk-array",
+        /// An object store.
+        ObjectStore(ObjectStoreInput) = "object-store",
+    }
+}
+
+/// What a tier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierKind {
+    /// The drives of the nodes.
+    Local,
+    /// Servers of a file system.
+    FileSystem,
+    /// Controllers of a disk array.
+    DiskArray,
+    /// Gateways of an object store.
+    ObjectStore,
+}
+
+impl TierKind {
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local drives",
+            Self::FileSystem => "file system",
+            Self::DiskArray => "disk array",
+            Self::ObjectStore => "object store",
+        }
+    }
+}
+
+/// One direction of a tier.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// What one server (or all drives of one node) carries, bytes per second.
+    pub bandwidth: f64,
+    /// Requests of one server in a second.
+    pub iops: f64,
+    /// What one node's client software reaches, bytes per second.
+    pub client: f64,
+    /// Requests and files that one node's client software handles in a second.
+    pub client_iops: f64,
+    /// Files that it opens in a second.
+    pub client_opens: f64,
+    /// Requests of all nodes together in a second (limits of prefixes); infinite where there is none.
+    pub requests: f64,
+}
+
+/// A storage tier as the models see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tier {
+    /// Name.
+    pub name: String,
+    /// What it is.
+    pub kind: TierKind,
+    /// Servers, controllers, gateways; for local drives the drives of one node.
+    pub servers: u32,
+    /// Reading.
+    pub read: Rates,
+    /// Writing.
+    pub write: Rates,
+    /// Seconds of one small request on an idle tier.
+    pub latency: f64,
+    /// Bytes of one request of a large file.
+    pub request: f64,
+    /// Requests in flight from one node.
+    pub depth: f64,
+    /// Bytes per second of one request once it flows; infinite where nothing limits it.
+    pub stream: f64,
+    /// Files opened or committed in a second.
+    pub metadata_rate: f64,
+    /// Servers that one file is spread over.
+    pub stripes: u32,
+    /// Bytes.
+    pub capacity: f64,
+    /// Dollars for a byte and second, where a price is given.
+    pub price: Option<f64>,
+}
+
+/// Share of a node's ports that file-system clients reach: large reads over RDMA 0.7, writes 0.5 (MLPerf Storage v1.0 systems:
+/// median 0.41, best 0.72 of the stated rate).
+const CLIENT_READ: f64 = 0.7;
+const CLIENT_WRITE: f64 = 0.5;
+/// The same for a disk array over a general network file system (0.24 to 0.48 in MLPerf Storage v1.0), write 0.7 of read.
+const ARRAY_READ: f64 = 0.45;
+const ARRAY_WRITE: f64 = 0.315;
+/// Seconds of a month, a twelfth of a year.
+const MONTH: f64 = 365.25 / 12.0 * 86_400.0;
+
+/// Where a tier is plugged in.
+pub(super) struct Plug<'a> {
+    pub(super) network: StorageNetwork,
+    pub(super) port: Option<f64>,
+    pub(super) at: Option<&'a [At<String>]>,
+}
+
+impl StorageTierInput {
+    /// The tier's name.
+    #[must_use]
+    pub fn name(&self) -> &At<String> {
+        match self {
+            Self::Local(t) => &t.name,
+            Self::FileSystem(t) | Self::DiskArray(t) => &t.name,
+            Self::ObjectStore(t) => &t.name,
+        }
+    }
+
+    /// The tier on a cluster whose nodes reach `ports` bytes per second and carry `drives` (bandwidths, rates, latency, bytes, count).
+    pub(super) fn tier(&self, ports: f64, drives: Option<Drives>) -> Option<Tier> {
+        let price = |usd: Option<Usd>| usd.map(|p| p.get() / 1e9 / MONTH);
+        let few = |count: u64| count.min(1 << 20) as u32;
+        Some(match self {
+            Self::Local(t) => {
+                let d = drives?;
+                let no = f64::INFINITY;
+                let rates = |bandwidth, iops| Rates { bandwidth, iops, client: no, client_iops: no, client_opens: no, requests: no };
+                Tier {
+                    name: t.name.value.clone(),
+                    kind: TierKind::Local,
+                    servers: d.count,
+                    read: rates(d.read, d.read_iops),
+                    write: rates(d.write, d.write_iops),
+                    latency: d.latency,
+                    request: t.request.get(),
+                    depth: *t.depth as f64,
+                    stream: f64::INFINITY,
+                    metadata_rate: f64::INFINITY,
+                    stripes: 1,
+                    capacity: d.capacity,
+                    price: price(*t.price_per_gb_month),
+                }
+            }
+            Self::FileSystem(t) | Self::DiskArray(t) => {
+                let array = matches!(self, Self::DiskArray(_));
+                let port = t.port_bandwidth.map_or(ports, BytesPerSecond::get);
+                let share = if array { (ARRAY_READ, ARRAY_WRITE) } else { (CLIENT_READ, CLIENT_WRITE) };
+                let client = |given: Option<BytesPerSecond>, share: f64| given.map_or(share * port, BytesPerSecond::get);
+                let rates = |bandwidth: f64, iops, client| Rates {
+                    bandwidth,
+                    iops,
+                    client,
+                    client_iops: *t.client_iops,
+                    client_opens: *t.client_opens,
+                    requests: f64::INFINITY,
+                };
+                Tier {
+                    name: t.name.value.clone(),
+                    kind: if array { TierKind::DiskArray } else { TierKind::FileSystem },
+                    servers: few(*t.servers),
+                    read: rates(t.server_read.get(), *t.server_read_iops, client(*t.client_read, share.0)),
+                    write: rates(t.server_write.get(), *t.server_write_iops, client(*t.client_write, share.1)),
+                    latency: t.latency.get(),
+                    request: t.request.get(),
+                    depth: *t.depth as f64,
+                    stream: f64::INFINITY,
+                    metadata_rate: *t.metadata_rate,
+                    stripes: few(t.stripes.unwrap_or(4).min(*t.servers)),
+                    capacity: t.capacity.get(),
+                    price: price(*t.price_per_gb_month),
+                }
+            }
+            Self::ObjectStore(t) => {
+                let no = f64::INFINITY;
+                let rates = |limit: f64| Rates {
+                    bandwidth: t.gateway_bandwidth.get(),
+                    iops: no,
+                    client: no,
+                    client_iops: no,
+                    client_opens: no,
+                    requests: limit * *t.prefixes as f64,
+                };
+                Tier {
+                    name: t.name.value.clone(),
+                    kind: TierKind::ObjectStore,
+                    servers: few(*t.gateways),
+                    read: rates(*t.get_rate),
+                    write: rates(*t.put_rate),
+                    latency: t.first_byte.get(),
+                    request: t.part.get(),
+                    depth: *t.streams as f64,
+                    stream: t.stream_bandwidth.get(),
+                    metadata_rate: f64::INFINITY,
+                    stripes: 1,
+                    capacity: t.capacity.map_or(f64::INFINITY, Bytes::get),
+                    price: price(*t.price_per_gb_month),
+                }
+            }
+        })
+    }
+
+    /// Where it is plugged in; `None` for local drives.
+    pub(super) fn plug(&self) -> Option<Plug<'_>> {
+        let (network, port, at) = match self {
+            Self::Local(_) => return None,
+            Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at),
+            Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at),
+        };
+        Some(Plug { network: **network, port: port.map(BytesPerSecond::get), at: at.value.as_deref() })
+    }
+
+    /// Keys that do nothing together; false after a report.
+    pub(super) fn fits(&self, diags: &mut Diagnostics) -> bool {
+        let before = diags.error_count();
+        let (network, port, at, stripes) = match self {
+            Self::Local(_) => return true,
+            Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at, Some((&t.stripes, *t.servers))),
+            Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at, None),
+        };
+        let own = **network == StorageNetwork::Own;
+        let mut conflict = |span, message: &str, hint: &str| {
+            diags.push(Diagnostic::error(codes::CONFLICT, message).at(span, "here").hint(hint));
+        };
+        if own && port.is_none() {
+            conflict(network.span, "a storage network of its own needs the port of every node", "give `port_bandwidth`");
+        }
+        if !own && port.is_some() {
+            conflict(port.span, "`port_bandwidth` does nothing on the shared network", "set network = \"own\", or leave it out");
+        }
+        if own && at.is_some() {
+            conflict(at.span, "`at` does nothing on a storage network of its own", "leave it out");
+        }
+        if let Some((given, servers)) = stripes
+            && given.is_some_and(|n| n > servers)
+        {
+            conflict(given.span, "a file is spread over more servers than there are", "give at most `servers`");
+        }
+        if self.servers() > 100_000 {
+            diags.push(
+                Diagnostic::error(codes::OUT_OF_RANGE, "so many servers are absurd")
+                    .at(self.name().span, "this tier")
+                    .hint("at most 100,000"),
+            );
+        }
+        diags.error_count() == before
+    }
+
+    fn servers(&self) -> u64 {
+        match self {
+            Self::Local(_) => 0,
+            Self::FileSystem(t) | Self::DiskArray(t) => *t.servers,
+            Self::ObjectStore(t) => *t.gateways,
+        }
+    }
+}
+
+/// All drives of one node together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drives {
+    pub(super) count: u32,
+    pub(super) read: f64,
+    pub(super) write: f64,
+    pub(super) read_iops: f64,
+    pub(super) write_iops: f64,
+    pub(super) latency: f64,
+    pub(super) capacity: f64,
+}

@@ -1,0 +1,270 @@
+//! Closed forms: the renewal formula, Young's and Daly's optimum, exact sums of time, no failures, levels, spares, Weibull, feeding.
+
+use super::*;
+use proptest::prelude::*;
+
+fn class(rate: f64) -> Class {
+    Class { name: "all".into(), rate, parts: 1000.0, shape: 1.0, effect: Effect::Stop, loses: Loses::Node, nodes: 1, detect: 0.0 }
+}
+
+fn level(drain: f64, restore: f64, survives: Loses) -> Level {
+    Level { name: "store".into(), every: 1, drain, restore, survives }
+}
+
+/// Steps of a second; a synchronous save of `save`, a recovery of `recovery`, failures every `mtbf`.
+fn plan(steps: f64, every: u64, save: f64, recovery: f64, mtbf: f64) -> RunPlan {
+    RunPlan {
+        steps,
+        step: 1.0,
+        data_stall: 0.0,
+        every,
+        block: save,
+        slowdown: 0.0,
+        levels: vec![level(0.0, 0.0, Loses::Domain)],
+        retention: 3,
+        classes: vec![class(1.0 / mtbf)],
+        recovery: Recovery { swap: 0.0, start: recovery, warm_up: 0.0 },
+        spares: Spares { count: None, repair: 0.0, sigma: 0.0 },
+        lemons: None,
+        fleet_sigma: 0.0,
+    }
+}
+
+/// The rows of the page: M 7.9 h, 3.09 h, 14 min, 0.5 h.
+const GRID: [(f64, f64, f64, u64); 5] = [
+    (7.9 * 3600.0, 120.0, 900.0, 2533),
+    (3.09 * 3600.0, 30.0, 600.0, 797),
+    (3.09 * 3600.0, 5.0, 600.0, 330),
+    (14.0 * 60.0, 10.0, 120.0, 123),
+    (0.5 * 3600.0, 60.0, 600.0, 425),
+];
+
+#[test]
+fn simulated_goodput_is_that_of_the_renewal_formula() {
+    for (mtbf, save, recovery, every) in GRID {
+        let exact = exact_efficiency(every as f64, save, recovery, mtbf);
+        // About 2,000 failures in each of 16 runs.
+        let all = ensemble(&plan(2000.0 * mtbf * exact, every, save, recovery, mtbf), 1, 16, false);
+        let got = all.goodput.mean;
+        assert_eq!(all.finished, 16);
+        assert!((got / exact - 1.0).abs() < 0.01, "M {mtbf} d {save} R {recovery}: simulated {got}, exact {exact}");
+    }
+    // The formula itself, from the table of the page; the first-order waste is 14 points off in the last row.
+    let of = |i: usize| exact_efficiency(GRID[i].3 as f64, GRID[i].1, GRID[i].2, GRID[i].0);
+    for (i, want) in [0.883, 0.880, 0.919, 0.740, 0.547].into_iter().enumerate() {
+        assert!((of(i) - want).abs() < 6e-4, "{i}: {}", of(i));
+    }
+}
+
+#[test]
+fn the_simulated_best_interval_is_the_analytic_one() {
+    for (mtbf, save, recovery, best) in GRID {
+        let plan = plan(400.0 * mtbf, 1, save, recovery, mtbf);
+        let found = best_interval(&plan, 7, 24) as f64;
+        // Goodput is flat around the best: what matters is what the found interval loses.
+        let at = |every: f64| exact_efficiency(every, save, recovery, mtbf);
+        assert!(at(found) > 0.999 * at(best as f64), "found {found}, best {best}");
+        assert!((found / best as f64 - 1.0).abs() < 0.35, "found {found}, best {best}");
+        assert!(at(young(save, mtbf)) > 0.999 * at(best as f64));
+        assert!(at(daly(save, mtbf)) > 0.999 * at(best as f64));
+    }
+}
+
+#[test]
+fn without_failures_a_run_is_its_steps_exactly() {
+    let mut quiet = plan(123_456.0, 0, 0.0, 0.0, 1.0);
+    quiet.classes.clear();
+    quiet.step = 0.3;
+    let run = run_once(&quiet, 1, 0, true);
+    assert_eq!(run.wall, 123_456.0 * 0.3);
+    assert_eq!(run.useful / run.wall, 1.0);
+    assert!(run.losses.iter().all(|&l| l == 0.0));
+    // With checkpoints: one after each full cycle but the last.
+    quiet.every = 1000;
+    quiet.block = 2.0;
+    let run = run_once(&quiet, 1, 0, false);
+    assert!((run.wall - (123_456.0 * 0.3 + 123.0 * 2.0)).abs() < 1e-6, "{}", run.wall);
+}
+
+#[test]
+fn an_asynchronous_save_waits_for_the_last_drain() {
+    let mut p = plan(1000.0, 10, 0.5, 0.0, 1.0);
+    p.levels[0].drain = 4.0;
+    assert!((p.cycle() - 10.5).abs() < 1e-12, "the drain hides behind ten steps");
+    p.levels[0].drain = 40.0;
+    assert!((p.cycle() - 40.5).abs() < 1e-12, "the next save waits");
+    p.levels[0].every = 4;
+    assert!((p.cycle() - 10.5).abs() < 1e-12, "every fourth goes there");
+}
+
+#[test]
+fn a_level_that_survives_less_is_read_less() {
+    // Failures of processes only: host memory (saved each cycle) is enough; failures of nodes fall back to the store.
+    let mut p = plan(20_000.0, 10, 0.0, 5.0, 2_000.0);
+    p.levels = vec![level(0.0, 1.0, Loses::Process), Level { every: 20, ..level(0.0, 100.0, Loses::Domain) }];
+    p.classes[0].loses = Loses::Process;
+    let soft = ensemble(&p, 3, 50, false);
+    p.classes[0].loses = Loses::Node;
+    let hard = ensemble(&p, 3, 50, false);
+    assert!(soft.goodput.mean > hard.goodput.mean + 0.03, "{} and {}", soft.goodput.mean, hard.goodput.mean);
+    assert!(soft.worst_loss < 12.0 && hard.worst_loss > 100.0);
+}
+
+#[test]
+fn wrong_values_go_back_to_before_they_were_wrong() {
+    let mut p = plan(200_000.0, 100, 1.0, 10.0, 20_000.0);
+    p.classes[0].effect = Effect::Corrupt { found_after: 450.0 };
+    p.retention = 10;
+    let kept = ensemble(&p, 5, 30, false);
+    p.retention = 2;
+    let lost = ensemble(&p, 5, 30, false);
+    // Found after 450 s: about five checkpoints are thrown away; with two kept none is clean, and the run starts from the beginning.
+    assert!(kept.worst_loss > 400.0 && kept.worst_loss < 700.0, "{}", kept.worst_loss);
+    assert!(lost.worst_loss > 5_000.0, "{}", lost.worst_loss);
+    assert!(kept.goodput.mean > lost.goodput.mean);
+}
+
+#[test]
+fn few_spares_make_a_run_wait() {
+    let mut p = plan(200_000.0, 100, 0.0, 60.0, 2_000.0);
+    p.spares = Spares { count: Some(100), repair: 20_000.0, sigma: 0.5 };
+    let many = ensemble(&p, 1, 20, false);
+    p.spares.count = Some(2);
+    let few = ensemble(&p, 1, 20, false);
+    let waits = |e: &Ensemble| e.losses[Loss::NoSpare as usize];
+    assert!(waits(&many) == 0.0 && waits(&few) > 1e4, "{} and {}", waits(&many), waits(&few));
+}
+
+#[test]
+fn weibull_failures_come_early() {
+    let mut p = plan(1e6, 100, 0.0, 0.0, 500.0);
+    let n = |p: &RunPlan| ensemble(p, 2, 40, false).stops.mean;
+    let even = n(&p);
+    assert!((even / 2000.0 - 1.0).abs() < 0.15, "{even}");
+    p.classes[0].shape = 0.7;
+    // A thousand parts of mean life 500,000 s: the expected failures of a renewal-free fleet until t are n (t/scale)^k.
+    let scale = 500.0 * 1000.0 / libm::tgamma(1.0 + 1.0 / 0.7);
+    let wall = ensemble(&p, 2, 40, false).wall.mean;
+    let want = 1000.0 * libm::pow(wall / scale, 0.7);
+    assert!((n(&p) / want - 1.0).abs() < 0.05, "{} {want}", n(&p));
+}
+
+#[test]
+fn lemons_that_are_taken_out_fail_no_more() {
+    let mut p = plan(500_000.0, 100, 0.0, 10.0, 1_000.0);
+    p.lemons = Some(Lemons { count: 10, share: 0.5, removed_after: None });
+    let kept = ensemble(&p, 1, 20, false).stops.mean;
+    p.lemons = Some(Lemons { count: 10, share: 0.5, removed_after: Some(2) });
+    let removed = ensemble(&p, 1, 20, false).stops.mean;
+    assert!(removed < 0.65 * kept && removed > 0.45 * kept, "{removed} of {kept}");
+}
+
+#[test]
+fn threads_and_seeds() {
+    let p = plan(50_000.0, 100, 1.0, 30.0, 1_000.0);
+    assert_eq!(run_once(&p, 1, 3, false), run_once(&p, 1, 3, false));
+    assert_ne!(run_once(&p, 1, 3, false).wall, run_once(&p, 1, 4, false).wall);
+    let all = ensemble(&p, 1, 20, true);
+    assert!(all.wall.p5 <= all.wall.p50 && all.wall.p50 <= all.wall.p95);
+    assert_eq!(all.first, run_once(&p, 1, 0, true));
+}
+
+proptest! {
+    /// Every second of a run is a step that counts or one loss, whatever happens.
+    #[test]
+    fn losses_sum_to_the_whole(
+        seed in 0u64..1000, every in 1u64..500, save in 0.0f64..20.0, drain in 0.0f64..300.0, recovery in 0.0f64..500.0,
+        mtbf in 300.0f64..50_000.0, spares in proptest::option::of(0u32..4), kind in 0u8..5,
+    ) {
+        let mut p = plan(30_000.0, every, save, recovery, mtbf);
+        p.levels = vec![level(drain, 7.0, Loses::Domain), level(drain / 10.0, 1.0, Loses::Process)];
+        p.data_stall = 0.1;
+        p.spares = Spares { count: spares, repair: 5_000.0, sigma: 1.0 };
+        let effect = [Effect::Stop, Effect::Hold { lost: 30.0, straggler: true }, Effect::Hold { lost: 90.0, straggler: false },
+            Effect::Corrupt { found_after: 200.0 }, Effect::Planned { lasts: 60.0 }][kind as usize];
+        p.classes.push(Class { name: "other".into(), effect, loses: Loses::Process, nodes: 0, ..class(1.0 / 3_000.0) });
+        let run = run_once(&p, seed, 0, true);
+        let sum = run.useful + run.losses.iter().sum::<f64>();
+        prop_assert!((sum / run.wall - 1.0).abs() < 1e-9, "{sum} of {}", run.wall);
+        prop_assert!(run.losses.iter().all(|&l| l >= -1e-9));
+        prop_assert!(run.useful <= run.wall * (1.0 + 1e-12));
+        let drawn: f64 = run.segments.iter().map(|s| s.end - s.start).sum();
+        prop_assert!((drawn / run.wall - 1.0).abs() < 1e-6, "pieces cover {drawn} of {}", run.wall);
+    }
+}
+
+fn unet3d() -> FeedPlan {
+    FeedPlan {
+        tier: crate::fabric::TierId(0),
+        sample_bytes: 146_600_628.0,
+        sample_spread: 0.0,
+        samples_per_file: 1.0,
+        samples: f64::INFINITY,
+        order: Order::Sequential,
+        workers: 4,
+        prefetch: 2,
+        decode: 0.0,
+        overhead: 0.0,
+        cache: 0.0,
+        sharded: false,
+    }
+}
+
+fn host(readers: u32, supply: f64) -> Host {
+    Host { readers, batch: 7.0, compute: 0.323, supply, cores: 1e9, steps: 500 }
+}
+
+/// A tier of X GB/s sustains floor(X / 0.9 / demand) accelerators at 90 %.
+#[test]
+fn sustained_accelerators_follow_the_supply() {
+    let demand = 7.0 * 146_600_628.0 / 0.323;
+    for supply in [5e9f64, 10e9, 20e9, 50e9, 100e9] {
+        let want = (supply / (0.9 * demand)).floor() as u32;
+        let got = sustained(&unet3d(), host(1, supply), 0.9, 1);
+        // The batches of the fill last a while: at a boundary one more may pass.
+        assert!(got == want || got == want + 1, "{supply}: {got}, want {want}");
+    }
+}
+
+/// The three terms: fill of the first step, steady steps, supply.
+#[test]
+fn a_feed_is_fill_and_steady_steps() {
+    let batch = 7.0 * 146_600_628.0;
+    let plenty = feed_host(&unet3d(), host(2, 100e9), 1);
+    assert!((plenty.utilization - 1.0).abs() < 1e-9 && plenty.wait < 1e-9);
+    // All workers of both accelerators fill at once: the first batches come together.
+    let first = 2.0 * 4.0 * batch / 100e9;
+    assert!((plenty.first / first - 1.0).abs() < 1e-6, "{} against {first}", plenty.first);
+    let scarce = feed_host(&unet3d(), host(8, 12e9), 1);
+    let want = 12e9 * 0.323 / (8.0 * batch);
+    assert!((scarce.utilization / want - 1.0).abs() < 0.03, "{} against {want}", scarce.utilization);
+    assert!(feed_host(&FeedPlan { overhead: 0.03, ..unet3d() }, host(1, 100e9), 1).utilization < 0.92);
+}
+
+#[test]
+fn decoding_needs_cores() {
+    let slow = FeedPlan { decode: 0.1, ..unet3d() };
+    // Seven samples of 0.1 s on each of four workers: a batch every 0.175 s; with two cores for eight workers every 0.7 s.
+    let wide = feed_host(&slow, Host { cores: 64.0, ..host(2, 1e12) }, 1);
+    let narrow = feed_host(&slow, Host { cores: 2.0, ..host(2, 1e12) }, 1);
+    assert!((wide.utilization - 1.0).abs() < 1e-6);
+    assert!((narrow.step - 0.7).abs() < 0.01, "{}", narrow.step);
+}
+
+#[test]
+fn rates_of_fleets_are_the_published_mean_times() {
+    // 6.50 failures per 1,000 node-days: 1.8 h at 2,048 nodes, 0.23 h at 16,384 (Kokolis et al.).
+    let hours = |nodes: f64| 24.0 * 1000.0 / (6.5 * nodes);
+    assert!((hours(2048.0) - 1.8).abs() < 0.01 && (hours(16_384.0) - 0.225).abs() < 0.005);
+    for preset in failure_presets() {
+        let total: f64 = preset.class.iter().filter(|c| *c.effect == EffectKind::Stop).filter_map(|c| *c.per_1000_node_days).sum();
+        let want = match preset.id.as_str() {
+            "llama-3-405b" => 3.79,
+            "fleet-2024" => 4.3,
+            "meta-rsc-1" => 6.5,
+            "meta-rsc-2" => 2.34,
+            other => panic!("{other}"),
+        };
+        assert!((total - want).abs() < 0.005, "{}: {total}", *preset.id);
+    }
+}

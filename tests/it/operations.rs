@@ -1,0 +1,283 @@
+//! Storage, checkpoints and failures against published figures, and what is refused.
+
+use super::orrery;
+use crate::fabric;
+use orrery::diag::{Diagnostics, Style, render};
+use orrery::fabric::Fabric;
+use orrery::operations::{FeedPlan, Host, Order, feed_host, sustained};
+use orrery::scenario::{Job, load_text};
+use orrery::training::{shards, split};
+use serde_json::Value;
+
+fn run(file: &str, set: &[&str]) -> Value {
+    let mut args = vec!["run", file, "--json"];
+    set.iter().for_each(|s| args.extend(["--set", s]));
+    let out = orrery(&args);
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
+}
+
+fn number(value: &Value, path: &str) -> f64 {
+    value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {value}"))
+}
+
+/// Bytes of a checkpoint of a model on eight nodes for each thousand ranks, from the memory model.
+fn checkpoint_bytes(model: &str, nodes: u32, parallel: &str) -> f64 {
+    let text = format!(
+        "title = \"t\"\ntopology = \"../../topologies/dgx-a100-hdr.toml\"\nnodes = {nodes}\n[training]\nglobal_batch = 4096\n[training.model]\n{model}\n[training.parallel]\n{parallel}\n"
+    );
+    let mut diags = Diagnostics::new();
+    let scenario = load_text("scenarios/training/t.toml", &text, &[], None, &mut diags);
+    let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
+    let Job::Training { config, .. } = scenario.job else { panic!("no training") };
+    let p = &config.parallel;
+    let layers =
+        split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, None, None, 2 * config.model.prediction_layers)
+            .unwrap();
+    shards(&config, &layers).iter().map(|s| s.written).sum()
+}
+
+/// MLPerf Storage 2.0's table (printed as GB and TB, divided by 1024³) and BLOOM's chronicle.
+#[test]
+fn checkpoint_sizes_are_the_published_ones() {
+    let gib = 1_073_741_824.0;
+    let seq = "sequence_length = 2048";
+    for (name, got, want) in [
+        ("8B", checkpoint_bytes(&format!("preset = \"llama-3.1-8b\"\n{seq}"), 1, "tensor = 1"), 105.0 * gib),
+        ("70B", checkpoint_bytes(&format!("preset = \"llama-3.1-70b\"\n{seq}"), 8, "tensor = 8"), 912.0 * gib),
+        ("405B", checkpoint_bytes(&format!("preset = \"llama-3.1-405b\"\n{seq}"), 63, "tensor = 8\npipeline = 63"), 5.29 * 1024.0 * gib),
+        (
+            "BLOOM",
+            checkpoint_bytes(
+                &format!("preset = \"gpt-bloom-l72-h14336-a128\"\nlayers = 70\nheads = 112\n{seq}"),
+                7,
+                "tensor = 8\npipeline = 7",
+            ),
+            2.3 * 1024.0 * gib,
+        ),
+    ] {
+        // BLOOM's "2.3 TB" is read as TiB: 176 billion parameters of 14 bytes, and the tied embedding on both end stages.
+        assert!((got / want - 1.0).abs() < 0.05, "{name}: {got:.4e}, published {want:.4e}");
+    }
+}
+
+/// Fed with the paper's counts: about 419 stops in 54 days, more than 90 % effective.
+#[test]
+fn llama_3_with_the_counts_of_the_paper() {
+    let got = run("scenarios/run/llama3-405b-54-days.toml", &[]);
+    let days = number(&got, "/run/days");
+    assert!((days / 54.0 - 1.0).abs() < 0.02, "{days} days");
+    let failures = number(&got, "/run/failures");
+    assert!((failures / 419.0 - 1.0).abs() < 0.03, "{failures} stops");
+    assert!(number(&got, "/run/p5/failures") < 400.0 && number(&got, "/run/p95/failures") > 440.0);
+    let goodput = number(&got, "/run/training_goodput");
+    assert!(goodput > 0.9 && goodput < 0.95, "{goodput}");
+    assert!((number(&got, "/run/mttf_h") - 3.09).abs() < 0.01);
+    let planned = got["run"]["causes"].as_array().unwrap().iter().find(|c| c["effect"] == "planned").unwrap();
+    assert!((number(planned, "/failures") / 47.0 - 1.0).abs() < 0.1);
+    // The losses and what counts are the whole run.
+    let lost: f64 = got["run"]["losses_s"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum();
+    assert!((lost / number(&got, "/run/lost_s") - 1.0).abs() < 1e-9);
+}
+
+/// Fed with rates that do not come from the paper: 477 within a factor of two, and the published count inside the band.
+#[test]
+fn llama_3_with_the_rates_of_other_fleets() {
+    let got = run("scenarios/run/llama3-405b-fleet-rates.toml", &["run.seeds=300"]);
+    let median = number(&got, "/run/p50/failures");
+    assert!(median / 419.0 < 2.0 && median / 419.0 > 0.5, "{median}");
+    assert!(number(&got, "/run/p5/failures") < 419.0 && number(&got, "/run/p95/failures") > 419.0);
+}
+
+#[test]
+fn a_run_without_failures_is_its_steps() {
+    let got = run("scenarios/training/gpt3-175b-a100-1024.toml", &[]);
+    assert_eq!(number(&got, "/run/training_goodput"), 1.0);
+    assert_eq!(number(&got, "/run/lost_s"), 0.0);
+    let days = number(&got, "/run/steps") * number(&got, "/training/step_time_s") / 86_400.0;
+    assert!((number(&got, "/run/days") / days - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn losses_in_the_shipped_runs_and_their_intervals() {
+    let got = run("scenarios/run/llama-70b-levels-512.toml", &[]);
+    let goodput = number(&got, "/run/training_goodput");
+    assert!(goodput > 0.9 && goodput < 1.0, "{goodput}");
+    for loss in ["checkpoint", "lost_work", "detection", "restart", "restore", "straggler", "pause", "maintenance"] {
+        assert!(number(&got, &format!("/run/losses_s/{loss}")) > 0.0, "{loss}");
+    }
+    // The interval that was found is as good as the best of the sweep.
+    let chosen = number(&got, "/run/checkpoint/interval_s");
+    let points = got["run"]["intervals"].as_array().unwrap();
+    let best = points.iter().map(|p| number(p, "/training_goodput")).fold(0.0, f64::max);
+    let at = points
+        .iter()
+        .min_by(|a, b| (number(a, "/interval_s") - chosen).abs().total_cmp(&(number(b, "/interval_s") - chosen).abs()))
+        .unwrap();
+    assert!(number(at, "/training_goodput") > best - 0.003);
+    let stall = number(&got, "/training/breakdown_s/checkpoint_stall");
+    assert!(stall > 0.0);
+}
+
+/// Writes over the compute network slow the steps beside them; a network of its own does not.
+#[test]
+fn drains_contend_with_collectives() {
+    let shared = run("scenarios/run/llama-70b-levels-512.toml", &["run.seeds=10"]);
+    assert!(number(&shared, "/run/checkpoint/slowdown_s") > 0.0);
+    assert!(number(&shared, "/run/checkpoint/slowdown_s") < number(&shared, "/run/checkpoint/levels/0/write_s") * 3.0 + 5.0);
+}
+
+fn store(text: &str) -> Fabric {
+    fabric(&format!(
+        "[[node]]\nname = \"dgx\"\naccelerator = \"a100-sxm-80gb\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-a100\"\nnic = \"cx6-hdr200\"\nnics = 8\n\
+         [fabric]\nkind = \"fat-tree\"\nnodes = 16\nlevels = 3\nswitch = \"qm8700\"\n{text}"
+    ))
+}
+
+#[test]
+fn storage_is_part_of_the_graph() {
+    let none = store("");
+    let plain = "[[storage]]\nname = \"fs\"\nkind = \"file-system\"\nservers = 6\nserver_read = \"10 GB/s\"\nserver_write = \"5 GB/s\"\ncapacity = \"1 PB\"\n";
+    let with = store(plain);
+    assert_eq!(with.graph.node_count(), none.graph.node_count() + 6);
+    assert_eq!(with.link_count(), none.link_count() + 12);
+    let placed = store(&format!("{plain}at = [\"leaf 1\"]\n"));
+    let id = placed.tier_named("fs").unwrap();
+    let path = |f: &Fabric, a: u32, write: bool| {
+        let mut links = Vec::new();
+        f.storage_route(orrery::fabric::AcceleratorId(a), id, 0, write, &mut |l, s| links.push((l, s))).unwrap();
+        links
+    };
+    // A node on the same leaf is nearer; routes both ways have as many hops; shares sum to one at every hop.
+    assert!(path(&placed, 127, true).len() >= path(&placed, 63, true).len());
+    assert_eq!(path(&placed, 3, true).len(), path(&placed, 3, false).len());
+    for write in [true, false] {
+        let ends: Vec<String> = path(&placed, 3, write).iter().map(|l| placed.link_name(l.0)).collect();
+        assert!(ends.iter().any(|n| n.contains("fs server 0")) && ends.iter().any(|n| n.contains("node 0 memory")), "{ends:?}");
+    }
+}
+
+/// Published counts of accelerators on one host by the measured fill rate (MLPerf Storage v1.0, docs/models/storage.md).
+#[test]
+fn sustained_counts_of_unet3d() {
+    // Supply of a host GB/s, H100 (0.323 s) or A100 (0.636 s), workers, published count.
+    const ROWS: [(&str, f64, f64, u32, u32); 8] = [
+        ("NVMe gen4 7.0 GB/s, A100", 6.2, 0.636, 24, 4),
+        ("NVMe gen4 6.8 GB/s, A100", 5.7, 0.636, 24, 3),
+        ("NVMe gen5 14 GB/s, A100", 11.2, 0.636, 96, 8),
+        ("cloud client 100 Gb/s, H100", 6.4, 0.323, 32, 2),
+        ("RDMA 2 x 200 Gb/s, H100", 36.8, 0.323, 32, 12),
+        ("RDMA 2 x 400 Gb/s, H100", 58.7, 0.323, 32, 20),
+        ("DPDK 400 Gb/s, H100", 38.0, 0.323, 32, 13),
+        ("block per host, H100", 10.1, 0.323, 36, 3),
+    ];
+    let mut counts = Vec::new();
+    for (name, supply, compute, workers, published) in ROWS {
+        let plan = FeedPlan {
+            tier: orrery::fabric::TierId(0),
+            sample_bytes: 146_600_628.0,
+            sample_spread: 0.47,
+            samples_per_file: 1.0,
+            samples: f64::INFINITY,
+            order: Order::Sequential,
+            workers,
+            prefetch: 2,
+            decode: 0.0,
+            overhead: 0.0065,
+            cache: 0.0,
+            sharded: false,
+        };
+        let host = Host { readers: 1, batch: 7.0, compute, supply: supply * 1e9, cores: 1e9, steps: 300 };
+        let got = sustained(&plan, host, 0.9, 1);
+        assert!(f64::from(got.abs_diff(published)) <= (0.2 * f64::from(published)).max(1.0), "{name}: {got}, published {published}");
+        counts.push(got);
+        let fed = feed_host(&plan, Host { readers: published, ..host }, 1);
+        assert!(fed.utilization > 0.8, "{name}: {}", fed.utilization);
+    }
+    // The table of the page.
+    assert_eq!(counts, [4, 3, 8, 2, 12, 20, 13, 3]);
+}
+
+const GOOD: &str = r#"title = "good"
+topology = "../../topologies/dgx-h100-storage.toml"
+nodes = 2
+[training]
+global_batch = 64
+[training.model]
+preset = "llama-2-7b"
+[training.parallel]
+tensor = 2
+[run]
+steps = 1000
+[checkpoint]
+interval = "10 min"
+[[checkpoint.level]]
+to = "scratch"
+[failures]
+[[failures.class]]
+name = "node"
+per_1000_node_days = 4.3
+[storage]
+data = "scratch"
+"#;
+
+fn said(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let mut diags = Diagnostics::new();
+    let loaded = load_text("scenarios/run/bad.toml", &GOOD.replace(from, to), &[], None, &mut diags);
+    assert!(loaded.is_none() && diags.has_errors(), "{to} was taken");
+    render(&diags, Style::Plain)
+}
+
+#[test]
+fn what_does_nothing_is_refused() {
+    let mut diags = Diagnostics::new();
+    assert!(load_text("scenarios/run/good.toml", GOOD, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
+    let mut all = String::new();
+    for (from, to) in [
+        ("to = \"scratch\"", "to = \"scrach\""),
+        ("to = \"scratch\"", "to = \"scratch\"\n[[checkpoint.level]]\nto = \"scratch\""),
+        ("to = \"scratch\"", "to = \"scratch\"\nevery = 5"),
+        ("[[checkpoint.level]]\nto = \"scratch\"\n", "level = []\n"),
+        ("[run]\nsteps = 1000\n", ""),
+        ("interval = \"10 min\"", "interval = \"jung\""),
+        ("per_1000_node_days = 4.3", "per_1000_node_days = 4.3\nmtbf = \"50000 h\""),
+        ("per_1000_node_days = 4.3", "per_1000_node_days = 4.3\nlasts = \"5 min\""),
+        ("per_1000_node_days = 4.3", "per_1000_node_days = 4.3\neffect = \"slow\""),
+        ("per_1000_node_days = 4.3", "per_1000_node_days = 4.3\ncomponent = \"nic\""),
+        ("per_1000_node_days = 4.3", "mtbf = \"1 ms\"\ncomponent = \"accelerator\""),
+        ("[failures]\n", "[failures]\nrepair = \"4 h\"\n"),
+        ("[failures]\n", "[failures]\npreset = \"llama-4\"\n"),
+        ("data = \"scratch\"", "data = \"scratch\"\nsamples = 1000"),
+        ("data = \"scratch\"", "data = \"scratch\"\ncache = 0.5"),
+    ] {
+        all.push_str(&said(from, to));
+        all.push('\n');
+    }
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("operations", all) });
+}
+
+#[test]
+fn tiers_that_do_not_fit_are_refused() {
+    let node = "[[node]]\nname = \"n\"\naccelerator = \"l40s\"\naccelerators = 4\nscale_up = \"pcie\"\nhost = \"pcie-8\"\n";
+    let said = |storage: &str| {
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("topologies/bad.toml", format!("{node}[fabric]\nkind = \"none\"\n{storage}"));
+        let built = orrery::diag::Node::parse(source, &mut diags)
+            .and_then(|n| <orrery::fabric::TopologyInput as orrery::diag::Decode>::decode(&n, &mut diags))
+            .and_then(|t| t.build(&mut diags));
+        assert!(built.is_none(), "{storage} was taken");
+        render(&diags, Style::Plain)
+    };
+    let servers = "kind = \"file-system\"\nservers = 4\nserver_read = \"1 GB/s\"\nserver_write = \"1 GB/s\"\ncapacity = \"1 PB\"\n";
+    let mut all = String::new();
+    for storage in [
+        "[[storage]]\nname = \"nvme\"\nkind = \"local-drives\"\n".to_owned(),
+        format!("[[storage]]\nname = \"fs\"\n{servers}"),
+        format!("[[storage]]\nname = \"fs\"\n{servers}network = \"own\"\n"),
+        format!("[[storage]]\nname = \"peer\"\n{servers}network = \"own\"\nport_bandwidth = \"10 GB/s\"\nstripes = 9\n"),
+    ] {
+        all.push_str(&said(&storage));
+        all.push('\n');
+    }
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("tiers", all) });
+}
