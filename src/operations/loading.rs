@@ -323,7 +323,7 @@ pub fn sustained(plan: &FeedPlan, host: Host, target: f64, seed: u64) -> u32 {
         return 0;
     }
     let demand = host.batch * plan.sample_bytes / host.compute;
-    let guess = ((host.supply / (target * demand)).floor().max(1.0)).min(4096.0) as u32;
+    let guess = (host.supply / (target * demand)).floor().clamp(1.0, 4096.0) as u32;
     let mut at = guess;
     while at > 0 && !above(at) {
         at -= 1;
