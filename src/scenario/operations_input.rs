@@ -154,7 +154,7 @@ record! {
         pub cache: Option<Share>,
         /// Whether every host reads the same part of the data in every epoch (with `cache`).
         pub sharded: Option<bool>,
-        /// Accelerators that only take data and time; instead of a [training] table.
+        /// Accelerators that only take data and time; instead of a `[training]` table.
         pub emulate: Option<EmulateInput>,
     }
 }
