@@ -19,6 +19,7 @@ pub mod model;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod serving;
 pub mod simulate;
 pub mod training;
 pub mod units;

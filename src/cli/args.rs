@@ -175,6 +175,8 @@ pub(super) enum ValidateKind {
     Gemm,
     /// Attention kernels
     Attention,
+    /// Closed-loop serving, or offline throughput
+    Serving,
 }
 
 #[derive(Debug, Args)]

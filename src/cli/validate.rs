@@ -14,6 +14,7 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::Collective => Kind::Collective,
         ValidateKind::Gemm => Kind::Gemm,
         ValidateKind::Attention => Kind::Attention,
+        ValidateKind::Serving => Kind::Serving,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
         Ok(bounds) => bounds.unwrap_or_default(),
@@ -49,19 +50,25 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
 }
 
 fn text(report: &Report) -> String {
-    let mut out = format!("{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}\n", "source", "rows", "skipped", "median", "p90", "bias");
-    let mut line = |name: &str, s: &Summary| {
-        let _ = write!(out, "{name:<34}{:>7}{:>9}", s.n, s.skipped);
-        let _ = if s.n > 0 {
-            writeln!(out, "{:>9.1}%{:>9.1}%{:>+9.1}%", 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias)
-        } else {
-            writeln!(out, "{:>10}{:>10}{:>10}", "-", "-", "-")
+    let mut out = String::new();
+    for (at, column) in report.columns.iter().enumerate() {
+        if report.columns.len() > 1 {
+            let _ = writeln!(out, "{column}");
+        }
+        let _ = writeln!(out, "{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}", "source", "rows", "skipped", "median", "p90", "bias");
+        let mut line = |name: &str, s: &Summary| {
+            let _ = write!(out, "{name:<34}{:>7}{:>9}", s.n, s.skipped);
+            let _ = if s.n > 0 {
+                writeln!(out, "{:>9.1}%{:>9.1}%{:>+9.1}%", 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias)
+            } else {
+                writeln!(out, "{:>10}{:>10}{:>10}", "-", "-", "-")
+            };
         };
-    };
-    for (name, summary) in &report.by_source {
-        line(name, summary);
+        for (name, summary) in &report.by_source {
+            line(name, &summary[at]);
+        }
+        line("all", &report.all[at]);
     }
-    line("all", &report.all);
     for (reason, n) in report.skipped().iter().take(12) {
         let _ = writeln!(out, "skipped {n}: {reason}");
     }
@@ -69,22 +76,23 @@ fn text(report: &Report) -> String {
 }
 
 fn page(report: &Report) -> String {
-    let points: Vec<ScatterPoint> = report
-        .rows
-        .iter()
-        .filter_map(|r| {
-            Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured, predicted: *r.outcome.as_ref().ok()? })
-        })
-        .collect();
-    let row = |source: &str, s: &Summary| SourceRow {
-        source: source.into(),
-        n: s.n,
-        skipped: s.skipped,
-        median: s.median,
-        p90: s.p90,
-        bias: s.bias,
+    let part = |column: usize| {
+        let points: Vec<ScatterPoint> = report
+            .rows
+            .iter()
+            .filter_map(|r| {
+                let predicted = r.outcome.as_ref().ok()?[column];
+                Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured[column], predicted })
+            })
+            .collect();
+        let row = |source: &str, s: &[Summary]| {
+            let s = s[column];
+            SourceRow { source: source.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias }
+        };
+        let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
+        sources.push(row("all", &report.all));
+        (report.columns[column], points, sources)
     };
-    let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
-    sources.push(row("all", &report.all));
-    validation_html(report.kind.word(), report.kind.unit(), &points, &sources)
+    let parts: Vec<_> = (0..report.columns.len()).map(part).collect();
+    validation_html(report.kind.word(), &parts)
 }

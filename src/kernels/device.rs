@@ -92,6 +92,16 @@ impl DeviceModel {
         model.time(&sheet, dtype, g) + model.quantisation(&sheet, g)
     }
 
+    /// Seconds of one product whose operands the kernel before has cast: no pass over the input, and of the libraries that were
+    /// measured with this format the quickest (some tables hold the cast in their start-up).
+    #[must_use]
+    pub fn gemm_fused(&self, dtype: Dtype, g: Gemm) -> f64 {
+        let sheet = self.sheet(dtype);
+        let each = rows(self.profile, dtype, None).into_iter().map(|row| GemmModel::of(&[row]).time(&sheet, dtype, g));
+        let quickest = each.fold(f64::INFINITY, f64::min);
+        if self.model(dtype).is_some() { quickest } else { f64::INFINITY }
+    }
+
     /// Seconds of one product in long training: clocks under sustained power, casts left to the caller.
     #[must_use]
     pub fn gemm_sustained(&self, dtype: Dtype, g: Gemm) -> f64 {

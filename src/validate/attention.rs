@@ -20,7 +20,7 @@ pub(super) const COLUMNS: Columns = Columns {
         "dtype",
         "kv_dtype",
     ],
-    measured: "time_us",
+    measured: &["time_us"],
 };
 
 pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {

@@ -22,7 +22,7 @@ pub(super) const COLUMNS: Columns = Columns {
         "collective",
         "bytes",
     ],
-    measured: "time_us",
+    measured: &["time_us"],
 };
 
 /// The engine whose kernels a row measured: the `library` column, or for `engine` what the source names.

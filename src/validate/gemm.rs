@@ -6,7 +6,7 @@ use crate::hardware::{Accelerator, Catalogue, Dtype};
 use crate::kernels::{DeviceModel, Gemm};
 
 pub(super) const COLUMNS: Columns =
-    Columns { needed: &["id", "source", "framework", "accelerator", "m", "n", "k", "dtype"], measured: "time_us" };
+    Columns { needed: &["id", "source", "framework", "accelerator", "m", "n", "k", "dtype"], measured: &["time_us"] };
 
 /// A part of the catalogue by its id.
 pub(super) fn part(record: &Record<'_>) -> Result<&'static Accelerator, String> {

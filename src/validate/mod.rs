@@ -5,6 +5,7 @@ mod cluster;
 mod collective;
 mod gemm;
 mod other;
+mod serving;
 mod summary;
 mod table;
 mod training;
@@ -24,6 +25,8 @@ pub enum Kind {
     Gemm,
     /// Attention kernels.
     Attention,
+    /// Time to first token and per token of serving; or throughput, told apart by its column.
+    Serving,
 }
 
 impl Kind {
@@ -35,27 +38,31 @@ impl Kind {
             Self::Collective => "collective",
             Self::Gemm => "gemm",
             Self::Attention => "attention",
-        }
-    }
-    /// Unit of the measured column.
-    #[must_use]
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Training => "seconds",
-            _ => "microseconds",
+            Self::Serving => "serving",
         }
     }
 }
 
 /// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
-    let rows = match kind {
-        Kind::Training => training_rows(sources, diags),
-        Kind::Collective => table::predict(sources, &collective::COLUMNS, diags, collective::predict),
-        Kind::Gemm => table::predict(sources, &gemm::COLUMNS, diags, gemm::predict),
-        Kind::Attention => table::predict(sources, &attention::COLUMNS, diags, attention::predict),
-    }?;
-    Some(Report::new(kind, rows))
+    use Kind::{Attention, Collective, Gemm, Serving, Training};
+    let (columns, rows): (&'static [&'static str], _) = match kind {
+        Training => (training::COLUMNS.measured, training_rows(sources, diags)),
+        Collective => (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, collective::predict)),
+        Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, gemm::predict)),
+        Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
+        Serving if is_throughput(sources, diags) => {
+            (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
+        }
+        Serving => (serving::COLUMNS.measured, table::predict_all(sources, &serving::COLUMNS, diags, serving::predict)),
+    };
+    Some(Report::new(kind, columns, rows?))
+}
+
+/// Whether the first table has a column of throughput.
+fn is_throughput(sources: &[SourceId], diags: &Diagnostics) -> bool {
+    let header = sources.first().and_then(|&s| diags.source(s).text.lines().next()).unwrap_or("");
+    header.split(',').any(|name| name.trim() == serving::THROUGHPUT.measured[0])
 }
 
 /// Tables with layouts, and those without, told apart by their columns.

@@ -28,7 +28,7 @@ pub(super) const COLUMNS: Columns = Columns {
         "global_batch",
         "dtype",
     ],
-    measured: "step_time_s",
+    measured: &["step_time_s"],
 };
 
 /// Mean tokens of a packed sample over the longest: half of BERT's 512 positions hold words (packing factor 2.0, arXiv 2107.02027).

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use std::str::FromStr;
 
-/// Columns of a kind of table: those that are needed, and the measured one.
+/// Columns of a kind of table: those that are needed, and the measured ones.
 pub(super) struct Columns {
     pub(super) needed: &'static [&'static str],
-    pub(super) measured: &'static str,
+    pub(super) measured: &'static [&'static str],
 }
 
 /// One record by column name.
@@ -38,12 +38,22 @@ impl Record<'_> {
     }
 }
 
-/// Predicts every row of all tables, in order.
+/// Predicts every row of all tables, in order; one measured column.
 pub(super) fn predict(
     sources: &[SourceId],
     columns: &Columns,
     diags: &mut Diagnostics,
     predict: impl Fn(&Record<'_>) -> Result<f64, String> + Sync,
+) -> Option<Vec<Row>> {
+    predict_all(sources, columns, diags, |record| predict(record).map(|v| vec![v]))
+}
+
+/// Predicts every row of all tables, in order; one value for each measured column.
+pub(super) fn predict_all(
+    sources: &[SourceId],
+    columns: &Columns,
+    diags: &mut Diagnostics,
+    predict: impl Fn(&Record<'_>) -> Result<Vec<f64>, String> + Sync,
 ) -> Option<Vec<Row>> {
     let mut out = Vec::new();
     let mut seen: FxHashMap<String, Span> = FxHashMap::default();
@@ -53,8 +63,10 @@ pub(super) fn predict(
             .into_par_iter()
             .map(|(record, measured)| {
                 let record = Record { header: &header, record };
-                let outcome =
-                    predict(&record).and_then(|p| if p > 0.0 && p.is_finite() { Ok(p) } else { Err(format!("the prediction is {p}")) });
+                let outcome = predict(&record).and_then(|all| match all.iter().find(|p| !(**p > 0.0 && p.is_finite())) {
+                    None => Ok(all),
+                    Some(p) => Err(format!("the prediction is {p}")),
+                });
                 Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured, outcome }
             })
             .collect();
@@ -64,7 +76,7 @@ pub(super) fn predict(
 }
 
 /// Columns by name, and the records with their measured values.
-type Records = (FxHashMap<String, usize>, Vec<(csv::StringRecord, f64)>);
+type Records = (FxHashMap<String, usize>, Vec<(csv::StringRecord, Vec<f64>)>);
 
 fn read(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: &mut FxHashMap<String, Span>) -> Option<Records> {
     let text = diags.source(source).text.clone();
@@ -82,7 +94,7 @@ fn read(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: &mut
             return None;
         }
     };
-    for &name in columns.needed.iter().chain([&columns.measured]) {
+    for &name in columns.needed.iter().chain(columns.measured) {
         if !header.contains_key(name) {
             let mut diagnostic =
                 Diagnostic::error(codes::BAD_TABLE, format!("the column `{name}` is missing")).at(line(0), "this header lacks it");
@@ -115,12 +127,16 @@ fn read(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: &mut
                             .at(first, "first row"),
                     );
                 }
-                match field(columns.measured).parse::<f64>() {
-                    Ok(measured) if measured > 0.0 && measured.is_finite() => records.push((record, measured)),
-                    _ => diags.push(
-                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(columns.measured)))
-                            .at(place, format!("column {}", columns.measured)),
-                    ),
+                let value = |name: &str| field(name).parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
+                let measured: Vec<f64> = columns.measured.iter().filter_map(|name| value(name)).collect();
+                for name in columns.measured.iter().filter(|name| value(name).is_none()) {
+                    diags.push(
+                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(name)))
+                            .at(place, format!("column {name}")),
+                    );
+                }
+                if measured.len() == columns.measured.len() {
+                    records.push((record, measured));
                 }
             }
             Err(error) => diags.push(Diagnostic::error(codes::BAD_TABLE, format!("this is no CSV: {error}")).at(line(0), "in this file")),

@@ -48,7 +48,7 @@ pub(super) const COLUMNS: Columns = Columns {
         "recompute",
         "attention",
     ],
-    measured: "step_time_s",
+    measured: &["step_time_s"],
 };
 
 /// The stack of a row's framework.

@@ -1,0 +1,395 @@
+//! Time of one iteration of an engine: matrix products, attention, all-reduces, small kernels, output projection, host.
+//!
+//! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
+//! batch and mean context that is linear between contexts a sixteenth of an octave apart.
+
+use super::experts::{self, ExpertKernel};
+use super::shape::{Latent, Mixture, Shape};
+use super::stack::StackRow;
+use crate::collectives::{Communicator, Op};
+use crate::hardware::Dtype;
+use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
+
+/// Number formats of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// Weights and operands of the large matrix products (of the experts alone, where a checkpoint keeps the others wider).
+    pub linear: Dtype,
+    /// Weights and operands of the attention projections.
+    pub attention: Dtype,
+    /// Keys and values in the cache.
+    pub kv: Dtype,
+}
+
+/// The work of one iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Batch {
+    /// Sequences that decode.
+    pub decodes: u64,
+    /// Tokens that each of them runs (1 without speculation).
+    pub width: u64,
+    /// Context tokens of all of them together, new ones included.
+    pub context: u64,
+    /// Chunks of prompts.
+    pub chunks: u64,
+    /// Tokens of the chunks.
+    pub chunk_tokens: u64,
+    /// Pairs of query and key of the chunks: chunk × (tokens before + chunk / 2).
+    pub chunk_pairs: f64,
+    /// Prompts that end in this iteration.
+    pub finished: u64,
+}
+
+/// Bytes above which an all-reduce is a bulk one.
+const BULK: f64 = 8e6;
+/// Small kernels of a layer with latent attention (assumed: as many as the prototype that met TPOT of DeepSeek-V3).
+const LATENT_KERNELS: f64 = 10.0;
+/// Share of memory bandwidth that latent decode attention and its absorbed products reach, and of the 16-bit peak (assumed).
+const LATENT_MEMORY: f64 = 0.75;
+const ABSORBED_MEMORY: f64 = 0.7;
+const LATENT_PEAK: f64 = 0.45;
+/// Start-ups of latent attention and of each absorbed product (assumed).
+const LATENT_START: f64 = 10e-6;
+const ABSORBED_START: f64 = 5e-6;
+/// Share of the 16-bit peak of latent prefill attention (between 0.55 and 0.66 of the tables of head size 128).
+const LATENT_PREFILL: f64 = 0.55;
+/// Router: product, scores, choice.
+const ROUTER: f64 = 8e-6;
+/// Bytes of small kernels for one token of a layer: six passes over the hidden vector, twice the attention vectors, three over the
+/// feed-forward width, 16 bit.
+const PASSES: (f64, f64, f64) = (6.0, 2.0, 3.0);
+/// Share of memory bandwidth of small kernels in serving.
+const SMALL_MEMORY: f64 = 0.8;
+const SMALL_GAP: f64 = 2e-6;
+
+/// The iteration times of one deployment on one kind of part.
+pub struct Cost<'f> {
+    device: DeviceModel,
+    tensor_group: Option<Communicator<'f>>,
+    shape: Shape,
+    stack: StackRow,
+    formats: Formats,
+    query: Dtype,
+    tensor: u64,
+    expert: u64,
+    expert_kernel: ExpertKernel,
+    bulk: f64,
+    /// Speed of the slowest accelerator of the group.
+    speed: f64,
+    by_tokens: Vec<f64>,
+    by_logits: Vec<f64>,
+    by_context: Vec<Vec<f64>>,
+}
+
+/// What a deployment is, for the iteration times.
+pub struct Parts<'f> {
+    /// The accelerator with an engine's kernels.
+    pub device: DeviceModel,
+    /// The tensor-parallel group, where there are several ranks.
+    pub group: Option<Communicator<'f>>,
+    /// Tensor ranks.
+    pub tensor: u64,
+    /// Expert ranks among them.
+    pub expert: u64,
+    /// Speed of the slowest accelerator, 1 for a sound one.
+    pub speed: f64,
+}
+
+impl<'f> Cost<'f> {
+    /// Joins model, engine and hardware.
+    ///
+    /// # Errors
+    /// Which operator has no kernels on the part.
+    pub fn new(parts: Parts<'f>, shape: &Shape, stack: &StackRow, formats: Formats) -> Result<Self, String> {
+        let mut cost = Self {
+            device: parts.device,
+            tensor_group: parts.group,
+            shape: shape.clone(),
+            stack: stack.clone(),
+            formats,
+            query: Dtype::Bf16,
+            tensor: parts.tensor,
+            expert: parts.expert,
+            expert_kernel: ExpertKernel::of(formats.linear),
+            bulk: *stack.bulk_all_reduce,
+            speed: parts.speed,
+            by_tokens: Vec::new(),
+            by_logits: Vec::new(),
+            by_context: Vec::new(),
+        };
+        for dtype in [formats.linear, formats.attention, Dtype::Bf16] {
+            if cost.device.peak(dtype).is_none() {
+                return Err(format!("this part has no matrix path for {dtype}"));
+            }
+        }
+        if shape.latent.is_none() {
+            cost.prefill_heads(Dtype::Bf16, 1, 16).or_else(|_| {
+                cost.query = Dtype::Fp8;
+                cost.prefill_heads(Dtype::Fp8, 1, 16)
+            })?;
+            cost.decode_heads(1, 16)?;
+        }
+        Ok(cost)
+    }
+
+    /// Seconds of one iteration.
+    pub fn time(&mut self, batch: &Batch) -> f64 {
+        let stack = &self.stack;
+        let decode_tokens = batch.decodes * batch.width.max(1);
+        let eager = batch.chunks > 0 || batch.decodes > *stack.graph_batch;
+        let tokens =
+            if eager { decode_tokens + batch.chunk_tokens } else { graph_size(batch.decodes, *stack.graph_batch) * batch.width.max(1) };
+        let host = if batch.chunks > 0 { stack.host_prefill.get() } else { stack.host_iteration.get() };
+        let host = host + stack.host_sequence.get() * (batch.decodes + batch.chunks) as f64;
+        let floor = if eager && *stack.graph_batch > 0 { self.floor() } else { 0.0 };
+        let mut seconds = self.layers_by_tokens(tokens);
+        if batch.decodes > 0 {
+            seconds += self.decode_attention(batch.decodes, batch.context);
+        }
+        if batch.chunks > 0 {
+            seconds += self.prefill_attention(batch);
+        }
+        (seconds + self.head(decode_tokens + batch.finished)).max(floor) / self.speed + host
+    }
+
+    /// Least time of an iteration that is launched kernel by kernel.
+    fn floor(&self) -> f64 {
+        let layer = if self.shape.mixture.is_some() { &self.stack.eager_mixture_layer } else { &self.stack.eager_layer };
+        layer.get() * self.shape.layers as f64
+    }
+
+    fn gemm(&self, dtype: Dtype, m: u64, n: u64, k: u64) -> f64 {
+        let g = Gemm { m, n: n.max(1), k: k.max(1), batch: 1, output_bytes: 2.0 };
+        if self.stack.fused_casts.value { self.device.gemm_fused(dtype, g) } else { self.device.gemm(dtype, g) }
+    }
+
+    fn all_reduce(&self, bytes: f64) -> f64 {
+        let Some(group) = &self.tensor_group else { return 0.0 };
+        let seconds = group.time_alone(Op::AllReduce, bytes);
+        if bytes > BULK { seconds * self.bulk } else { seconds }
+    }
+
+    /// All of a model's layers except attention itself, for a number of tokens.
+    fn layers_by_tokens(&mut self, m: u64) -> f64 {
+        let at = m as usize;
+        if at >= self.by_tokens.len() {
+            self.by_tokens.resize(at + 1, f64::NAN);
+        }
+        if self.by_tokens[at].is_nan() {
+            self.by_tokens[at] = self.layers(m);
+        }
+        self.by_tokens[at]
+    }
+
+    fn layers(&self, m: u64) -> f64 {
+        let s = &self.shape;
+        let dense = s.dense_layers() as f64;
+        let sparse = s.layers as f64 - dense;
+        let reduce = self.all_reduce(2.0 * (m * s.hidden) as f64);
+        let every = self.projections(m) + 2.0 * reduce + self.small(m);
+        let mut seconds = s.layers as f64 * every + dense * self.feed_forward(self.formats.linear, m, s.ffn);
+        if let Some(mixture) = s.mixture {
+            seconds += sparse * self.mixture(m, mixture);
+        }
+        seconds
+    }
+
+    /// Attention projections of a layer.
+    fn projections(&self, m: u64) -> f64 {
+        let (s, dtype, t) = (&self.shape, self.formats.attention, self.tensor);
+        if let Some(l) = s.latent {
+            let own = s.heads.div_ceil(t);
+            let down = self.gemm(dtype, m, l.query_rank + l.kv_rank + l.rope, s.hidden);
+            let up = self.gemm(dtype, m, own * (l.nope + l.rope), if l.query_rank > 0 { l.query_rank } else { s.hidden });
+            return down + up + self.gemm(dtype, m, s.hidden, own * l.value);
+        }
+        let own = s.heads.div_ceil(t);
+        let qkv = (own + 2 * s.kv_heads.div_ceil(t)) * s.head_dim;
+        self.gemm(dtype, m, qkv, s.hidden) + self.gemm(dtype, m, s.hidden, own * s.head_dim)
+    }
+
+    fn feed_forward(&self, dtype: Dtype, m: u64, width: u64) -> f64 {
+        let (s, own) = (&self.shape, width.div_ceil(self.tensor));
+        self.gemm(dtype, m, s.ffn_inputs * own, s.hidden) + self.gemm(dtype, m, s.hidden, own)
+    }
+
+    /// Router, shared experts (half of them beside the others) and routed experts of a layer.
+    fn mixture(&self, m: u64, x: Mixture) -> f64 {
+        let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
+        let rank = experts::Rank {
+            hidden: self.shape.hidden,
+            inputs: self.shape.ffn_inputs,
+            tensor: self.tensor / self.expert,
+            expert: self.expert,
+            bytes: self.formats.linear.bytes(),
+            peak: self.device.peak(self.formats.linear).unwrap_or(1.0),
+            bandwidth: self.device.memory_bandwidth(),
+        };
+        ROUTER + shared + experts::routed(self.expert_kernel, &rank, x, m)
+    }
+
+    /// Norms, activation, rotation and cache writes of a layer.
+    fn small(&self, m: u64) -> f64 {
+        let (s, t) = (&self.shape, self.tensor as f64);
+        let qkv = ((s.heads + 2 * s.kv_heads.min(s.heads)) * s.head_dim) as f64 / t;
+        let width = s.mixture.map_or(s.ffn, |x| x.width * (x.per_token + x.shared)) as f64 / t;
+        let bytes = 2.0 * m as f64 * (PASSES.0 * s.hidden as f64 + PASSES.1 * qkv + PASSES.2 * width);
+        let kernels = if s.latent.is_some() { LATENT_KERNELS } else { *self.stack.small_kernels };
+        kernels * SMALL_GAP + bytes / (SMALL_MEMORY * self.device.memory_bandwidth())
+    }
+
+    /// Output projection and the exchange of its parts, for the sequences that get a token.
+    fn head(&mut self, logits: u64) -> f64 {
+        let at = logits as usize;
+        if at == 0 {
+            return 0.0;
+        }
+        if at >= self.by_logits.len() {
+            self.by_logits.resize(at + 1, f64::NAN);
+        }
+        if self.by_logits[at].is_nan() {
+            let own = self.shape.vocabulary.div_ceil(self.tensor);
+            let product = Gemm { m: logits, n: own, k: self.shape.hidden, batch: 1, output_bytes: 2.0 };
+            let bytes = 2.0 * (logits * self.shape.vocabulary) as f64;
+            let gather = self.tensor_group.as_ref().map_or(0.0, |g| g.time_alone(Op::AllGather, bytes));
+            self.by_logits[at] = self.device.gemm(Dtype::Bf16, product) + gather;
+        }
+        self.by_logits[at]
+    }
+
+    /// Decode attention of all layers.
+    fn decode_attention(&mut self, batch: u64, context: u64) -> f64 {
+        let mean = context as f64 / batch as f64;
+        let (low, high) = (knot_below(mean as u64), knot_below(mean as u64) + 1);
+        let (x0, x1) = (context_of(low) as f64, context_of(high) as f64);
+        let (y0, y1) = (self.decode_at(batch, low), self.decode_at(batch, high));
+        y0 + (y1 - y0) * (mean - x0) / (x1 - x0)
+    }
+
+    fn decode_at(&mut self, batch: u64, knot: usize) -> f64 {
+        let at = batch as usize;
+        if at >= self.by_context.len() {
+            self.by_context.resize(at + 1, Vec::new());
+        }
+        if knot >= self.by_context[at].len() {
+            self.by_context[at].resize(knot + 1, f64::NAN);
+        }
+        if self.by_context[at][knot].is_nan() {
+            let context = context_of(knot);
+            let layer = match self.shape.latent {
+                Some(l) => self.latent_decode(l, batch, context),
+                // The constructor has tried it.
+                None => self.decode_heads(batch, context).unwrap_or(0.0),
+            };
+            self.by_context[at][knot] = layer * self.shape.layers as f64;
+        }
+        self.by_context[at][knot]
+    }
+
+    fn own_heads(&self) -> (u64, u64) {
+        (self.shape.heads.div_ceil(self.tensor), self.shape.kv_heads.div_ceil(self.tensor))
+    }
+
+    fn decode_heads(&self, batch: u64, context: u64) -> Result<f64, String> {
+        let (heads, kv_heads) = self.own_heads();
+        // Kernels were measured at head size 128; others are taken as so many more or fewer tokens.
+        let context = (context as f64 * self.shape.head_dim as f64 / 128.0).ceil().max(1.0) as u64;
+        self.device.decode(self.formats.kv, Decode { batch, context, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: 2.0 })
+    }
+
+    fn prefill_heads(&self, query: Dtype, batch: u64, tokens: u64) -> Result<f64, String> {
+        let (heads, kv_heads) = self.own_heads();
+        let prefill = Prefill { batch, tokens, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: query.bytes() };
+        self.device.prefill(query, self.formats.kv, prefill)
+    }
+
+    /// Prefill attention of all layers: chunks as prompts of equal length with as many pairs of query and key.
+    fn prefill_attention(&self, batch: &Batch) -> f64 {
+        let layers = self.shape.layers as f64;
+        if let Some(l) = self.shape.latent {
+            return layers * self.latent_prefill(l, batch);
+        }
+        let each = (2.0 * batch.chunk_pairs / batch.chunks as f64).sqrt() * (self.shape.head_dim as f64 / 128.0).sqrt();
+        layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
+    }
+
+    /// Latent decode: absorbed products of queries and values, then attention over the compressed vectors.
+    fn latent_decode(&self, l: Latent, batch: u64, context: u64) -> f64 {
+        let heads = self.shape.heads.div_ceil(self.tensor) as f64;
+        let (bandwidth, peak) = (self.device.memory_bandwidth(), self.device.peak(Dtype::Bf16).unwrap_or(1.0));
+        let absorbed = |width: u64| ABSORBED_START + 2.0 * heads * (width * l.kv_rank) as f64 / (ABSORBED_MEMORY * bandwidth);
+        let tokens = (batch * context) as f64;
+        let vector = (l.kv_rank + l.rope) as f64;
+        let read = tokens * vector * self.formats.kv.bytes() / (LATENT_MEMORY * bandwidth);
+        let flops = 2.0 * heads * tokens * (vector + l.kv_rank as f64) / (LATENT_PEAK * peak);
+        absorbed(l.nope) + absorbed(l.value) + LATENT_START + read.max(flops)
+    }
+
+    /// Latent prefill: keys and values unpacked for every head, then attention of heads of two sizes.
+    fn latent_prefill(&self, l: Latent, batch: &Batch) -> f64 {
+        let heads = self.shape.heads.div_ceil(self.tensor);
+        let unpack = self.gemm(self.formats.attention, batch.chunk_tokens.max(1), heads * (l.nope + l.value), l.kv_rank);
+        let flops = 2.0 * heads as f64 * (l.nope + l.rope + l.value) as f64 * batch.chunk_pairs;
+        unpack + LATENT_START + flops / (LATENT_PREFILL * self.device.peak(Dtype::Bf16).unwrap_or(1.0))
+    }
+
+    /// Which constants serve it.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceModel {
+        &self.device
+    }
+    /// The engine.
+    #[must_use]
+    pub const fn stack(&self) -> &StackRow {
+        &self.stack
+    }
+}
+
+/// The decode batch whose captured graph runs a batch: 1, 2, 4, then multiples of 8, above 256 of 16.
+const fn graph_size(batch: u64, most: u64) -> u64 {
+    let size = match batch {
+        0..=2 => batch,
+        3..=4 => 4,
+        5..=256 => batch.next_multiple_of(8),
+        _ => batch.next_multiple_of(16),
+    };
+    if size > most { batch } else { size }
+}
+
+/// Index of the knot at or below a context: every token to 32, then sixteen an octave.
+const fn knot_below(context: u64) -> usize {
+    if context < 32 {
+        return context as usize;
+    }
+    let octave = 63 - context.leading_zeros() as usize;
+    32 + (octave - 5) * 16 + (context >> (octave - 4)) as usize - 16
+}
+
+/// The context of a knot, at least 1.
+const fn context_of(knot: usize) -> u64 {
+    if knot < 32 {
+        return if knot == 0 { 1 } else { knot as u64 };
+    }
+    let octave = (knot - 32) / 16 + 5;
+    (((knot - 32) % 16 + 16) as u64) << (octave - 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knots_bracket_every_context() {
+        for context in (1..5000).chain([65_535, 65_536, 1 << 30]) {
+            let low = knot_below(context);
+            assert!(context_of(low) <= context && context < context_of(low + 1), "{context}");
+            assert!(context_of(low + 1) - context_of(low) <= (context / 16).max(1));
+        }
+    }
+
+    #[test]
+    fn graphs_pad_batches() {
+        assert_eq!([1, 3, 5, 9, 257].map(|b| graph_size(b, 512)), [1, 4, 8, 16, 272]);
+        assert_eq!(graph_size(500, 256), 500);
+    }
+}

@@ -1,0 +1,636 @@
+//! One engine: its queue, its running requests, its cache blocks, and the batches that it forms.
+//!
+//! A decode iteration in which nobody comes or goes costs the same however many requests run: all of them gain one token, so ends are kept
+//! by step number, needs for a new block by the phase in which a request reaches the end of one, and the context as a sum.
+
+use super::cost::{Batch, Cost};
+use super::gaps::Gaps;
+use super::prefix::PrefixCache;
+use super::request::{Record, Requests};
+use super::series::Series;
+use super::stack::Batching;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// What an engine is allowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// How batches are formed.
+    pub batching: Batching,
+    /// Whether room for the whole answer is reserved.
+    pub reserve_output: bool,
+    /// Most tokens of an iteration.
+    pub max_tokens: u64,
+    /// Most running requests.
+    pub max_sequences: u64,
+    /// Tokens of a block.
+    pub block_tokens: u64,
+    /// Blocks of the cache.
+    pub blocks: u64,
+    /// Whether a batch is formed while one runs.
+    pub lag: bool,
+    /// Iterations that prompts wait for company.
+    pub wait_iterations: u64,
+    /// Tokens that end the wait.
+    pub wait_tokens: u64,
+    /// Decode iterations between looks at arrivals.
+    pub read_interval: u64,
+    /// Whether prompts are looked up in the prefix cache.
+    pub prefix_cache: bool,
+}
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Prefill,
+    Decode,
+    Done,
+}
+
+/// A request in the engine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Live {
+    stage: Stage,
+    /// Raised at every admission: older entries of the lists are void.
+    epoch: u32,
+    /// Tokens to run before the next one can be generated: prompt, and after preemption what was generated.
+    target: u32,
+    /// Tokens of them in the cache.
+    done: u32,
+    /// Tokens generated (at the start of decoding; later the step counter holds the rest).
+    generated: u32,
+    /// Step at which decoding started.
+    joined: u64,
+    /// Blocks of its own.
+    own: u32,
+    /// Hashed blocks that it shares.
+    shared: u32,
+    /// When its last token came, where the engine's own mark does not hold.
+    token_at: f64,
+}
+
+impl Live {
+    pub(super) const fn new() -> Self {
+        Self { stage: Stage::Waiting, epoch: 0, target: 0, done: 0, generated: 0, joined: 0, own: 0, shared: 0, token_at: f64::INFINITY }
+    }
+}
+
+/// What all engines of a deployment share while they run.
+pub(super) struct Shared<'a, 'f> {
+    pub(super) requests: &'a Requests,
+    pub(super) records: &'a mut [Record],
+    pub(super) live: &'a mut [Live],
+    pub(super) cost: &'a mut Cost<'f>,
+    pub(super) gaps: &'a mut Gaps,
+    pub(super) series: &'a mut Series,
+    /// Requests that ended in this iteration.
+    pub(super) ended: &'a mut Vec<u32>,
+}
+
+/// One engine.
+pub(super) struct Replica {
+    limits: Limits,
+    number: u16,
+    /// Arrived requests that the engine has not read.
+    inbox: VecDeque<(u32, f64)>,
+    waiting: VecDeque<u32>,
+    /// Running requests with unfinished prompts.
+    prefilling: Vec<u32>,
+    /// All running requests in order of admission, with entries that are void.
+    order: Vec<(u32, u32)>,
+    running: u64,
+    decoding: u64,
+    context: u64,
+    step: u64,
+    ends: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    phases: Vec<u64>,
+    used: u64,
+    cache: PrefixCache,
+    hash_blocks: u64,
+    /// Requests whose last token came at a time of its own.
+    fresh: Vec<(u32, u32, f64)>,
+    decoded_at: f64,
+    chunks: Vec<(u32, u32)>,
+    decodes_now: bool,
+    /// Whether the decodes have got the blocks of this iteration.
+    grown: bool,
+    batch_start: f64,
+    waited: u64,
+    unread_steps: u64,
+    /// Requests of a static batch.
+    batch_size: u64,
+    /// Prompt and answer tokens of requests that were sent here and have not ended.
+    pub(super) outstanding: u64,
+    /// Requests that were sent here and have not ended.
+    pub(super) present: u64,
+    pub(super) busy: bool,
+    pub(super) busy_s: f64,
+    pub(super) iterations: u64,
+    pub(super) preemptions: u64,
+    pub(super) peak_blocks: u64,
+}
+
+impl Replica {
+    pub(super) fn new(number: u16, limits: Limits, hash_tokens: u32) -> Self {
+        Self {
+            limits,
+            number,
+            inbox: VecDeque::new(),
+            waiting: VecDeque::new(),
+            prefilling: Vec::new(),
+            order: Vec::new(),
+            running: 0,
+            decoding: 0,
+            context: 0,
+            step: 0,
+            ends: BinaryHeap::new(),
+            phases: vec![0; limits.block_tokens as usize],
+            used: 0,
+            cache: PrefixCache::default(),
+            hash_blocks: u64::from(hash_tokens) / limits.block_tokens,
+            fresh: Vec::new(),
+            decoded_at: f64::NEG_INFINITY,
+            chunks: Vec::new(),
+            decodes_now: false,
+            grown: false,
+            batch_start: f64::NEG_INFINITY,
+            waited: 0,
+            unread_steps: 0,
+            batch_size: 0,
+            outstanding: 0,
+            present: 0,
+            busy: false,
+            busy_s: 0.0,
+            iterations: 0,
+            preemptions: 0,
+            peak_blocks: 0,
+        }
+    }
+
+    /// Prompt tokens that the cache holds of a request.
+    pub(super) fn cached(&self, requests: &Requests, id: u32) -> u64 {
+        let request = &requests.list[id as usize];
+        let found = self.cache.matching(requests.hashes_of(request)) as u64 * u64::from(requests.hash_tokens);
+        found.min(u64::from(request.input).saturating_sub(1))
+    }
+
+    /// Takes a request in.
+    pub(super) fn arrive(&mut self, id: u32, now: f64, requests: &Requests) {
+        let request = &requests.list[id as usize];
+        self.outstanding += u64::from(request.input) + u64::from(request.output);
+        self.present += 1;
+        self.inbox.push_back((id, now));
+    }
+
+    /// Whether the cache could ever hold a request.
+    pub(super) fn can_hold(&self, input: u32, output: u32) -> bool {
+        (u64::from(input) + u64::from(output)).div_ceil(self.limits.block_tokens) <= self.limits.blocks
+    }
+
+    fn free(&self) -> u64 {
+        self.limits.blocks - self.used - self.cache.len() * self.hash_blocks
+    }
+
+    /// Makes room for blocks by dropping unused prompts; whether it is there.
+    fn make_room(&mut self, blocks: u64) -> bool {
+        let free = self.free();
+        if free >= blocks {
+            return true;
+        }
+        if self.hash_blocks == 0 || free + self.cache.unused() * self.hash_blocks < blocks {
+            return false;
+        }
+        self.cache.evict((blocks - free).div_ceil(self.hash_blocks));
+        true
+    }
+
+    /// Forms the next batch at `now`; the time of its end, or nothing to do.
+    pub(super) fn begin(&mut self, now: f64, s: &mut Shared<'_, '_>) -> Option<f64> {
+        self.read(now);
+        self.chunks.clear();
+        self.decodes_now = false;
+        self.grown = false;
+        match self.limits.batching {
+            Batching::Chunked => self.form_chunked(s),
+            Batching::Whole => self.form_whole(s),
+            Batching::Separate => self.form_separate(s),
+            Batching::Static => self.form_static(s),
+        }
+        self.grown = false;
+        if self.chunks.is_empty() && !self.decodes_now {
+            self.busy = false;
+            return None;
+        }
+        let batch = self.batch(s);
+        let seconds = s.cost.time(&batch);
+        self.peak_blocks = self.peak_blocks.max(self.limits.blocks - self.free());
+        for &(id, _) in &self.chunks {
+            let record = &mut s.records[id as usize];
+            if record.scheduled == f64::INFINITY {
+                record.scheduled = now;
+            }
+        }
+        self.batch_start = now;
+        self.busy = true;
+        self.busy_s += seconds;
+        self.iterations += 1;
+        let held = (self.limits.blocks - self.free()) as f64 / self.limits.blocks as f64;
+        s.series.engine(now, now + seconds, self.running as f64, (self.present - self.running) as f64, held);
+        Some(now + seconds)
+    }
+
+    /// Moves what the engine may see from the inbox into its queue.
+    fn read(&mut self, now: f64) {
+        if self.inbox.is_empty() {
+            return;
+        }
+        let idle = self.running == 0 && self.waiting.is_empty();
+        if !idle && self.unread_steps < self.limits.read_interval - 1 {
+            return;
+        }
+        let until = if self.limits.lag && !idle { self.batch_start } else { now };
+        while let Some(&(id, at)) = self.inbox.front() {
+            if at > until {
+                break;
+            }
+            self.waiting.push_back(id);
+            self.inbox.pop_front();
+        }
+        self.unread_steps = 0;
+    }
+
+    fn batch(&self, s: &Shared<'_, '_>) -> Batch {
+        let mut batch = Batch { width: 1, ..Batch::default() };
+        if self.decodes_now {
+            batch.decodes = if self.limits.batching == Batching::Static { self.batch_size } else { self.decoding };
+            batch.context = self.context + self.decoding;
+        }
+        for &(id, chunk) in &self.chunks {
+            let live = &s.live[id as usize];
+            let (done, chunk) = (f64::from(live.done), f64::from(chunk));
+            batch.chunks += 1;
+            batch.chunk_tokens += chunk as u64;
+            batch.chunk_pairs += chunk * (done + 0.5 * chunk);
+            batch.finished += u64::from(live.done + chunk as u32 == live.target);
+        }
+        batch
+    }
+
+    /// Decodes first, then unfinished prompts, then new ones, until the budget is used up.
+    fn form_chunked(&mut self, s: &mut Shared<'_, '_>) {
+        let before = self.preemptions;
+        self.grow_decodes(s);
+        let mut budget = self.limits.max_tokens.saturating_sub(self.decoding);
+        let mut at = 0;
+        while at < self.prefilling.len() && budget > 0 {
+            let id = self.prefilling[at];
+            let live = s.live[id as usize];
+            let chunk = u64::from(live.target - live.done).min(budget);
+            if self.grow_prompt(id, chunk, s) {
+                self.chunks.push((id, chunk as u32));
+                budget -= chunk;
+                at += 1;
+            }
+        }
+        if self.preemptions > before {
+            return;
+        }
+        while budget > 0 && self.running < self.limits.max_sequences {
+            let Some(&id) = self.waiting.front() else { break };
+            let found = self.look_up(id, s);
+            let target = self.target(id, s);
+            let chunk = (target - found).min(budget);
+            if !self.admit(id, found, (found + chunk).div_ceil(self.limits.block_tokens), s) {
+                break;
+            }
+            self.chunks.push((id, chunk as u32));
+            self.prefilling.push(id);
+            budget -= chunk;
+        }
+    }
+
+    /// Whole prompts beside the decodes; they may have to wait for company.
+    fn form_whole(&mut self, s: &mut Shared<'_, '_>) {
+        self.decodes_now = self.decoding > 0;
+        if self.waiting.is_empty() {
+            self.waited = 0;
+            return;
+        }
+        let budget = self.limits.max_tokens.saturating_sub(self.decoding);
+        if self.decodes_now && self.limits.wait_iterations > 0 && self.running < self.limits.max_sequences {
+            let mut pending = self.decoding;
+            for &id in &self.waiting {
+                pending += self.target(id, s);
+                if pending >= self.limits.wait_tokens {
+                    break;
+                }
+            }
+            if pending < self.limits.wait_tokens && self.waited < self.limits.wait_iterations {
+                self.waited += 1;
+                return;
+            }
+        }
+        self.waited = 0;
+        self.admit_whole(budget, s);
+    }
+
+    /// A batch of prompts alone where any can run, else the decodes.
+    fn form_separate(&mut self, s: &mut Shared<'_, '_>) {
+        self.admit_whole(self.limits.max_tokens, s);
+        if self.chunks.is_empty() {
+            self.grow_decodes(s);
+        }
+    }
+
+    /// A new batch when the last has ended; decodes until then.
+    fn form_static(&mut self, s: &mut Shared<'_, '_>) {
+        if self.running == 0 {
+            self.admit_whole(u64::MAX, s);
+            self.batch_size = self.chunks.len() as u64;
+            return;
+        }
+        self.grow_decodes(s);
+    }
+
+    /// Admits whole prompts in order while they fit the budget; one that is larger than it runs alone.
+    fn admit_whole(&mut self, mut budget: u64, s: &mut Shared<'_, '_>) {
+        while self.running < self.limits.max_sequences {
+            let Some(&id) = self.waiting.front() else { break };
+            let found = self.look_up(id, s);
+            let target = self.target(id, s);
+            let chunk = target - found;
+            if chunk > budget && !self.chunks.is_empty() {
+                break;
+            }
+            if !self.admit(id, found, target.div_ceil(self.limits.block_tokens), s) {
+                break;
+            }
+            self.chunks.push((id, chunk as u32));
+            self.prefilling.push(id);
+            budget = budget.saturating_sub(chunk);
+        }
+    }
+
+    /// Tokens that a waiting request has to run before its next one.
+    fn target(&self, id: u32, s: &Shared<'_, '_>) -> u64 {
+        u64::from(s.requests.list[id as usize].input) + u64::from(s.live[id as usize].generated)
+    }
+
+    fn look_up(&self, id: u32, s: &Shared<'_, '_>) -> u64 {
+        if self.limits.prefix_cache { self.cached(s.requests, id) / self.limits.block_tokens * self.limits.block_tokens } else { 0 }
+    }
+
+    /// Admits a waiting request with `found` tokens from the cache, if `blocks` (all of the answer's, where those are reserved) have room.
+    fn admit(&mut self, id: u32, found: u64, blocks: u64, s: &mut Shared<'_, '_>) -> bool {
+        let request = &s.requests.list[id as usize];
+        let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
+        let hashes = &s.requests.hashes_of(request)[..shared as usize];
+        let all = u64::from(request.input) + u64::from(request.output);
+        let blocks = if self.limits.reserve_output { all.div_ceil(self.limits.block_tokens) } else { blocks };
+        self.cache.take(hashes);
+        let own = blocks.saturating_sub(shared * self.hash_blocks);
+        if !self.make_room(own) {
+            self.cache.release(hashes);
+            return false;
+        }
+        self.used += own;
+        self.waiting.pop_front();
+        let live = &mut s.live[id as usize];
+        if live.epoch == 0 {
+            s.records[id as usize].cached = found as u32;
+        }
+        live.epoch += 1;
+        live.stage = Stage::Prefill;
+        live.target = request.input + live.generated;
+        live.done = found as u32;
+        live.own = own as u32;
+        live.shared = shared as u32;
+        self.order.push((id, live.epoch));
+        self.running += 1;
+        true
+    }
+
+    /// Gives the decodes their blocks, putting the youngest requests back until there is room.
+    fn grow_decodes(&mut self, s: &mut Shared<'_, '_>) {
+        if !self.limits.reserve_output {
+            loop {
+                let need = self.phases[(self.step % self.limits.block_tokens) as usize];
+                if need == 0 {
+                    break;
+                }
+                if self.make_room(need) {
+                    self.used += need;
+                    break;
+                }
+                self.preempt(s);
+            }
+            self.grown = true;
+        }
+        self.decodes_now = self.decoding > 0;
+    }
+
+    /// Gives a running prompt the blocks of its next chunk; false where it was put back itself.
+    fn grow_prompt(&mut self, id: u32, chunk: u64, s: &mut Shared<'_, '_>) -> bool {
+        loop {
+            let live = s.live[id as usize];
+            if live.stage != Stage::Prefill {
+                return false;
+            }
+            if self.limits.reserve_output {
+                return true;
+            }
+            let held = u64::from(live.own) + u64::from(live.shared) * self.hash_blocks;
+            let need = (u64::from(live.done) + chunk).div_ceil(self.limits.block_tokens).saturating_sub(held);
+            if self.make_room(need) {
+                self.used += need;
+                s.live[id as usize].own += need as u32;
+                return true;
+            }
+            self.preempt(s);
+        }
+    }
+
+    /// Puts the youngest running request back to the head of the queue: its tokens are computed again.
+    fn preempt(&mut self, s: &mut Shared<'_, '_>) {
+        while let Some((id, epoch)) = self.order.pop() {
+            let live = s.live[id as usize];
+            if live.epoch != epoch || live.stage == Stage::Done || live.stage == Stage::Waiting {
+                continue;
+            }
+            let mut generated = live.generated;
+            let mut token_at = live.token_at;
+            if live.stage == Stage::Decode {
+                generated += (self.step - live.joined) as u32;
+                token_at = self.decoded_at;
+                if let Some(at) = self.fresh.iter().position(|f| f.0 == id && f.1 == epoch) {
+                    token_at = self.fresh.swap_remove(at).2;
+                }
+                self.leave_decode(&live);
+            } else {
+                self.prefilling.retain(|&p| p != id);
+                self.chunks.retain(|c| c.0 != id);
+            }
+            self.give_back(id, &live, s);
+            let live = &mut s.live[id as usize];
+            live.stage = Stage::Waiting;
+            live.generated = generated;
+            live.token_at = token_at;
+            live.done = 0;
+            s.records[id as usize].preemptions = s.records[id as usize].preemptions.saturating_add(1);
+            self.preemptions += 1;
+            self.running -= 1;
+            self.waiting.push_front(id);
+            return;
+        }
+    }
+
+    /// Takes a request out of the sums of the decodes.
+    fn leave_decode(&mut self, live: &Live) {
+        self.decoding -= 1;
+        self.context -= u64::from(live.target) + (self.step - live.joined);
+        let phase = self.phase(live);
+        self.phases[phase] -= 1;
+    }
+
+    /// The remainder of steps in which a decoding request starts a new block.
+    const fn phase(&self, live: &Live) -> usize {
+        let block = self.limits.block_tokens;
+        ((live.joined % block + block - live.target as u64 % block) % block) as usize
+    }
+
+    /// Gives the blocks of a request back; shared ones stay in the cache.
+    fn give_back(&mut self, id: u32, live: &Live, s: &Shared<'_, '_>) {
+        let mut own = u64::from(live.own);
+        if live.stage == Stage::Decode && !self.limits.reserve_output {
+            let held = (u64::from(live.target) + (self.step - live.joined) + u64::from(self.grown)).div_ceil(self.limits.block_tokens);
+            own = held.saturating_sub(u64::from(live.shared) * self.hash_blocks);
+        }
+        self.used -= own;
+        let request = &s.requests.list[id as usize];
+        self.cache.release(&s.requests.hashes_of(request)[..live.shared as usize]);
+    }
+
+    /// Ends the running batch at `now`.
+    pub(super) fn end(&mut self, now: f64, s: &mut Shared<'_, '_>) {
+        let mut tokens = 0;
+        if self.decodes_now {
+            tokens += self.decoding;
+            self.end_decodes(now, s);
+        }
+        self.unread_steps = if self.chunks.is_empty() { self.unread_steps + 1 } else { self.limits.read_interval };
+        let mut prompt_tokens = 0;
+        let chunks = std::mem::take(&mut self.chunks);
+        for &(id, chunk) in &chunks {
+            prompt_tokens += u64::from(chunk);
+            let live = &mut s.live[id as usize];
+            live.done += chunk;
+            if live.done == live.target {
+                tokens += 1;
+                self.end_prompt(id, now, s);
+            }
+        }
+        self.chunks = chunks;
+        if !self.chunks.is_empty() {
+            self.prefilling.retain(|&p| s.live[p as usize].stage == Stage::Prefill);
+        }
+        if self.order.len() > 64 && self.order.len() as u64 > 4 * self.running {
+            self.order.retain(|&(id, epoch)| {
+                let live = &s.live[id as usize];
+                live.epoch == epoch && matches!(live.stage, Stage::Prefill | Stage::Decode)
+            });
+        }
+        s.series.tokens(now, tokens, prompt_tokens);
+    }
+
+    fn end_decodes(&mut self, now: f64, s: &mut Shared<'_, '_>) {
+        let fresh = self.fresh.len() as u64;
+        if self.decoding > fresh {
+            s.gaps.push(now - self.decoded_at, self.decoding - fresh);
+        }
+        for (_, _, at) in self.fresh.drain(..) {
+            s.gaps.push(now - at, 1);
+        }
+        self.decoded_at = now;
+        self.step += 1;
+        self.context += self.decoding;
+        while let Some(&Reverse((step, id, epoch))) = self.ends.peek() {
+            if step > self.step {
+                break;
+            }
+            self.ends.pop();
+            let live = s.live[id as usize];
+            if live.epoch == epoch && live.stage == Stage::Decode {
+                self.leave_decode(&live);
+                self.finish(id, now, s);
+            }
+        }
+    }
+
+    /// A prompt is through: its first (or after preemption its next) token is there.
+    fn end_prompt(&mut self, id: u32, now: f64, s: &mut Shared<'_, '_>) {
+        self.keep_prompt(id, s);
+        let request = &s.requests.list[id as usize];
+        let live = &mut s.live[id as usize];
+        if live.generated == 0 {
+            s.records[id as usize].first = now;
+        } else {
+            s.gaps.push(now - live.token_at, 1);
+        }
+        live.generated += 1;
+        live.joined = self.step;
+        live.stage = Stage::Decode;
+        let (live, rest) = (*live, request.output.saturating_sub(live.generated));
+        if rest == 0 {
+            self.finish(id, now, s);
+            return;
+        }
+        self.decoding += 1;
+        self.context += u64::from(live.target);
+        let phase = self.phase(&live);
+        self.phases[phase] += 1;
+        self.ends.push(Reverse((self.step + u64::from(rest), id, live.epoch)));
+        if now != self.decoded_at {
+            self.fresh.push((id, live.epoch, now));
+        }
+    }
+
+    /// Puts the full blocks of a prompt that has run into the prefix cache.
+    fn keep_prompt(&mut self, id: u32, s: &mut Shared<'_, '_>) {
+        if !self.limits.prefix_cache || self.hash_blocks == 0 {
+            return;
+        }
+        let request = &s.requests.list[id as usize];
+        let hashes = s.requests.hashes_of(request);
+        let live = &mut s.live[id as usize];
+        let full = (u64::from(request.input) / u64::from(s.requests.hash_tokens)) as usize;
+        let (from, to) = (live.shared as usize, full.min(hashes.len()));
+        if to <= from {
+            return;
+        }
+        let blocks = (to - from) as u64 * self.hash_blocks;
+        self.cache.add(&hashes[from..to]);
+        self.used -= blocks;
+        live.own -= blocks as u32;
+        live.shared = to as u32;
+    }
+
+    fn finish(&mut self, id: u32, now: f64, s: &mut Shared<'_, '_>) {
+        let live = s.live[id as usize];
+        self.give_back(id, &live, s);
+        s.live[id as usize].stage = Stage::Done;
+        self.running -= 1;
+        let request = &s.requests.list[id as usize];
+        self.outstanding -= u64::from(request.input) + u64::from(request.output);
+        self.present -= 1;
+        let record = &mut s.records[id as usize];
+        record.last = now;
+        record.replica = self.number;
+        s.ended.push(id);
+    }
+
+    /// Blocks that requests hold, cached prompts left out.
+    pub(super) const fn held(&self) -> u64 {
+        self.used
+    }
+}
