@@ -41,7 +41,7 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct RunArgs {
     /// Scenario files
     pub(super) files: Vec<PathBuf>,
@@ -54,6 +54,9 @@ pub(super) struct RunArgs {
     /// Replace a value: a dotted key and a TOML value, such as training.parallel.tensor=4
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+    /// Leave out rows of request traces that cannot be read, and count them
+    #[arg(long)]
+    pub(super) skip_bad_rows: bool,
     /// Seed of all random streams
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -177,6 +180,8 @@ pub(super) enum ValidateKind {
     Attention,
     /// Closed-loop serving, or offline throughput
     Serving,
+    /// Folders with logs of serving engines, request by request
+    ServingLog,
 }
 
 #[derive(Debug, Args)]
@@ -184,7 +189,7 @@ pub(super) struct ValidateArgs {
     /// What the table holds
     #[arg(value_enum)]
     pub(super) kind: ValidateKind,
-    /// Tables
+    /// Tables (serving-log: folders)
     #[arg(required = true)]
     pub(super) files: Vec<PathBuf>,
     /// Print JSON
@@ -216,8 +221,10 @@ pub(super) enum CatalogKind {
     Storage,
     /// Rents and purchase prices
     Prices,
-    /// Software stacks
+    /// Software stacks of training
     Stacks,
+    /// Serving engines
+    Engines,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,15 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         out.note("error: --max-work needs a number of seconds above 0");
         return Status::BadInput;
     }
+    let with_skip;
+    let args = if args.skip_bad_rows {
+        let mut set = args.set.clone();
+        set.push("serving.traffic.skip_bad_rows=true".into());
+        with_skip = RunArgs { set, ..args.clone() };
+        &with_skip
+    } else {
+        args
+    };
     let loaded = match load_all(args, out) {
         Ok(loaded) => loaded,
         Err(status) => return status,
@@ -79,6 +88,7 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         json: args.json,
         out: args.out.clone(),
         set: Vec::new(),
+        skip_bad_rows: false,
         seed: None,
         timeline: None,
         chakra: None,
@@ -98,9 +108,9 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
     if shown != Status::Done { shown } else { verdict(&outcomes) }
 }
 
-/// 1 where something does not fit.
+/// 1 where something does not fit or a target is missed.
 fn verdict(outcomes: &[Outcome]) -> Status {
-    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits));
+    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits) && o.serving.as_ref().is_none_or(|s| s.slo_met));
     if fits { Status::Done } else { Status::FallsShort }
 }
 
@@ -180,6 +190,7 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
         Failure::TooMuchWork { .. } => Diagnostic::error(codes::TOO_MUCH_WORK, failure.to_string())
             .at(place, "this scenario")
             .hint("use fewer microbatches or ranks, or raise --max-work"),
+        Failure::Serving(_) => Diagnostic::error(codes::CONFLICT, failure.to_string()).at(place, "this scenario"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
         Failure::Replay(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string())
             .at(place, "this scenario")
@@ -204,6 +215,9 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("collective.csv", report::collective_csv(outcome)),
         ("ranks.csv", report::ranks_csv(outcome)),
         ("communication.csv", report::communication_csv(outcome)),
+        ("requests.csv", report::requests_csv(outcome)),
+        ("load.csv", report::load_csv(outcome)),
+        ("load.svg", report::load_svg(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {

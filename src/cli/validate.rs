@@ -5,7 +5,7 @@ use super::args::{MessageFormat, ValidateArgs, ValidateKind};
 use super::stream::Stream;
 use crate::diag::{Diagnostics, codes};
 use crate::report::{ScatterPoint, SourceRow, validation_html, write_folder};
-use crate::validate::{Kind, Report, Summary, parse_bounds, validate};
+use crate::validate::{Kind, Report, Summary, parse_bounds, validate, validate_logs};
 use std::fmt::Write;
 
 pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
@@ -15,6 +15,7 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::Gemm => Kind::Gemm,
         ValidateKind::Attention => Kind::Attention,
         ValidateKind::Serving => Kind::Serving,
+        ValidateKind::ServingLog => Kind::ServingLog,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
         Ok(bounds) => bounds.unwrap_or_default(),
@@ -24,11 +25,13 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         }
     };
     let mut diags = Diagnostics::new();
-    let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
-    if diags.has_errors() {
-        return out.refuse(&diags, MessageFormat::Human);
-    }
-    let Some(report) = validate(kind, &sources, &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
+    let report = if kind == Kind::ServingLog {
+        validate_logs(&args.files, &mut diags)
+    } else {
+        let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
+        if diags.has_errors() { None } else { validate(kind, &sources, &mut diags) }
+    };
+    let Some(report) = report else { return out.refuse(&diags, MessageFormat::Human) };
     if let Some(folder) = &args.out {
         let files = vec![("report.html".to_owned(), page(&report)), ("rows.json".to_owned(), format!("{:#}\n", report.json()))];
         if let Err(error) = write_folder(folder, &files) {
@@ -51,6 +54,9 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
 
 fn text(report: &Report) -> String {
     let mut out = String::new();
+    if report.kind == Kind::ServingLog {
+        return logs(report);
+    }
     for (at, column) in report.columns.iter().enumerate() {
         if report.columns.len() > 1 {
             let _ = writeln!(out, "{column}");
@@ -71,6 +77,26 @@ fn text(report: &Report) -> String {
     }
     for (reason, n) in report.skipped().iter().take(12) {
         let _ = writeln!(out, "skipped {n}: {reason}");
+    }
+    out
+}
+
+/// Errors of every log, one line a quantity.
+fn logs(report: &Report) -> String {
+    let mut out = String::new();
+    for row in &report.rows {
+        let _ = writeln!(out, "{} ({})", row.id, row.source);
+        match &row.outcome {
+            Ok(predicted) => {
+                for (i, column) in report.columns.iter().enumerate() {
+                    let error = 100.0 * row.error(i).unwrap_or(0.0);
+                    let _ = writeln!(out, "  {column:<14}measured {:>10.4}  predicted {:>10.4}  {error:>+7.1} %", row.measured[i], predicted[i]);
+                }
+            }
+            Err(reason) => {
+                let _ = writeln!(out, "  skipped: {reason}");
+            }
+        }
     }
     out
 }

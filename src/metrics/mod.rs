@@ -1,6 +1,7 @@
 //! Numbers out of a simulation: the outcome of a scenario as data, from step time to cost, with what reports draw.
 
 mod outcome;
+mod serving;
 mod trace;
 mod training;
 
@@ -8,5 +9,6 @@ pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
     RunOutcome, SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
+pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use trace::trace_outcome;
 pub use training::training_outcome;

@@ -1,5 +1,6 @@
 //! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
 
+use super::{ServingDetail, ServingOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ pub struct Outcome {
     pub orrery: Identity,
     /// Title of the scenario.
     pub title: String,
-    /// `training`, `collective` or `trace` (the object of that name is there).
+    /// `training`, `serving`, `collective` or `trace` (the object of that name is there).
     pub kind: &'static str,
     /// One training step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +30,9 @@ pub struct Outcome {
     /// The whole run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunOutcome>,
+    /// Serving of a stream of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingOutcome>,
     /// Collectives by size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collective: Option<Vec<CollectiveOutcome>>,
@@ -44,6 +48,18 @@ pub struct Outcome {
     #[serde(skip)]
     #[schemars(skip)]
     pub detail: Detail,
+}
+
+impl Outcome {
+    /// What its cost is of.
+    #[must_use]
+    pub const fn priced(&self) -> &'static str {
+        match (self.run.is_some(), self.serving.is_some()) {
+            (true, _) => "Run",
+            (_, true) => "All requests",
+            _ => "One step",
+        }
+    }
 }
 
 /// One training step.
@@ -284,7 +300,7 @@ pub struct CostOutcome {
     pub usd_total: f64,
     /// By the hour.
     pub usd_per_hour: f64,
-    /// By million tokens trained.
+    /// By million tokens trained, or of prompts and answers together.
     pub usd_per_million_tokens: f64,
     /// Energy with cooling and losses (PUE).
     pub energy_kwh: f64,
@@ -328,6 +344,8 @@ pub struct Detail {
     pub operators: Vec<(String, f64)>,
     /// Which profile entry served which operator class (`--explain`).
     pub profile: Vec<ProfileUse>,
+    /// Requests and load of serving.
+    pub serving: Option<ServingDetail>,
 }
 
 /// A fact with its name.

@@ -56,6 +56,7 @@ pub fn html(outcome: &Outcome) -> String {
         @if let Some(t) = &outcome.training { (tiles(outcome, t)) }
         table.facts { tbody { @for fact in &outcome.detail.facts { tr { td { (fact.name) } td { (fact.value) } } } } }
         @if let Some(t) = &outcome.training { (training(outcome, t)) }
+        @if let Some(s) = &outcome.serving { (super::serving::markup(outcome, s)) }
         @if let Some(list) = &outcome.collective { (collectives(list)) }
         @if let Some(t) = &outcome.trace { (trace(outcome, t)) }
         @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
@@ -293,11 +294,11 @@ fn collectives(list: &[CollectiveOutcome]) -> Markup {
 }
 
 fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
-    let what = if outcome.run.is_some() { "the whole run" } else { "one step" };
+    let what = outcome.priced();
     html! {
         h2 { "Cost, energy, carbon" }
         table {
-            caption { "Of " (what) }
+            caption { (what) }
             tbody {
                 @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (si(*usd, "USD")) } } }
                 tr { td { "all together" } td { (si(cost.usd_total, "USD")) } }

@@ -4,6 +4,7 @@ mod csv;
 mod html;
 mod json;
 mod plot;
+mod serving;
 mod text;
 mod timeline;
 mod validation;
@@ -14,6 +15,7 @@ pub use html::html;
 pub use json::{NotFinite, json};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
+pub use serving::{load_csv, load_svg, requests_csv};
 pub use validation::{ScatterPoint, SourceRow, validation_html};
 pub use write::{WriteError, write_atomically, write_each, write_folder};
 

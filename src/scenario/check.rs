@@ -3,6 +3,7 @@
 use super::collective::sweep;
 use super::input::{CostInput, Payment, ScenarioInput};
 use super::load::{Job, head};
+use super::serving::serving_job;
 use super::training::{steps, training_job};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::economics::{CostPlan, Ownership};
@@ -14,13 +15,14 @@ use crate::units::{HOUR, KWH};
 pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mut Diagnostics) -> Option<Job> {
     let tables = [
         input.training.is_some().then_some(input.training.span),
+        input.serving.is_some().then_some(input.serving.span),
         input.collective.is_some().then_some(input.collective.span),
         input.trace.is_some().then_some(input.trace.span),
     ];
     let given: Vec<Span> = tables.into_iter().flatten().collect();
     if let [one, another, ..] = given[..] {
         diags.push(
-            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [collective] and [trace]")
+            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [serving], [collective] and [trace]")
                 .at(head(one, diags), "one")
                 .at(head(another, diags), "another"),
         );
@@ -30,6 +32,15 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
         let (config, band) = training_job(training, fabric, diags)?;
         let steps = steps(input, &config, diags)?;
         return Some(Job::Training { config: Box::new(config), steps, band });
+    }
+    if let Some(serving) = &input.serving.value {
+        if input.run.is_some() {
+            let place = head(input.run.span, diags);
+            diags.push(Diagnostic::error(codes::CONFLICT, "`[run]` does nothing for serving").at(place, "does nothing"));
+            return None;
+        }
+        let given = At { value: serving.clone(), span: input.serving.span };
+        return Some(Job::Serving(Box::new(serving_job(&given, fabric, diags)?)));
     }
     if let Some(collective) = &input.collective.value {
         alone(input, "a collective", diags)?;
@@ -44,7 +55,7 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
     diags.push(
         Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
             .at(head(root, diags), "this file")
-            .hint("add a [training], a [collective] or a [trace] table"),
+            .hint("add a [training], a [serving], a [collective] or a [trace] table"),
     );
     None
 }

@@ -31,6 +31,8 @@ pub enum Failure {
     Step(StepError),
     /// The replay of a trace could not go on.
     Replay(String),
+    /// A deployment cannot run.
+    Serving(String),
 }
 
 impl fmt::Display for Failure {
@@ -39,6 +41,7 @@ impl fmt::Display for Failure {
             Self::TooMuchWork { tasks, seconds } => write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work"),
             Self::Step(error) => write!(f, "{error}"),
             Self::Replay(said) => write!(f, "{said}"),
+            Self::Serving(reason) => f.write_str(reason),
         }
     }
 }
@@ -57,6 +60,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     let start = wall();
     let mut outcome = match &scenario.job {
         Job::Training { config, steps, band } => training(scenario, config, *steps, *band, max_work)?,
+        Job::Serving(job) => super::serving::run(scenario, job, max_work)?,
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
         Job::Trace(job) => trace(scenario, job, max_work)?,
     };
@@ -64,13 +68,14 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     Ok(outcome)
 }
 
-fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
+pub(super) fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
     Outcome {
         orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: scenario.seed, scenario_hash: scenario.hash.clone() },
         title: scenario.title.clone(),
         kind,
         training: None,
         run: None,
+        serving: None,
         collective: None,
         trace: None,
         cost: None,

@@ -3,6 +3,7 @@
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
+use super::serving::ServingJob;
 use super::trace::TraceJob;
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
 use crate::economics::CostPlan;
@@ -22,6 +23,8 @@ pub enum Job {
         /// Whether the way that experts run was left open: the answer is a band over all expert stacks.
         band: bool,
     },
+    /// Serving of requests.
+    Serving(Box<ServingJob>),
     /// A collective over sizes.
     Collective(Box<Sweep>),
     /// A trace of a job.

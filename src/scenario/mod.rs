@@ -6,6 +6,7 @@ mod execute;
 mod input;
 mod load;
 mod schema;
+mod serving;
 mod trace;
 mod training;
 
@@ -16,4 +17,5 @@ pub use input::{
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use schema::schema;
+pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};
 pub use trace::TraceJob;

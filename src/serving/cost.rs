@@ -40,6 +40,8 @@ pub struct Batch {
     pub finished: u64,
 }
 
+/// Numbers of tokens from which on times are not kept.
+const LONGEST_TABLE: u64 = 1 << 20;
 /// Bytes above which an all-reduce is a bulk one.
 const BULK: f64 = 8e6;
 /// Small kernels of a layer with latent attention (assumed: as many as the prototype that met TPOT of DeepSeek-V3).
@@ -171,6 +173,9 @@ impl<'f> Cost<'f> {
 
     /// All of a model's layers except attention itself, for a number of tokens.
     fn layers_by_tokens(&mut self, m: u64) -> f64 {
+        if m >= LONGEST_TABLE {
+            return self.layers(m);
+        }
         let at = m as usize;
         if at >= self.by_tokens.len() {
             self.by_tokens.resize(at + 1, f64::NAN);

@@ -67,6 +67,15 @@ impl Length {
             }
         }
     }
+    /// The mean before cuts.
+    #[must_use]
+    pub const fn mean(&self) -> f64 {
+        match *self {
+            Self::Fixed(n) => n as f64,
+            Self::Uniform(low, high) => 0.5 * (low as f64 + high as f64),
+            Self::LogNormal { mean, .. } => mean,
+        }
+    }
     /// The greatest length that it can draw.
     #[must_use]
     pub const fn most(&self) -> u64 {

@@ -546,10 +546,10 @@ impl Replica {
     fn end_decodes(&mut self, now: f64, s: &mut Shared<'_, '_>) {
         let fresh = self.fresh.len() as u64;
         if self.decoding > fresh {
-            s.gaps.push(now - self.decoded_at, self.decoding - fresh);
+            s.gaps.push(self.decoded_at, now, self.decoding - fresh);
         }
         for (_, _, at) in self.fresh.drain(..) {
-            s.gaps.push(now - at, 1);
+            s.gaps.push(at, now, 1);
         }
         self.decoded_at = now;
         self.step += 1;
@@ -575,7 +575,7 @@ impl Replica {
         if live.generated == 0 {
             s.records[id as usize].first = now;
         } else {
-            s.gaps.push(now - live.token_at, 1);
+            s.gaps.push(live.token_at, now, 1);
         }
         live.generated += 1;
         live.joined = self.step;

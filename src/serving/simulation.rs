@@ -89,9 +89,9 @@ struct Run<'a, 'f> {
     events: u64,
 }
 
-/// Serves all requests.
+/// Serves all requests; gaps between tokens are kept from `warm_up` seconds on.
 #[must_use]
-pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals) -> Served {
+pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_up: f64) -> Served {
     let replicas: Vec<Replica> = pool.limits.iter().enumerate().map(|(i, &l)| Replica::new(i as u16, l, requests.hash_tokens)).collect();
     let router = Router::new(pool.router);
     let mut run = Run {
@@ -105,7 +105,7 @@ pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals) -> Se
         next: 0,
         records: requests.list.iter().map(|r| Record::new(r.arrival)).collect(),
         live: vec![Live::new(); requests.list.len()],
-        gaps: Gaps::default(),
+        gaps: Gaps::since(warm_up),
         series: Series::default(),
         ended: Vec::new(),
         rejected: 0,

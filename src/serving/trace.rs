@@ -1,7 +1,9 @@
 //! Readers of request traces: Azure CSV, Mooncake JSONL, BurstGPT CSV, Vidur CSV, ShareGPT-like JSONL.
 
+use super::lengths::exponential;
 use super::request::{NO_SESSION, Request, Requests};
 use crate::choice;
+use crate::engine::Streams;
 use rustc_hash::FxHashMap;
 use serde_json::Value as Json;
 
@@ -227,6 +229,15 @@ impl Requests {
                 let request = self.list[at];
                 self.list.push(Request { arrival: request.arrival + round * i as f64, ..request });
             }
+        }
+    }
+    /// Replaces arrivals by a Poisson stream of some rate.
+    pub fn arrive_at(&mut self, rate: f64, streams: &Streams) {
+        let mut rng = streams.stream("serving arrivals");
+        let mut now = 0.0;
+        for request in &mut self.list {
+            now += exponential(&mut rng) / rate;
+            request.arrival = now;
         }
     }
     /// Makes requests come `factor` times as fast.

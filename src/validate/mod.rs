@@ -6,10 +6,12 @@ mod collective;
 mod gemm;
 mod other;
 mod serving;
+mod serving_log;
 mod summary;
 mod table;
 mod training;
 
+pub use serving_log::validate_logs;
 pub use summary::{Bound, Report, Row, Summary, parse_bounds};
 
 use crate::diag::{Diagnostics, SourceId};
@@ -27,6 +29,8 @@ pub enum Kind {
     Attention,
     /// Time to first token and per token of serving; or throughput, told apart by its column.
     Serving,
+    /// Logs of serving engines, request by request.
+    ServingLog,
 }
 
 impl Kind {
@@ -39,6 +43,7 @@ impl Kind {
             Self::Gemm => "gemm",
             Self::Attention => "attention",
             Self::Serving => "serving",
+            Self::ServingLog => "serving-log",
         }
     }
 }
@@ -54,7 +59,7 @@ pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Op
         Serving if is_throughput(sources, diags) => {
             (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
         }
-        Serving => (serving::COLUMNS.measured, table::predict_all(sources, &serving::COLUMNS, diags, serving::predict)),
+        Serving | Kind::ServingLog => (serving::COLUMNS.measured, table::predict_all(sources, &serving::COLUMNS, diags, serving::predict)),
     };
     Some(Report::new(kind, columns, rows?))
 }

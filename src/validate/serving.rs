@@ -166,7 +166,7 @@ fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, ar
     let fabric = fabric(&cluster)?;
     let mut pool = deployment.pool(&fabric, stack).map_err(|e| e.to_string())?;
     let requests = synthesize(traffic, &Streams::new(1));
-    let served = serve(&mut pool, &requests, arrivals);
+    let served = serve(&mut pool, &requests, arrivals, 0.0);
     if served.rejected > 0 {
         return Err("a request is larger than the key-value cache".into());
     }

@@ -1,0 +1,11 @@
+//! Serving scenarios: their keys, their checks, their runs.
+
+mod check;
+mod input;
+mod run;
+
+pub use input::{ServingInput, SpreadInput};
+pub use run::{Goals, ServingJob, Source};
+
+pub(super) use check::serving_job;
+pub(super) use run::run;
