@@ -92,7 +92,6 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
             .collect(),
         CatalogKind::Prices => c.prices.iter().map(price).collect(),
         CatalogKind::Models => presets().iter().map(model).collect(),
-<<<<<<< HEAD
         CatalogKind::Stacks => {
             let row = |id: &str, title: &str, serves: &str, source: &str| {
                 vec![("id", json!(id)), ("title", json!(title)), ("serves", json!(serves)), ("source", json!(source))]
@@ -100,11 +99,6 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
             let frameworks = stacks().iter().map(|s| row(&s.id, &s.title, s.framework.word(), &s.source));
             frameworks.chain(expert_stacks().iter().map(|s| row(&s.id, &s.title, "experts", &s.source))).collect()
         }
-=======
-        CatalogKind::Stacks => stacks()
-            .iter()
-            .map(|s| vec![("id", json!(*s.id)), ("title", json!(*s.title)), ("since", json!(*s.since)), ("source", json!(*s.source))])
-            .collect(),
         CatalogKind::Engines => crate::serving::stacks()
             .iter()
             .map(|s| {
@@ -118,7 +112,6 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
                 ]
             })
             .collect(),
->>>>>>> ff574af (Serving scenarios: traffic by distributions and traces, targets, reports; logs of engines served again)
     }
 }
 

@@ -90,7 +90,11 @@ fn logs(report: &Report) -> String {
             Ok(predicted) => {
                 for (i, column) in report.columns.iter().enumerate() {
                     let error = 100.0 * row.error(i).unwrap_or(0.0);
-                    let _ = writeln!(out, "  {column:<14}measured {:>10.4}  predicted {:>10.4}  {error:>+7.1} %", row.measured[i], predicted[i]);
+                    let _ = writeln!(
+                        out,
+                        "  {column:<14}measured {:>10.4}  predicted {:>10.4}  {error:>+7.1} %",
+                        row.measured[i], predicted[i]
+                    );
                 }
             }
             Err(reason) => {

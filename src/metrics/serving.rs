@@ -243,17 +243,10 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
         fact("Cluster", frame.fabric.title().to_owned()),
         fact("Engines", format!("{} × TP {}{experts}, {} ({})", d.replicas, d.tensor, *s.title, *s.id)),
         fact("Formats", format!("{} weights, {} attention projections, {} cache", d.formats.linear, d.formats.attention, d.formats.kv)),
-        fact(
-            "Batching",
-            format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences),
-        ),
+        fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
         fact(
             "Cache",
-            format!(
-                "{blocks} blocks of {} tokens an engine ({given}); weights {} a rank",
-                *s.block_tokens,
-                Bytes::new(memory.weights)
-            ),
+            format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
         ),
         fact("Routing", if d.replicas > 1 { d.router.to_string() } else { "one engine".into() }),
         fact("Traffic", frame.title.clone()),

@@ -13,9 +13,9 @@ mod write;
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
+pub use serving::{load_csv, load_svg, requests_csv};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
-pub use serving::{load_csv, load_svg, requests_csv};
 pub use validation::{ScatterPoint, SourceRow, validation_html};
 pub use write::{WriteError, write_atomically, write_each, write_folder};
 

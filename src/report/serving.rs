@@ -33,12 +33,17 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
     ];
     if let Some(g) = goals {
         let named = [("TTFT", g[0]), ("TPOT", g[1]), ("E2E", g[2])];
-        let asked: Vec<String> =
-            named.iter().filter(|x| x.1.is_finite()).map(|(n, v)| format!("{n} ≤ {}", Seconds::new(*v))).collect();
+        let asked: Vec<String> = named.iter().filter(|x| x.1.is_finite()).map(|(n, v)| format!("{n} ≤ {}", Seconds::new(*v))).collect();
         let verdict = if s.slo_met { "met" } else { "MISSED" };
         out.push((
             "targets",
-            format!("{}: {} of {} asked, {verdict}; goodput {} requests/s", asked.join(", "), percent(s.slo_attainment), percent(g[3]), three(s.goodput_requests_per_s)),
+            format!(
+                "{}: {} of {} asked, {verdict}; goodput {} requests/s",
+                asked.join(", "),
+                percent(s.slo_attainment),
+                percent(g[3]),
+                three(s.goodput_requests_per_s)
+            ),
         ));
     }
     out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
@@ -117,11 +122,7 @@ fn cumulative(detail: &ServingDetail) -> Curves {
         let points = (0..=200usize).filter(|_| n > 0).map(|i| (values[(i * (n - 1)) / 200], i as f64 / 200.0)).collect();
         (name.to_owned(), points)
     };
-    vec![
-        curve("TTFT", &|r| Some(r.record.ttft())),
-        curve("TPOT", &|r| r.record.tpot(r.output)),
-        curve("E2E", &|r| Some(r.record.e2e())),
-    ]
+    vec![curve("TTFT", &|r| Some(r.record.ttft())), curve("TPOT", &|r| r.record.tpot(r.output)), curve("E2E", &|r| Some(r.record.e2e()))]
 }
 
 /// Mean values of every slice of time.
@@ -129,7 +130,15 @@ fn slices(detail: &ServingDetail) -> Vec<[f64; 7]> {
     let width = detail.series.width;
     let one = |(i, s): (usize, &crate::serving::Slice)| {
         let cache = s.cache / width / detail.replicas as f64;
-        [i as f64 * width, s.running / width, s.waiting / width, cache, s.busy / width / detail.replicas as f64, s.output / width, s.input / width]
+        [
+            i as f64 * width,
+            s.running / width,
+            s.waiting / width,
+            cache,
+            s.busy / width / detail.replicas as f64,
+            s.output / width,
+            s.input / width,
+        ]
     };
     detail.series.slices.iter().enumerate().map(one).collect()
 }

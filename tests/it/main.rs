@@ -10,6 +10,7 @@ mod layers;
 mod layouts;
 mod packets;
 mod physics;
+mod serving;
 mod traces;
 
 /// Root of the package.

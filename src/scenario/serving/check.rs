@@ -82,7 +82,9 @@ fn engine(name: &At<String>, diags: &mut Diagnostics) -> Option<&'static StackRo
             None => format!("the engines are {}", names.join(", ")),
         };
         diags.push(
-            Diagnostic::error(codes::UNKNOWN_PART, format!("there is no serving engine `{}`", name.value)).at(name.span, "unknown").hint(hint),
+            Diagnostic::error(codes::UNKNOWN_PART, format!("there is no serving engine `{}`", name.value))
+                .at(name.span, "unknown")
+                .hint(hint),
         );
     }
     found
@@ -131,7 +133,9 @@ fn model(input: &ServingInput, diags: &mut Diagnostics) -> Option<Shape> {
                     Some(shape)
                 }
                 Err(reason) => {
-                    diags.push(Diagnostic::error(codes::UNSUPPORTED, reason).at(given.preset.span, "not modelled").hint("name another model"));
+                    diags.push(
+                        Diagnostic::error(codes::UNSUPPORTED, reason).at(given.preset.span, "not modelled").hint("name another model"),
+                    );
                     None
                 }
             }
@@ -175,9 +179,12 @@ fn settings(row: &StackRow, given: Option<&BatchingInput>, diags: &mut Diagnosti
     if chunked && *s.max_tokens < *s.max_sequences {
         let span = if b.max_tokens.is_some() { b.max_tokens.span } else { b.max_sequences.span };
         diags.push(
-            Diagnostic::error(codes::CONFLICT, format!("{} sequences decode more than {} tokens an iteration", *s.max_sequences, *s.max_tokens))
-                .at(span, "too small or too many")
-                .hint("max_tokens has to be at least max_sequences"),
+            Diagnostic::error(
+                codes::CONFLICT,
+                format!("{} sequences decode more than {} tokens an iteration", *s.max_sequences, *s.max_tokens),
+            )
+            .at(span, "too small or too many")
+            .hint("max_tokens has to be at least max_sequences"),
         );
     }
     too_large("max_sequences", *s.max_sequences, MOST_SEQUENCES, b.max_sequences.span, diags);
@@ -251,7 +258,9 @@ fn formats(input: &ServingInput, shape: &Shape) -> Formats {
 fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Diagnostics) {
     let (hash_tokens, sessions) = match source {
         Source::Synthetic(s) => (if s.common > 0 { 64 } else { 0 }, false),
-        Source::Trace { requests, .. } => (u64::from(requests.hash_tokens), requests.list.iter().any(|r| r.session != crate::serving::NO_SESSION)),
+        Source::Trace { requests, .. } => {
+            (u64::from(requests.hash_tokens), requests.list.iter().any(|r| r.session != crate::serving::NO_SESSION))
+        }
     };
     if let Some(router) = input.router.value {
         if replicas == 1 {
@@ -267,11 +276,15 @@ fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Dia
     if *input.prefix_cache && hash_tokens == 0 {
         conflict("`prefix_cache` does nothing: no prompts of this traffic are known to begin alike", input.prefix_cache.span, diags);
     }
-    let block = input.batching.value.as_ref().and_then(|b| *b.block_tokens).or_else(|| stack(&input.engine).map(|s| *s.block_tokens)).unwrap_or(1);
+    let block =
+        input.batching.value.as_ref().and_then(|b| *b.block_tokens).or_else(|| stack(&input.engine).map(|s| *s.block_tokens)).unwrap_or(1);
     if *input.prefix_cache && hash_tokens > 0 && !hash_tokens.is_multiple_of(block) {
         diags.push(
-            Diagnostic::error(codes::NOT_DIVISIBLE, format!("prompts are hashed by {hash_tokens} tokens, which are no multiple of blocks of {block}"))
-                .at(input.prefix_cache.span, "cannot share blocks"),
+            Diagnostic::error(
+                codes::NOT_DIVISIBLE,
+                format!("prompts are hashed by {hash_tokens} tokens, which are no multiple of blocks of {block}"),
+            )
+            .at(input.prefix_cache.span, "cannot share blocks"),
         );
     }
 }
@@ -279,7 +292,8 @@ fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Dia
 fn goals(slo: &SloInput, span: Span, diags: &mut Diagnostics) -> Option<Goals> {
     if slo.ttft.is_none() && slo.tpot.is_none() && slo.e2e.is_none() {
         diags.push(
-            Diagnostic::error(codes::MISSING_KEY, "targets need at least one of `ttft`, `tpot`, `e2e`").at(head(span, diags), "this table asks nothing"),
+            Diagnostic::error(codes::MISSING_KEY, "targets need at least one of `ttft`, `tpot`, `e2e`")
+                .at(head(span, diags), "this table asks nothing"),
         );
         return None;
     }
@@ -407,7 +421,8 @@ fn trace(given: &TraceTrafficInput, diags: &mut Diagnostics) -> Option<Source> {
     requests.cut(given.from.get(), until, given.requests.unwrap_or(u64::MAX) as usize);
     if requests.list.is_empty() {
         diags.push(
-            Diagnostic::error(codes::OUT_OF_RANGE, "no request of the trace lies between `from` and `until`").at(given.from.span, "nothing is left"),
+            Diagnostic::error(codes::OUT_OF_RANGE, "no request of the trace lies between `from` and `until`")
+                .at(given.from.span, "nothing is left"),
         );
         return None;
     }
@@ -415,7 +430,12 @@ fn trace(given: &TraceTrafficInput, diags: &mut Diagnostics) -> Option<Source> {
     let count = (requests.list.len() as u64).saturating_mul(*given.repeat);
     too_large("number of requests", count, MOST_REQUESTS, given.repeat.span, diags);
     longest(&requests, span, diags)?;
-    (diags.error_count() == before).then_some(Source::Trace { requests, repeat: *given.repeat, rate: *given.requests_per_s, skipped: bad.len() as u64 })
+    (diags.error_count() == before).then_some(Source::Trace {
+        requests,
+        repeat: *given.repeat,
+        rate: *given.requests_per_s,
+        skipped: bad.len() as u64,
+    })
 }
 
 fn longest(requests: &Requests, span: Span, diags: &mut Diagnostics) -> Option<()> {
