@@ -218,7 +218,7 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         serving: Some(ServingDetail {
             requests: all,
             series: served.series,
-            replicas: frame.deployment.replicas,
+            replicas: frame.deployment.replicas * frame.deployment.data,
             memory,
             goals: frame.goals,
         }),
@@ -235,20 +235,22 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let d = frame.deployment;
     let s = frame.stack;
+    let data = if d.data > 1 { format!(" × attention DP {}", d.data) } else { String::new() };
+    let guesses = d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step, each right with {}", s.drafts, s.acceptance));
     let experts = if d.expert > 1 { format!(", EP {}", d.expert) } else { String::new() };
     let parameters = d.shape.parameters() / 1e9;
     let given = if d.blocks.is_some() { "given" } else { "estimated from what weights and workspace leave" };
     vec![
         fact("Model", format!("{}, {parameters:.1} G parameters", d.shape.title)),
         fact("Cluster", frame.fabric.title().to_owned()),
-        fact("Engines", format!("{} × TP {}{experts}, {} ({})", d.replicas, d.tensor, *s.title, *s.id)),
+        fact("Engines", format!("{} × TP {}{data}{experts}, {} ({}){guesses}", d.replicas, d.tensor, *s.title, *s.id)),
         fact("Formats", format!("{} weights, {} attention projections, {} cache", d.formats.linear, d.formats.attention, d.formats.kv)),
         fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
         fact(
             "Cache",
             format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
         ),
-        fact("Routing", if d.replicas > 1 { d.router.to_string() } else { "one engine".into() }),
+        fact("Routing", if d.replicas * d.data > 1 { d.router.to_string() } else { "to one engine".into() }),
         fact("Traffic", frame.title.clone()),
     ]
 }

@@ -68,17 +68,21 @@ const SMALL_GAP: f64 = 2e-6;
 pub struct Cost<'f> {
     device: DeviceModel,
     tensor_group: Option<Communicator<'f>>,
+    all_ranks: Option<Communicator<'f>>,
     shape: Shape,
     stack: StackRow,
     formats: Formats,
     query: Dtype,
     tensor: u64,
+    data: u64,
     expert: u64,
+    drafts: u64,
     expert_kernel: ExpertKernel,
     bulk: f64,
     /// Speed of the slowest accelerator of the group.
     speed: f64,
     by_tokens: Vec<f64>,
+    by_total: Vec<f64>,
     by_logits: Vec<f64>,
     by_context: Vec<Vec<f64>>,
 }
@@ -89,10 +93,16 @@ pub struct Parts<'f> {
     pub device: DeviceModel,
     /// The tensor-parallel group, where there are several ranks.
     pub group: Option<Communicator<'f>>,
+    /// All ranks of the engine, where attention is data-parallel.
+    pub all: Option<Communicator<'f>>,
     /// Tensor ranks.
     pub tensor: u64,
-    /// Expert ranks among them.
+    /// Data-parallel attention ranks, each of `tensor` accelerators.
+    pub data: u64,
+    /// Expert ranks among all of them.
     pub expert: u64,
+    /// Tokens that a draft layer guesses in every decode step.
+    pub drafts: u64,
     /// Speed of the slowest accelerator, 1 for a sound one.
     pub speed: f64,
 }
@@ -106,16 +116,20 @@ impl<'f> Cost<'f> {
         let mut cost = Self {
             device: parts.device,
             tensor_group: parts.group,
+            all_ranks: parts.all,
             shape: shape.clone(),
             stack: stack.clone(),
             formats,
             query: Dtype::Bf16,
             tensor: parts.tensor,
+            data: parts.data,
             expert: parts.expert,
+            drafts: parts.drafts,
             expert_kernel: ExpertKernel::of(formats.linear),
             bulk: *stack.bulk_all_reduce,
             speed: parts.speed,
             by_tokens: Vec::new(),
+            by_total: Vec::new(),
             by_logits: Vec::new(),
             by_context: Vec::new(),
         };
@@ -134,24 +148,51 @@ impl<'f> Cost<'f> {
         Ok(cost)
     }
 
-    /// Seconds of one iteration.
-    pub fn time(&mut self, batch: &Batch) -> f64 {
-        let stack = &self.stack;
-        let decode_tokens = batch.decodes * batch.width.max(1);
-        let eager = batch.chunks > 0 || batch.decodes > *stack.graph_batch;
-        let tokens =
-            if eager { decode_tokens + batch.chunk_tokens } else { graph_size(batch.decodes, *stack.graph_batch) * batch.width.max(1) };
-        let host = if batch.chunks > 0 { stack.host_prefill.get() } else { stack.host_iteration.get() };
-        let host = host + stack.host_sequence.get() * (batch.decodes + batch.chunks) as f64;
-        let floor = if eager && *stack.graph_batch > 0 { self.floor() } else { 0.0 };
-        let mut seconds = self.layers_by_tokens(tokens);
-        if batch.decodes > 0 {
-            seconds += self.decode_attention(batch.decodes, batch.context);
+    /// Seconds of one iteration: one batch for each data-parallel attention rank, in step with each other. The slowest rank counts; experts
+    /// see the tokens of all.
+    pub fn time(&mut self, batches: &[Batch]) -> f64 {
+        let most = *self.stack.graph_batch;
+        let eager = batches.iter().any(|b| b.chunks > 0 || b.decodes > most);
+        let (mut own, mut total, mut attention, mut logits, mut sequences, mut decodes) = (0, 0, 0.0, 0, 0, 0);
+        for b in batches {
+            let width = b.width.max(1);
+            let tokens = if eager { b.decodes * width + b.chunk_tokens } else { graph_size(b.decodes, most) * width };
+            own = tokens.max(own);
+            total += tokens;
+            let mut seconds = 0.0;
+            if b.decodes > 0 {
+                seconds += self.decode_attention(b.decodes, b.context);
+            }
+            if b.chunks > 0 {
+                seconds += self.prefill_attention(b);
+            }
+            attention = seconds.max(attention);
+            logits = (b.decodes * width + b.finished).max(logits);
+            sequences = (b.decodes + b.chunks).max(sequences);
+            decodes = b.decodes.max(decodes);
         }
-        if batch.chunks > 0 {
-            seconds += self.prefill_attention(batch);
+        let layers = self.layers_by_tokens(own, total);
+        let mut seconds = layers + attention + self.head(logits);
+        if self.drafts > 0 {
+            seconds += self.draft(layers + attention, own, decodes, batches);
         }
-        (seconds + self.head(decode_tokens + batch.finished)).max(floor) / self.speed + host
+        let floor = if eager && most > 0 { self.floor() } else { 0.0 };
+        let prefill = batches.iter().any(|b| b.chunks > 0);
+        let host = if prefill { self.stack.host_prefill.get() } else { self.stack.host_iteration.get() };
+        seconds.max(floor) / self.speed + host + self.stack.host_sequence.get() * sequences as f64
+    }
+
+    /// One draft layer with its output projection for every guess, and beside the prompts once.
+    fn draft(&mut self, model: f64, own: u64, decodes: u64, batches: &[Batch]) -> f64 {
+        let layer = 1.0 / self.shape.layers as f64;
+        let prompts = if batches.iter().any(|b| b.chunks > 0) && own > 0 { model * layer } else { 0.0 };
+        if decodes == 0 {
+            return prompts;
+        }
+        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum());
+        let attention = batches.iter().filter(|b| b.decodes > 0).map(|b| (b.decodes, b.context)).collect::<Vec<_>>();
+        let attention = attention.into_iter().map(|(n, context)| self.decode_attention(n, context)).fold(0.0, f64::max);
+        prompts + self.drafts as f64 * ((tokens + attention) * layer + self.head(decodes))
     }
 
     /// Least time of an iteration that is launched kernel by kernel.
@@ -171,32 +212,46 @@ impl<'f> Cost<'f> {
         if bytes > BULK { seconds * self.bulk } else { seconds }
     }
 
-    /// All of a model's layers except attention itself, for a number of tokens.
-    fn layers_by_tokens(&mut self, m: u64) -> f64 {
-        if m >= LONGEST_TABLE {
-            return self.layers(m);
+    /// All of a model's layers except attention itself, for the tokens of a rank and of all ranks together.
+    fn layers_by_tokens(&mut self, own: u64, total: u64) -> f64 {
+        let mut seconds = lookup(&mut self.by_tokens, own).unwrap_or(f64::NAN);
+        if seconds.is_nan() {
+            seconds = self.layers(own);
+            keep(&mut self.by_tokens, own, seconds);
         }
-        let at = m as usize;
-        if at >= self.by_tokens.len() {
-            self.by_tokens.resize(at + 1, f64::NAN);
+        let Some(mixture) = self.shape.mixture else { return seconds };
+        let mut routed = lookup(&mut self.by_total, total).unwrap_or(f64::NAN);
+        if routed.is_nan() {
+            let layers = (self.shape.layers - self.shape.dense_layers()) as f64;
+            routed = layers * self.routed(total, mixture);
+            keep(&mut self.by_total, total, routed);
         }
-        if self.by_tokens[at].is_nan() {
-            self.by_tokens[at] = self.layers(m);
-        }
-        self.by_tokens[at]
+        seconds + routed
     }
 
+    /// What every rank does with its own tokens.
     fn layers(&self, m: u64) -> f64 {
         let s = &self.shape;
         let dense = s.dense_layers() as f64;
         let sparse = s.layers as f64 - dense;
         let reduce = self.all_reduce(2.0 * (m * s.hidden) as f64);
-        let every = self.projections(m) + 2.0 * reduce + self.small(m);
-        let mut seconds = s.layers as f64 * every + dense * self.feed_forward(self.formats.linear, m, s.ffn);
-        if let Some(mixture) = s.mixture {
-            seconds += sparse * self.mixture(m, mixture);
+        // With data-parallel attention the experts' sum comes back by an exchange instead of an all-reduce.
+        let reduces = if self.data > 1 { dense + s.layers as f64 } else { 2.0 * s.layers as f64 };
+        let every = self.projections(m) + self.small(m);
+        let mut seconds = s.layers as f64 * every + reduces * reduce + dense * self.feed_forward(self.formats.linear, m, s.ffn);
+        if let Some(x) = s.mixture {
+            // Shared experts: half of their time beside the routed ones.
+            let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
+            seconds += sparse * (ROUTER + shared + self.exchange(m, x.per_token));
         }
         seconds
+    }
+
+    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), without merging copies.
+    fn exchange(&self, m: u64, per_token: u64) -> f64 {
+        let Some(all) = &self.all_ranks else { return 0.0 };
+        let elements = (m * per_token * self.shape.hidden) as f64;
+        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
     }
 
     /// Attention projections of a layer.
@@ -218,26 +273,25 @@ impl<'f> Cost<'f> {
         self.gemm(dtype, m, s.ffn_inputs * own, s.hidden) + self.gemm(dtype, m, s.hidden, own)
     }
 
-    /// Router, shared experts (half of them beside the others) and routed experts of a layer.
-    fn mixture(&self, m: u64, x: Mixture) -> f64 {
-        let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
+    /// Routed experts of a layer for the tokens of all ranks.
+    fn routed(&self, total: u64, x: Mixture) -> f64 {
         let rank = experts::Rank {
             hidden: self.shape.hidden,
             inputs: self.shape.ffn_inputs,
-            tensor: self.tensor / self.expert,
+            tensor: self.tensor * self.data / self.expert,
             expert: self.expert,
             bytes: self.formats.linear.bytes(),
             peak: self.device.peak(self.formats.linear).unwrap_or(1.0),
             bandwidth: self.device.memory_bandwidth(),
         };
-        ROUTER + shared + experts::routed(self.expert_kernel, &rank, x, m)
+        experts::routed(self.expert_kernel, &rank, x, total)
     }
 
     /// Norms, activation, rotation and cache writes of a layer.
     fn small(&self, m: u64) -> f64 {
         let (s, t) = (&self.shape, self.tensor as f64);
         let qkv = ((s.heads + 2 * s.kv_heads.min(s.heads)) * s.head_dim) as f64 / t;
-        let width = s.mixture.map_or(s.ffn, |x| x.width * (x.per_token + x.shared)) as f64 / t;
+        let width = s.mixture.map_or(s.ffn, |x| x.width * (x.per_token + x.shared)) as f64 / t / self.data as f64;
         let bytes = 2.0 * m as f64 * (PASSES.0 * s.hidden as f64 + PASSES.1 * qkv + PASSES.2 * width);
         let kernels = if s.latent.is_some() { LATENT_KERNELS } else { *self.stack.small_kernels };
         kernels * SMALL_GAP + bytes / (SMALL_MEMORY * self.device.memory_bandwidth())
@@ -347,6 +401,23 @@ impl<'f> Cost<'f> {
     #[must_use]
     pub const fn stack(&self) -> &StackRow {
         &self.stack
+    }
+}
+
+/// A kept time; none from a length on at which times are not kept.
+fn lookup(table: &mut Vec<f64>, at: u64) -> Option<f64> {
+    if at >= LONGEST_TABLE {
+        return None;
+    }
+    if at as usize >= table.len() {
+        table.resize(at as usize + 1, f64::NAN);
+    }
+    Some(table[at as usize])
+}
+
+fn keep(table: &mut [f64], at: u64, seconds: f64) {
+    if let Some(slot) = table.get_mut(at as usize) {
+        *slot = seconds;
     }
 }
 

@@ -20,8 +20,12 @@ pub struct Deployment {
     pub formats: Formats,
     /// Tensor ranks of an engine.
     pub tensor: u64,
-    /// Expert ranks among them.
+    /// Data-parallel attention ranks of an engine, each of `tensor` accelerators with requests of its own, in step with each other.
+    pub data: u64,
+    /// Ranks among all of an engine over which experts are spread.
     pub expert: u64,
+    /// Guesses of a draft layer, where there is one.
+    pub speculation: Option<Speculation>,
     /// Engines.
     pub replicas: u64,
     /// Cache blocks of an engine; absent: what memory leaves.
@@ -30,6 +34,15 @@ pub struct Deployment {
     pub prefix_cache: bool,
     /// Which engine gets a request.
     pub router: RouterPolicy,
+}
+
+/// Multi-token prediction: a draft layer guesses, the model verifies all guesses at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speculation {
+    /// Guesses in every step.
+    pub drafts: u64,
+    /// Probability that a guess is right when those before it were.
+    pub acceptance: f64,
 }
 
 /// Why a deployment cannot run.
@@ -66,13 +79,13 @@ impl Deployment {
     /// Accelerators of one engine.
     #[must_use]
     pub const fn ranks(&self) -> u64 {
-        self.tensor
+        self.tensor * self.data
     }
 
     /// Memory of one rank on the part of an accelerator.
     #[must_use]
     pub fn memory(&self, fabric: &Fabric, stack: &StackRow, a: AcceleratorId) -> Memory {
-        Memory::of(&self.shape, self.formats, stack, self.tensor, fabric.part(a).memory.get())
+        Memory::of(&self.shape, self.formats, stack, (self.tensor, self.ranks()), fabric.part(a).memory.get())
     }
 
     /// What an engine with `blocks` is allowed under a stack's settings.
@@ -90,6 +103,7 @@ impl Deployment {
             wait_tokens: (*stack.wait_share * *stack.max_tokens as f64) as u64,
             read_interval: *stack.read_interval,
             prefix_cache: self.prefix_cache,
+            speculation: self.speculation,
         }
     }
 
@@ -98,7 +112,7 @@ impl Deployment {
     /// # Errors
     /// Why one of them cannot run.
     pub fn pool<'f>(&self, fabric: &'f Fabric, stack: &StackRow) -> Result<Pool<'f>, DeployError> {
-        let mut pool = Pool { costs: Vec::new(), classes: Vec::new(), limits: Vec::new(), router: self.router };
+        let mut pool = Pool { costs: Vec::new(), classes: Vec::new(), limits: Vec::new(), ranks: self.data as usize, router: self.router };
         let mut known: Vec<(String, u64, bool)> = Vec::new();
         for replica in 0..self.replicas {
             let group: Vec<AcceleratorId> = (0..self.ranks()).map(|r| AcceleratorId((replica * self.ranks() + r) as u32)).collect();
@@ -133,10 +147,14 @@ impl Deployment {
         let part = fabric.part(group[0]);
         let fifth = part.scale_up.value.as_deref() == Some("nvlink5");
         let engine = stack.all_reduce_nvlink5.value.filter(|_| fifth).unwrap_or(*stack.all_reduce);
+        let library = Library::of(engine);
         let parts = Parts {
             device: DeviceModel::new(part, Some(&stack.library)),
-            group: (group.len() > 1).then(|| Communicator::new(fabric, &Library::of(engine), &[group.to_vec()])),
+            group: (self.tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..self.tensor as usize].to_vec()])),
+            all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),
             tensor: self.tensor,
+            data: self.data,
+            drafts: self.speculation.map_or(0, |s| s.drafts),
             expert: self.expert,
             speed,
         };

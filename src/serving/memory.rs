@@ -20,13 +20,16 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The memory of a rank: products in their format, tables in 16 bit, heads and widths split over `tensor` ranks.
+    /// The memory of a rank: products in their format, tables in 16 bit, heads and widths split over the first of `split` ranks, experts
+    /// over the second.
     #[must_use]
-    pub fn of(shape: &Shape, formats: Formats, stack: &StackRow, tensor: u64, capacity: f64) -> Self {
+    pub fn of(shape: &Shape, formats: Formats, stack: &StackRow, split: (u64, u64), capacity: f64) -> Self {
+        let (tensor, ranks) = (split.0, split.1 as f64);
         let t = tensor as f64;
         let attention = shape.layers as f64 * shape.attention_parameters() * formats.attention.bytes();
-        let rest = (shape.dense_ffn_parameters() + shape.expert_parameters()) * formats.linear.bytes();
-        let weights = (attention + rest + 2.0 * shape.table_parameters()) / t;
+        let dense = shape.dense_ffn_parameters() * formats.linear.bytes();
+        let experts = shape.expert_parameters() * formats.linear.bytes();
+        let weights = (attention + dense + 2.0 * shape.table_parameters()) / t + experts / ranks;
         let workspace = stack.workspace.get();
         let share = *stack.memory_share;
         let cache = if *stack.share_of_rest { (capacity - weights - workspace) * share } else { capacity * share - weights - workspace };

@@ -25,7 +25,7 @@ mod traffic;
 mod tests;
 
 pub use cost::{Batch, Cost, Formats};
-pub use deployment::{DeployError, Deployment};
+pub use deployment::{DeployError, Deployment, Speculation};
 pub use gaps::Gaps;
 pub use lengths::Length;
 pub use memory::Memory;

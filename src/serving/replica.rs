@@ -3,12 +3,15 @@
 //! A decode iteration in which nobody comes or goes costs the same however many requests run: all of them gain one token, so ends are kept
 //! by step number, needs for a new block by the phase in which a request reaches the end of one, and the context as a sum.
 
-use super::cost::{Batch, Cost};
+use super::cost::Batch;
+use super::deployment::Speculation;
 use super::gaps::Gaps;
+use super::lengths::uniform;
 use super::prefix::PrefixCache;
 use super::request::{Record, Requests};
 use super::series::Series;
 use super::stack::Batching;
+use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -37,6 +40,8 @@ pub struct Limits {
     pub read_interval: u64,
     /// Whether prompts are looked up in the prefix cache.
     pub prefix_cache: bool,
+    /// Guesses of a draft layer.
+    pub speculation: Option<Speculation>,
 }
 
 /// Where a request stands.
@@ -66,22 +71,35 @@ pub(super) struct Live {
     own: u32,
     /// Hashed blocks that it shares.
     shared: u32,
+    /// Tokens that it gains in a decode step on average (1 without speculation).
+    pace: f64,
     /// When its last token came, where the engine's own mark does not hold.
     token_at: f64,
 }
 
 impl Live {
     pub(super) const fn new() -> Self {
-        Self { stage: Stage::Waiting, epoch: 0, target: 0, done: 0, generated: 0, joined: 0, own: 0, shared: 0, token_at: f64::INFINITY }
+        Self {
+            stage: Stage::Waiting,
+            epoch: 0,
+            target: 0,
+            done: 0,
+            generated: 0,
+            joined: 0,
+            own: 0,
+            shared: 0,
+            pace: 1.0,
+            token_at: f64::INFINITY,
+        }
     }
 }
 
 /// What all engines of a deployment share while they run.
-pub(super) struct Shared<'a, 'f> {
+pub(super) struct Shared<'a> {
     pub(super) requests: &'a Requests,
     pub(super) records: &'a mut [Record],
     pub(super) live: &'a mut [Live],
-    pub(super) cost: &'a mut Cost<'f>,
+    pub(super) rng: &'a mut Pcg64Mcg,
     pub(super) gaps: &'a mut Gaps,
     pub(super) series: &'a mut Series,
     /// Requests that ended in this iteration.
@@ -102,6 +120,9 @@ pub(super) struct Replica {
     running: u64,
     decoding: u64,
     context: u64,
+    /// Tokens a step of all decodes above one each, and what they have added to the context.
+    extra_pace: f64,
+    extra_context: f64,
     step: u64,
     ends: BinaryHeap<Reverse<(u64, u32, u32)>>,
     phases: Vec<u64>,
@@ -124,7 +145,6 @@ pub(super) struct Replica {
     pub(super) outstanding: u64,
     /// Requests that were sent here and have not ended.
     pub(super) present: u64,
-    pub(super) busy: bool,
     pub(super) busy_s: f64,
     pub(super) iterations: u64,
     pub(super) preemptions: u64,
@@ -143,6 +163,8 @@ impl Replica {
             running: 0,
             decoding: 0,
             context: 0,
+            extra_pace: 0.0,
+            extra_context: 0.0,
             step: 0,
             ends: BinaryHeap::new(),
             phases: vec![0; limits.block_tokens as usize],
@@ -160,7 +182,6 @@ impl Replica {
             batch_size: 0,
             outstanding: 0,
             present: 0,
-            busy: false,
             busy_s: 0.0,
             iterations: 0,
             preemptions: 0,
@@ -185,7 +206,8 @@ impl Replica {
 
     /// Whether the cache could ever hold a request.
     pub(super) fn can_hold(&self, input: u32, output: u32) -> bool {
-        (u64::from(input) + u64::from(output)).div_ceil(self.limits.block_tokens) <= self.limits.blocks
+        let all = u64::from(input) + u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts);
+        all.div_ceil(self.limits.block_tokens) <= self.limits.blocks
     }
 
     fn free(&self) -> u64 {
@@ -205,8 +227,8 @@ impl Replica {
         true
     }
 
-    /// Forms the next batch at `now`; the time of its end, or nothing to do.
-    pub(super) fn begin(&mut self, now: f64, s: &mut Shared<'_, '_>) -> Option<f64> {
+    /// Forms the next batch at `now`, or nothing to do.
+    pub(super) fn form(&mut self, now: f64, s: &mut Shared<'_>) -> Option<Batch> {
         self.read(now);
         self.chunks.clear();
         self.decodes_now = false;
@@ -218,12 +240,11 @@ impl Replica {
             Batching::Static => self.form_static(s),
         }
         self.grown = false;
-        if self.chunks.is_empty() && !self.decodes_now {
-            self.busy = false;
-            return None;
-        }
-        let batch = self.batch(s);
-        let seconds = s.cost.time(&batch);
+        (!self.chunks.is_empty() || self.decodes_now).then(|| self.batch(s))
+    }
+
+    /// Notes that the formed batch runs from `now` for some seconds.
+    pub(super) fn launch(&mut self, now: f64, seconds: f64, s: &mut Shared<'_>) {
         self.peak_blocks = self.peak_blocks.max(self.limits.blocks - self.free());
         for &(id, _) in &self.chunks {
             let record = &mut s.records[id as usize];
@@ -232,23 +253,19 @@ impl Replica {
             }
         }
         self.batch_start = now;
-        self.busy = true;
         self.busy_s += seconds;
         self.iterations += 1;
         let held = (self.limits.blocks - self.free()) as f64 / self.limits.blocks as f64;
         s.series.engine(now, now + seconds, self.running as f64, (self.present - self.running) as f64, held);
-        Some(now + seconds)
     }
 
     /// Moves what the engine may see from the inbox into its queue.
     fn read(&mut self, now: f64) {
-        if self.inbox.is_empty() {
-            return;
-        }
         let idle = self.running == 0 && self.waiting.is_empty();
-        if !idle && self.unread_steps < self.limits.read_interval - 1 {
+        if !idle && self.unread_steps < self.limits.read_interval {
             return;
         }
+        self.unread_steps = 0;
         let until = if self.limits.lag && !idle { self.batch_start } else { now };
         while let Some(&(id, at)) = self.inbox.front() {
             if at > until {
@@ -257,14 +274,13 @@ impl Replica {
             self.waiting.push_back(id);
             self.inbox.pop_front();
         }
-        self.unread_steps = 0;
     }
 
-    fn batch(&self, s: &Shared<'_, '_>) -> Batch {
-        let mut batch = Batch { width: 1, ..Batch::default() };
+    fn batch(&self, s: &Shared<'_>) -> Batch {
+        let mut batch = Batch { width: 1 + self.limits.speculation.map_or(0, |s| s.drafts), ..Batch::default() };
         if self.decodes_now {
             batch.decodes = if self.limits.batching == Batching::Static { self.batch_size } else { self.decoding };
-            batch.context = self.context + self.decoding;
+            batch.context = self.context + self.decoding + self.extra_context.max(0.0) as u64;
         }
         for &(id, chunk) in &self.chunks {
             let live = &s.live[id as usize];
@@ -278,7 +294,7 @@ impl Replica {
     }
 
     /// Decodes first, then unfinished prompts, then new ones, until the budget is used up.
-    fn form_chunked(&mut self, s: &mut Shared<'_, '_>) {
+    fn form_chunked(&mut self, s: &mut Shared<'_>) {
         let before = self.preemptions;
         self.grow_decodes(s);
         let mut budget = self.limits.max_tokens.saturating_sub(self.decoding);
@@ -311,7 +327,7 @@ impl Replica {
     }
 
     /// Whole prompts beside the decodes; they may have to wait for company.
-    fn form_whole(&mut self, s: &mut Shared<'_, '_>) {
+    fn form_whole(&mut self, s: &mut Shared<'_>) {
         self.decodes_now = self.decoding > 0;
         if self.waiting.is_empty() {
             self.waited = 0;
@@ -336,7 +352,7 @@ impl Replica {
     }
 
     /// A batch of prompts alone where any can run, else the decodes.
-    fn form_separate(&mut self, s: &mut Shared<'_, '_>) {
+    fn form_separate(&mut self, s: &mut Shared<'_>) {
         self.admit_whole(self.limits.max_tokens, s);
         if self.chunks.is_empty() {
             self.grow_decodes(s);
@@ -344,7 +360,7 @@ impl Replica {
     }
 
     /// A new batch when the last has ended; decodes until then.
-    fn form_static(&mut self, s: &mut Shared<'_, '_>) {
+    fn form_static(&mut self, s: &mut Shared<'_>) {
         if self.running == 0 {
             self.admit_whole(u64::MAX, s);
             self.batch_size = self.chunks.len() as u64;
@@ -354,7 +370,7 @@ impl Replica {
     }
 
     /// Admits whole prompts in order while they fit the budget; one that is larger than it runs alone.
-    fn admit_whole(&mut self, mut budget: u64, s: &mut Shared<'_, '_>) {
+    fn admit_whole(&mut self, mut budget: u64, s: &mut Shared<'_>) {
         while self.running < self.limits.max_sequences {
             let Some(&id) = self.waiting.front() else { break };
             let found = self.look_up(id, s);
@@ -373,20 +389,20 @@ impl Replica {
     }
 
     /// Tokens that a waiting request has to run before its next one.
-    fn target(&self, id: u32, s: &Shared<'_, '_>) -> u64 {
+    fn target(&self, id: u32, s: &Shared<'_>) -> u64 {
         u64::from(s.requests.list[id as usize].input) + u64::from(s.live[id as usize].generated)
     }
 
-    fn look_up(&self, id: u32, s: &Shared<'_, '_>) -> u64 {
+    fn look_up(&self, id: u32, s: &Shared<'_>) -> u64 {
         if self.limits.prefix_cache { self.cached(s.requests, id) / self.limits.block_tokens * self.limits.block_tokens } else { 0 }
     }
 
     /// Admits a waiting request with `found` tokens from the cache, if `blocks` (all of the answer's, where those are reserved) have room.
-    fn admit(&mut self, id: u32, found: u64, blocks: u64, s: &mut Shared<'_, '_>) -> bool {
+    fn admit(&mut self, id: u32, found: u64, blocks: u64, s: &mut Shared<'_>) -> bool {
         let request = &s.requests.list[id as usize];
         let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
         let hashes = &s.requests.hashes_of(request)[..shared as usize];
-        let all = u64::from(request.input) + u64::from(request.output);
+        let all = u64::from(request.input) + u64::from(request.output) + self.limits.speculation.map_or(0, |s| s.drafts);
         let blocks = if self.limits.reserve_output { all.div_ceil(self.limits.block_tokens) } else { blocks };
         self.cache.take(hashes);
         let own = blocks.saturating_sub(shared * self.hash_blocks);
@@ -412,7 +428,7 @@ impl Replica {
     }
 
     /// Gives the decodes their blocks, putting the youngest requests back until there is room.
-    fn grow_decodes(&mut self, s: &mut Shared<'_, '_>) {
+    fn grow_decodes(&mut self, s: &mut Shared<'_>) {
         if !self.limits.reserve_output {
             loop {
                 let need = self.phases[(self.step % self.limits.block_tokens) as usize];
@@ -431,7 +447,7 @@ impl Replica {
     }
 
     /// Gives a running prompt the blocks of its next chunk; false where it was put back itself.
-    fn grow_prompt(&mut self, id: u32, chunk: u64, s: &mut Shared<'_, '_>) -> bool {
+    fn grow_prompt(&mut self, id: u32, chunk: u64, s: &mut Shared<'_>) -> bool {
         loop {
             let live = s.live[id as usize];
             if live.stage != Stage::Prefill {
@@ -452,7 +468,7 @@ impl Replica {
     }
 
     /// Puts the youngest running request back to the head of the queue: its tokens are computed again.
-    fn preempt(&mut self, s: &mut Shared<'_, '_>) {
+    fn preempt(&mut self, s: &mut Shared<'_>) {
         while let Some((id, epoch)) = self.order.pop() {
             let live = s.live[id as usize];
             if live.epoch != epoch || live.stage == Stage::Done || live.stage == Stage::Waiting {
@@ -489,6 +505,8 @@ impl Replica {
     fn leave_decode(&mut self, live: &Live) {
         self.decoding -= 1;
         self.context -= u64::from(live.target) + (self.step - live.joined);
+        self.extra_pace -= live.pace - 1.0;
+        self.extra_context -= (live.pace - 1.0) * (self.step - live.joined) as f64;
         let phase = self.phase(live);
         self.phases[phase] -= 1;
     }
@@ -500,7 +518,7 @@ impl Replica {
     }
 
     /// Gives the blocks of a request back; shared ones stay in the cache.
-    fn give_back(&mut self, id: u32, live: &Live, s: &Shared<'_, '_>) {
+    fn give_back(&mut self, id: u32, live: &Live, s: &Shared<'_>) {
         let mut own = u64::from(live.own);
         if live.stage == Stage::Decode && !self.limits.reserve_output {
             let held = (u64::from(live.target) + (self.step - live.joined) + u64::from(self.grown)).div_ceil(self.limits.block_tokens);
@@ -512,10 +530,10 @@ impl Replica {
     }
 
     /// Ends the running batch at `now`.
-    pub(super) fn end(&mut self, now: f64, s: &mut Shared<'_, '_>) {
-        let mut tokens = 0;
+    pub(super) fn end(&mut self, now: f64, s: &mut Shared<'_>) {
+        let mut tokens = 0.0;
         if self.decodes_now {
-            tokens += self.decoding;
+            tokens += self.decoding as f64 + self.extra_pace;
             self.end_decodes(now, s);
         }
         self.unread_steps = if self.chunks.is_empty() { self.unread_steps + 1 } else { self.limits.read_interval };
@@ -526,7 +544,7 @@ impl Replica {
             let live = &mut s.live[id as usize];
             live.done += chunk;
             if live.done == live.target {
-                tokens += 1;
+                tokens += 1.0;
                 self.end_prompt(id, now, s);
             }
         }
@@ -543,7 +561,7 @@ impl Replica {
         s.series.tokens(now, tokens, prompt_tokens);
     }
 
-    fn end_decodes(&mut self, now: f64, s: &mut Shared<'_, '_>) {
+    fn end_decodes(&mut self, now: f64, s: &mut Shared<'_>) {
         let fresh = self.fresh.len() as u64;
         if self.decoding > fresh {
             s.gaps.push(self.decoded_at, now, self.decoding - fresh);
@@ -554,6 +572,7 @@ impl Replica {
         self.decoded_at = now;
         self.step += 1;
         self.context += self.decoding;
+        self.extra_context += self.extra_pace;
         while let Some(&Reverse((step, id, epoch))) = self.ends.peek() {
             if step > self.step {
                 break;
@@ -568,7 +587,7 @@ impl Replica {
     }
 
     /// A prompt is through: its first (or after preemption its next) token is there.
-    fn end_prompt(&mut self, id: u32, now: f64, s: &mut Shared<'_, '_>) {
+    fn end_prompt(&mut self, id: u32, now: f64, s: &mut Shared<'_>) {
         self.keep_prompt(id, s);
         let request = &s.requests.list[id as usize];
         let live = &mut s.live[id as usize];
@@ -580,23 +599,32 @@ impl Replica {
         live.generated += 1;
         live.joined = self.step;
         live.stage = Stage::Decode;
-        let (live, rest) = (*live, request.output.saturating_sub(live.generated));
+        let rest = request.output.saturating_sub(live.generated);
         if rest == 0 {
             self.finish(id, now, s);
             return;
         }
+        let mut steps = u64::from(rest);
+        if let Some(speculation) = self.limits.speculation {
+            steps = steps_of(u64::from(rest), speculation, s.rng);
+            live.pace = f64::from(rest) / steps as f64;
+            // Tokens that come together have no time between them.
+            s.gaps.push(now, now, u64::from(rest) - steps);
+        }
+        let live = *live;
+        self.extra_pace += live.pace - 1.0;
         self.decoding += 1;
         self.context += u64::from(live.target);
         let phase = self.phase(&live);
         self.phases[phase] += 1;
-        self.ends.push(Reverse((self.step + u64::from(rest), id, live.epoch)));
+        self.ends.push(Reverse((self.step + steps, id, live.epoch)));
         if now != self.decoded_at {
             self.fresh.push((id, live.epoch, now));
         }
     }
 
     /// Puts the full blocks of a prompt that has run into the prefix cache.
-    fn keep_prompt(&mut self, id: u32, s: &mut Shared<'_, '_>) {
+    fn keep_prompt(&mut self, id: u32, s: &mut Shared<'_>) {
         if !self.limits.prefix_cache || self.hash_blocks == 0 {
             return;
         }
@@ -615,7 +643,7 @@ impl Replica {
         live.shared = to as u32;
     }
 
-    fn finish(&mut self, id: u32, now: f64, s: &mut Shared<'_, '_>) {
+    fn finish(&mut self, id: u32, now: f64, s: &mut Shared<'_>) {
         let live = s.live[id as usize];
         self.give_back(id, &live, s);
         s.live[id as usize].stage = Stage::Done;
@@ -633,4 +661,15 @@ impl Replica {
     pub(super) const fn held(&self) -> u64 {
         self.used
     }
+}
+
+/// Decode steps of an answer: each gives one token and the guesses up to the first wrong one.
+fn steps_of(mut rest: u64, speculation: Speculation, rng: &mut Pcg64Mcg) -> u64 {
+    let mut steps = 0;
+    while rest > 0 {
+        let right = (0..speculation.drafts).take_while(|_| uniform(rng) < speculation.acceptance).count() as u64;
+        rest = rest.saturating_sub(1 + right);
+        steps += 1;
+    }
+    steps
 }

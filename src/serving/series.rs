@@ -77,9 +77,9 @@ impl Series {
     }
 
     /// Tokens that were there at a time.
-    pub(super) fn tokens(&mut self, at: f64, output: u64, input: u64) {
+    pub(super) fn tokens(&mut self, at: f64, output: f64, input: u64) {
         let at = self.at(at);
-        self.slices[at].output += output as f64;
+        self.slices[at].output += output;
         self.slices[at].input += input as f64;
     }
 }
@@ -96,7 +96,7 @@ mod tests {
             let (from, to) = (f64::from(i) * 0.37, f64::from(i + 1) * 0.37);
             series.engine(from, to, f64::from(i % 7), 1.0, 0.5);
             running += f64::from(i % 7) * (to - from);
-            series.tokens(to, 3, 1);
+            series.tokens(to, 3.0, 1);
         }
         assert!(series.slices.len() <= MOST);
         assert!((series.slices.iter().map(|s| s.running).sum::<f64>() / running - 1.0).abs() < 1e-9);

@@ -1,13 +1,14 @@
 //! Runs requests through the engines of a deployment, event by event.
 
-use super::cost::Cost;
+use super::cost::{Batch, Cost};
 use super::gaps::Gaps;
 use super::replica::{Limits, Live, Replica, Shared};
 use super::request::{Record, Requests};
 use super::router::{Router, RouterPolicy};
 use super::series::Series;
-use crate::engine::EventQueue;
+use crate::engine::{EventQueue, Streams};
 use crate::units::SimTime;
+use rand_pcg::Pcg64Mcg;
 
 /// How requests come in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,15 +24,18 @@ pub enum Arrivals {
     },
 }
 
-/// The engines of a deployment. Replicas with the same class share their iteration times.
+/// The engines of a deployment; those of one class share their iteration times. Each has `ranks` data-parallel ranks with requests of
+/// their own that run in step.
 pub struct Pool<'f> {
     /// Iteration times by class of hardware.
     pub costs: Vec<Cost<'f>>,
-    /// For each replica, its class.
+    /// For each engine, its class.
     pub classes: Vec<usize>,
-    /// What each replica is allowed.
+    /// What each rank of each engine is allowed.
     pub limits: Vec<Limits>,
-    /// Which replica gets a request.
+    /// Ranks of an engine that hold requests.
+    pub ranks: usize,
+    /// Which rank gets a request.
     pub router: RouterPolicy,
 }
 
@@ -44,7 +48,7 @@ pub struct Served {
     pub gaps: Gaps,
     /// Load over time.
     pub series: Series,
-    /// Busy seconds of each replica.
+    /// Busy seconds of each rank.
     pub busy_s: Vec<f64>,
     /// Iterations of all replicas.
     pub iterations: u64,
@@ -79,30 +83,40 @@ struct Run<'a, 'f> {
     arrivals: Arrivals,
     /// The next request of a closed loop, or of an open trace that is not in the queue yet.
     next: u32,
+    /// Arrival of the last request of an open stream in the queue.
+    sent_until: f64,
     records: Vec<Record>,
     live: Vec<Live>,
     gaps: Gaps,
     series: Series,
     ended: Vec<u32>,
     starting: Vec<bool>,
+    busy: Vec<bool>,
+    batches: Vec<Batch>,
+    rng: Pcg64Mcg,
     rejected: u64,
     events: u64,
 }
 
 /// Serves all requests; gaps between tokens are kept from `warm_up` seconds on.
 #[must_use]
-pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_up: f64) -> Served {
-    let replicas: Vec<Replica> = pool.limits.iter().enumerate().map(|(i, &l)| Replica::new(i as u16, l, requests.hash_tokens)).collect();
+pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_up: f64, streams: &Streams) -> Served {
+    let limits = pool.limits.iter().flat_map(|&l| std::iter::repeat_n(l, pool.ranks));
+    let replicas: Vec<Replica> = limits.enumerate().map(|(i, l)| Replica::new(i as u16, l, requests.hash_tokens)).collect();
     let router = Router::new(pool.router);
     let mut run = Run {
         queue: EventQueue::new(),
         requests,
-        starting: vec![false; replicas.len()],
+        starting: vec![false; pool.limits.len()],
+        busy: vec![false; pool.limits.len()],
+        batches: Vec::new(),
+        rng: streams.stream("guesses"),
         replicas,
         pool,
         router,
         arrivals,
         next: 0,
+        sent_until: 0.0,
         records: requests.list.iter().map(|r| Record::new(r.arrival)).collect(),
         live: vec![Live::new(); requests.list.len()],
         gaps: Gaps::since(warm_up),
@@ -115,10 +129,10 @@ pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_
     run.finish()
 }
 
-impl<'f> Run<'_, 'f> {
+impl Run<'_, '_> {
     fn all(&mut self) {
         match self.arrivals {
-            Arrivals::Open => self.send_next(),
+            Arrivals::Open => self.send_next(0.0),
             Arrivals::Closed { clients, .. } => {
                 for _ in 0..clients {
                     self.release(0.0);
@@ -132,7 +146,7 @@ impl<'f> Run<'_, 'f> {
                 Event::Arrive(id) => self.arrive(id, now),
                 Event::Start(r) => {
                     self.starting[r as usize] = false;
-                    if !self.replicas[r as usize].busy {
+                    if !self.busy[r as usize] {
                         self.drive(r as usize, now);
                     }
                 }
@@ -144,10 +158,13 @@ impl<'f> Run<'_, 'f> {
         }
     }
 
-    /// Puts the next request of an open stream into the queue.
-    fn send_next(&mut self) {
-        if let Some(request) = self.requests.list.get(self.next as usize) {
+    /// Puts the requests of an open stream that arrive at `now` and the first later one into the queue, so that all of an instant are there
+    /// before an engine starts.
+    fn send_next(&mut self, now: f64) {
+        while self.sent_until <= now {
+            let Some(request) = self.requests.list.get(self.next as usize) else { return };
             self.queue.push(SimTime::new(request.arrival), Event::Arrive(self.next));
+            self.sent_until = request.arrival;
             self.next += 1;
         }
     }
@@ -163,7 +180,7 @@ impl<'f> Run<'_, 'f> {
 
     fn arrive(&mut self, id: u32, now: f64) {
         if self.arrivals == Arrivals::Open {
-            self.send_next();
+            self.send_next(now);
         }
         let r = self.router.choose(id, self.requests, &self.replicas);
         let request = &self.requests.list[id as usize];
@@ -175,9 +192,10 @@ impl<'f> Run<'_, 'f> {
             return;
         }
         self.replicas[r].arrive(id, now, self.requests);
-        if !self.replicas[r].busy && !self.starting[r] {
-            self.starting[r] = true;
-            self.queue.push(SimTime::new(now), Event::Start(r as u16));
+        let engine = r / self.pool.ranks;
+        if !self.busy[engine] && !self.starting[engine] {
+            self.starting[engine] = true;
+            self.queue.push(SimTime::new(now), Event::Start(engine as u16));
         }
     }
 
@@ -195,14 +213,34 @@ impl<'f> Run<'_, 'f> {
         }
     }
 
-    fn begin(&mut self, r: usize, now: f64) -> Option<f64> {
-        let (replica, mut shared) = self.split(r);
-        replica.begin(now, &mut shared)
+    /// Forms the batches of an engine's ranks; when they end together, if there is anything to do.
+    fn begin(&mut self, engine: usize, now: f64) -> Option<f64> {
+        let ranks = engine * self.pool.ranks..(engine + 1) * self.pool.ranks;
+        let mut batches = std::mem::take(&mut self.batches);
+        batches.clear();
+        for r in ranks.clone() {
+            let (replica, mut shared) = self.split(r);
+            batches.push(replica.form(now, &mut shared).unwrap_or_default());
+        }
+        let any = batches.iter().any(|b| b.decodes > 0 || b.chunks > 0);
+        self.busy[engine] = any;
+        let seconds = if any { self.pool.costs[self.pool.classes[engine]].time(&batches) } else { 0.0 };
+        self.batches = batches;
+        if !any {
+            return None;
+        }
+        for r in ranks {
+            let (replica, mut shared) = self.split(r);
+            replica.launch(now, seconds, &mut shared);
+        }
+        Some(now + seconds)
     }
 
-    fn end(&mut self, r: usize, now: f64) {
-        let (replica, mut shared) = self.split(r);
-        replica.end(now, &mut shared);
+    fn end(&mut self, engine: usize, now: f64) {
+        for r in engine * self.pool.ranks..(engine + 1) * self.pool.ranks {
+            let (replica, mut shared) = self.split(r);
+            replica.end(now, &mut shared);
+        }
         if let Arrivals::Closed { pause, .. } = self.arrivals {
             for _ in 0..self.ended.len() {
                 self.release(now + pause);
@@ -211,13 +249,12 @@ impl<'f> Run<'_, 'f> {
         self.ended.clear();
     }
 
-    fn split(&mut self, r: usize) -> (&mut Replica, Shared<'_, 'f>) {
-        let class = self.pool.classes[r];
+    fn split(&mut self, r: usize) -> (&mut Replica, Shared<'_>) {
         let shared = Shared {
             requests: self.requests,
             records: &mut self.records,
             live: &mut self.live,
-            cost: &mut self.pool.costs[class],
+            rng: &mut self.rng,
             gaps: &mut self.gaps,
             series: &mut self.series,
             ended: &mut self.ended,
@@ -226,7 +263,8 @@ impl<'f> Run<'_, 'f> {
     }
 
     fn finish(self) -> Served {
-        let fullest = self.replicas.iter().zip(&self.pool.limits).map(|(r, l)| (r.peak_blocks, l.blocks));
+        let ranks = self.pool.ranks;
+        let fullest = self.replicas.iter().enumerate().map(|(i, r)| (r.peak_blocks, self.pool.limits[i / ranks].blocks));
         let share = |x: (u64, u64)| x.0 as f64 / x.1.max(1) as f64;
         Served {
             peak_blocks: fullest.max_by(|a, b| share(*a).total_cmp(&share(*b))).unwrap_or((0, 1)),

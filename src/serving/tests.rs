@@ -30,7 +30,9 @@ fn deployment(shape: Shape, replicas: u64, blocks: Option<u64>) -> Deployment {
         shape,
         formats: Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 },
         tensor: 1,
+        data: 1,
         expert: 1,
+        speculation: None,
         replicas,
         blocks,
         prefix_cache: false,
@@ -69,7 +71,7 @@ fn one_at_a_time_is_the_sum_of_single_requests() {
     let lengths = [(300, 40), (2000, 7), (9000, 1), (64, 300)];
     let run = |list: Requests| {
         let mut pool = deployment(llama(), 1, None).pool(&fabric, &stack).unwrap();
-        serve(&mut pool, &list, Arrivals::Open, 0.0)
+        serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1))
     };
     let all = run(requests(lengths.map(|(i, o)| (0.0, i, o))));
     let sum: f64 = lengths.iter().map(|&(i, o)| run(requests([(0.0, i, o)])).end_s).sum();
@@ -82,7 +84,7 @@ fn single_server_with_equal_service_is_m_d_1() {
     let fabric = fabric(1);
     let stack = engine("vllm", 1);
     let mut pool = deployment(llama(), 1, None).pool(&fabric, &stack).unwrap();
-    let service = serve(&mut pool, &requests([(0.0, 512, 32)]), Arrivals::Open, 0.0).end_s;
+    let service = serve(&mut pool, &requests([(0.0, 512, 32)]), Arrivals::Open, 0.0, &Streams::new(1)).end_s;
     let load = 0.7;
     let mut rng = Streams::new(3).stream("test");
     let mut now = 0.0;
@@ -92,7 +94,7 @@ fn single_server_with_equal_service_is_m_d_1() {
             (now, 512, 32)
         })
         .collect();
-    let served = serve(&mut pool, &requests(list), Arrivals::Open, 0.0);
+    let served = serve(&mut pool, &requests(list), Arrivals::Open, 0.0, &Streams::new(1));
     let wait = served.records.iter().map(|r| r.scheduled - r.arrival).sum::<f64>() / served.records.len() as f64;
     let want = load * service / (2.0 * (1.0 - load));
     assert!((wait / want - 1.0).abs() < 0.03, "{wait} against {want}");
@@ -127,7 +129,7 @@ fn several_slots_with_exponential_service_are_m_m_c() {
             (now, 16, (exponential(&mut rng) * (mean - 0.5)).ceil() as u32)
         })
         .collect();
-    let served = serve(&mut pool, &requests(list), Arrivals::Open, 0.0);
+    let served = serve(&mut pool, &requests(list), Arrivals::Open, 0.0, &Streams::new(1));
     let wait = served.records.iter().map(|r| r.scheduled - r.arrival).sum::<f64>() / served.records.len() as f64;
     // Erlang C with offered load a = 2.8 on 4 servers.
     let a = load * slots as f64;
@@ -152,7 +154,7 @@ fn static_batches_wait_for_their_longest() {
     let mut stack = host_bound(2);
     stack.batching.value = Batching::Static;
     let mut pool = pool.pool(&fabric, &stack).unwrap();
-    let served = serve(&mut pool, &requests([(0.0, 8, 3), (0.0, 8, 10), (0.0, 8, 2)]), Arrivals::Open, 0.0);
+    let served = serve(&mut pool, &requests([(0.0, 8, 3), (0.0, 8, 10), (0.0, 8, 2)]), Arrivals::Open, 0.0, &Streams::new(1));
     let at: Vec<f64> = served.records.iter().map(|r| r.last.floor()).collect();
     assert_eq!(at, [3.0, 10.0, 12.0]);
 }
@@ -162,7 +164,7 @@ fn preemption_runs_tokens_again_and_still_gives_all() {
     let fabric = fabric(1);
     // 20 blocks of 16 tokens: three requests of 100 + 100 do not fit together.
     let mut pool = deployment(llama(), 1, Some(20)).pool(&fabric, &engine("vllm", 8)).unwrap();
-    let served = serve(&mut pool, &requests([(0.0, 100, 100); 3]), Arrivals::Open, 0.0);
+    let served = serve(&mut pool, &requests([(0.0, 100, 100); 3]), Arrivals::Open, 0.0, &Streams::new(1));
     assert!(served.preemptions > 0 && served.records.iter().all(Record::is_done));
     assert_eq!((served.gaps.count(), served.held_blocks), (297, 0));
     assert!(served.records[0].last < served.records[2].last);
@@ -182,7 +184,7 @@ fn shared_prompts_are_computed_once() {
     let run = |prefix_cache| {
         let deployment = Deployment { prefix_cache, ..deployment(llama(), 1, None) };
         let mut pool = deployment.pool(&fabric, &engine("vllm", 64)).unwrap();
-        serve(&mut pool, &list, Arrivals::Open, 0.0)
+        serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1))
     };
     let (with, without) = (run(true), run(false));
     assert_eq!(with.records[150].cached, 1920);
@@ -192,13 +194,47 @@ fn shared_prompts_are_computed_once() {
 }
 
 #[test]
+fn guesses_give_their_mean_and_no_token_more() {
+    let fabric = fabric(1);
+    let shape = Shape { layers: 1, ..llama() };
+    let mut deployment = deployment(shape, 1, None);
+    deployment.speculation = Some(Speculation { drafts: 3, acceptance: 0.7 });
+    let mut stack = host_bound(8);
+    stack.reserve_output.value = true;
+    let mut pool = deployment.pool(&fabric, &stack).unwrap();
+    let served = serve(&mut pool, &requests([(0.0, 100, 4001); 8]), Arrivals::Open, 0.0, &Streams::new(1));
+    assert_eq!((served.gaps.count(), served.held_blocks), (8 * 4000, 0));
+    let steps = served.records.iter().map(|r| r.last - r.first).sum::<f64>() / 8.0;
+    // 1 + 0.7 + 0.49 + 0.343 tokens a step, a second each.
+    assert!((4000.0 / steps / 2.533 - 1.0).abs() < 0.02, "{}", 4000.0 / steps);
+    let tokens: f64 = served.series.slices.iter().map(|s| s.output).sum();
+    assert!((tokens / (8.0 * 4001.0) - 1.0).abs() < 1e-9, "{tokens}");
+}
+
+#[test]
+fn attention_ranks_run_in_step() {
+    let fabric = fabric(4);
+    let preset = presets().iter().find(|p| p.id.value == "deepseek-v3").unwrap();
+    let shape = Shape { layers: 4, ..Shape::of_preset(preset).unwrap() };
+    let formats = Formats { linear: Dtype::Fp8Block, attention: Dtype::Fp8Block, kv: Dtype::Bf16 };
+    let deployment = Deployment { data: 4, expert: 4, formats, ..deployment(shape, 1, None) };
+    let mut pool = deployment.pool(&fabric, &engine("sglang", 64)).unwrap();
+    // One long request on the first rank beside short ones: each iteration lasts as long as that of the slowest rank, for all of them.
+    let served =
+        serve(&mut pool, &requests([(0.0, 4000, 50), (0.0, 10, 50), (0.0, 10, 50), (0.0, 10, 50)]), Arrivals::Open, 0.0, &Streams::new(1));
+    let first = served.records[0].first;
+    assert!(served.records.iter().all(|r| r.first == first && r.last == served.records[0].last));
+    assert_eq!(served.busy_s.len(), 4);
+}
+
+#[test]
 fn more_replicas_are_never_slower() {
     let fabric = fabric(4);
     let list = requests((0..400).map(|i| (f64::from(i) * 0.02, 1000, 100)));
     let mut last = f64::INFINITY;
     for replicas in [1, 2, 4] {
         let mut pool = deployment(llama(), replicas, None).pool(&fabric, &engine("vllm", 64)).unwrap();
-        let served = serve(&mut pool, &list, Arrivals::Open, 0.0);
+        let served = serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1));
         let mean = served.records.iter().map(Record::e2e).sum::<f64>();
         assert!(mean < last, "{replicas} replicas");
         last = mean;
@@ -233,7 +269,7 @@ proptest! {
             request.hashes = (first, list.hashes.len() as u32);
         }
         let arrivals = closed.map_or(Arrivals::Open, |clients| Arrivals::Closed { clients, pause: 0.001 });
-        let served = serve(&mut pool, &list, arrivals, 0.0);
+        let served = serve(&mut pool, &list, arrivals, 0.0, &Streams::new(seed));
         prop_assert_eq!(served.rejected as usize + served.records.iter().filter(|r| r.is_done()).count(), n);
         let done = || list.list.iter().zip(&served.records).filter(|(_, r)| r.is_done());
         let tokens: u64 = done().map(|(q, _)| u64::from(q.output)).sum();

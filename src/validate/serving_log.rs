@@ -5,6 +5,7 @@ use super::Kind;
 use super::summary::{Report, Row};
 use super::cluster::{Shape as FabricShape, fabric};
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes};
+use crate::engine::Streams;
 use crate::hardware::{Catalogue, Dtype};
 use crate::metrics::Percentiles;
 use crate::model::presets;
@@ -167,7 +168,9 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
         shape: Shape::of_preset(preset)?,
         formats: Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 },
         tensor,
+        data: 1,
         expert: 1,
+        speculation: None,
         replicas: 1,
         blocks: meta.get("num_gpu_blocks").or_else(|| settings.get("num_gpu_blocks_override")).and_then(Json::as_u64),
         prefix_cache: false,
@@ -183,7 +186,7 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
         .map(|r| Request { arrival: r.arrival - start, input: r.input, output: r.output, session: NO_SESSION, hashes: (0, 0) })
         .collect();
     let requests = Requests { list, ..Requests::default() };
-    let served = serve(&mut pool, &requests, Arrivals::Open, 0.0);
+    let served = serve(&mut pool, &requests, Arrivals::Open, 0.0, &Streams::new(1));
     if served.rejected > 0 {
         return Err("a request is larger than the key-value cache".into());
     }

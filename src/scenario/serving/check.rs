@@ -8,7 +8,8 @@ use crate::fabric::Fabric;
 use crate::hardware::Dtype;
 use crate::model::presets;
 use crate::serving::{
-    Arrivals, Batching, Deployment, Formats, Length, Pace, Requests, RouterPolicy, Shape, StackRow, Synthetic, read_trace, stack, stacks,
+    Arrivals, Batching, Deployment, Formats, Length, Pace, Requests, RouterPolicy, Shape, Speculation, StackRow, Synthetic, read_trace,
+    stack, stacks,
 };
 
 /// The longest prompt or answer, the most sequences, the largest block that are taken.
@@ -46,6 +47,7 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     let stack = settings(row, input.batching.value.as_ref(), diags);
     divisible(parallel, &shape, &stack, diags);
     let replicas = replicas(parallel, input, fabric, diags);
+    speculation(input, &stack, diags);
     let formats = formats(input, &shape);
     useless(input, &source, replicas.unwrap_or(2), diags);
     if diags.error_count() > before {
@@ -55,7 +57,9 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         shape,
         formats,
         tensor: *parallel.tensor,
+        data: *parallel.data,
         expert: *parallel.expert,
+        speculation: input.speculation.value.as_ref().map(|s| Speculation { drafts: *s.drafts, acceptance: *s.acceptance }),
         replicas: replicas?,
         blocks: input.batching.value.as_ref().and_then(|b| *b.kv_blocks),
         prefix_cache: *input.prefix_cache,
@@ -70,7 +74,12 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
 }
 
 fn default_parallel(span: Span) -> ServingParallelInput {
-    ServingParallelInput { tensor: At { value: 1, span }, expert: At { value: 1, span }, replicas: At { value: None, span } }
+    ServingParallelInput {
+        tensor: At { value: 1, span },
+        data: At { value: 1, span },
+        expert: At { value: 1, span },
+        replicas: At { value: None, span },
+    }
 }
 
 fn engine(name: &At<String>, diags: &mut Diagnostics) -> Option<&'static StackRow> {
@@ -211,16 +220,34 @@ fn divisible(parallel: &ServingParallelInput, shape: &Shape, stack: &StackRow, d
     let e = *parallel.expert;
     match shape.mixture {
         None if e > 1 => conflict("`expert` does nothing for a dense model", parallel.expert.span, diags),
-        Some(x) if !x.experts.is_multiple_of(e) || !t.is_multiple_of(e) => {
-            fails(format!("expert = {e} has to divide {} experts and tensor = {t}", x.experts), parallel.expert.span, diags);
+        None if *parallel.data > 1 => {
+            conflict("`data` does nothing for a dense model: give it more engines", parallel.data.span, diags);
+        }
+        Some(x) if !x.experts.is_multiple_of(e) || !(t.saturating_mul(*parallel.data)).is_multiple_of(e) => {
+            let ranks = t.saturating_mul(*parallel.data);
+            fails(format!("expert = {e} has to divide {} experts and tensor × data = {ranks}", x.experts), parallel.expert.span, diags);
         }
         _ => {}
     }
 }
 
+/// Guessing engines: where their answers have room, and no more guesses than anybody makes.
+fn speculation(input: &ServingInput, stack: &StackRow, diags: &mut Diagnostics) {
+    let Some(s) = &input.speculation.value else { return };
+    too_large("drafts", *s.drafts, 64, s.drafts.span, diags);
+    if !*stack.reserve_output {
+        let place = head(input.speculation.span, diags);
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, "speculation without room reserved for answers is not modelled")
+                .at(place, "not modelled")
+                .hint("set batching.reserve_output = true"),
+        );
+    }
+}
+
 /// Engines that use all accelerators.
 fn replicas(parallel: &ServingParallelInput, input: &ServingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<u64> {
-    let (accelerators, ranks) = (fabric.accelerator_count() as u64, *parallel.tensor);
+    let (accelerators, ranks) = (fabric.accelerator_count() as u64, parallel.tensor.saturating_mul(*parallel.data));
     let replicas = parallel.replicas.unwrap_or((accelerators / ranks).max(1));
     if replicas.checked_mul(ranks) != Some(accelerators) {
         let place = head(if parallel.tensor.span == parallel.replicas.span { input.traffic.span } else { input.parallel.span }, diags);
@@ -263,7 +290,7 @@ fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Dia
         }
     };
     if let Some(router) = input.router.value {
-        if replicas == 1 {
+        if replicas == 1 && input.parallel.value.as_ref().is_none_or(|p| *p.data == 1) {
             conflict("`router` does nothing with one engine", input.router.span, diags);
         }
         if router == RouterPolicy::PrefixAware && !*input.prefix_cache {

@@ -53,7 +53,9 @@ record! {
     pub struct ServingParallelInput {
         /// Tensor ranks of an engine.
         pub tensor: Count = 1,
-        /// Ranks over which experts are spread, among the tensor ranks.
+        /// Data-parallel attention ranks of an engine, each of `tensor` accelerators with requests of its own, in step with each other.
+        pub data: Count = 1,
+        /// Ranks of an engine over which experts are spread.
         pub expert: Count = 1,
         /// Engines; absent: what the accelerators leave.
         pub replicas: Option<Count>,
@@ -295,6 +297,16 @@ tagged! {
 }
 
 record! {
+    /// Multi-token prediction: a draft layer guesses, the model verifies all guesses at once.
+    pub struct SpeculationInput {
+        /// Guesses in every step.
+        pub drafts: Count,
+        /// Probability that a guess is right when those before it were.
+        pub acceptance: Share,
+    }
+}
+
+record! {
     /// What a request has to meet.
     pub struct SloInput {
         /// Greatest time to first token.
@@ -331,6 +343,8 @@ record! {
         pub parallel: Option<ServingParallelInput>,
         /// Settings of the engine.
         pub batching: Option<BatchingInput>,
+        /// Guesses of a draft layer.
+        pub speculation: Option<SpeculationInput>,
         /// The requests.
         pub traffic: TrafficInput,
         /// What a request has to meet.

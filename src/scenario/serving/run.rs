@@ -101,8 +101,9 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
     let fabric = &scenario.fabric;
     // The check has built the pool once.
     let mut pool = job.deployment.pool(fabric, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
-    let (requests, skipped) = job.requests(&Streams::new(scenario.seed));
-    let served = serve(&mut pool, &requests, job.arrivals, job.warm_up);
+    let streams = Streams::new(scenario.seed);
+    let (requests, skipped) = job.requests(&streams);
+    let served = serve(&mut pool, &requests, job.arrivals, job.warm_up, &streams);
     let frame = ServingFrame {
         fabric,
         deployment: &job.deployment,
