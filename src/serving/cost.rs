@@ -40,6 +40,8 @@ pub struct Batch {
     pub finished: u64,
 }
 
+/// A prefill that every part with attention kernels can run.
+const TRIAL: Prefill = Prefill { batch: 1, tokens: 16, heads: 1, kv_heads: 1, kv_bytes: 2.0, query_bytes: 2.0 };
 /// Numbers of tokens from which on times are not kept.
 const LONGEST_TABLE: u64 = 1 << 20;
 /// Bytes above which an all-reduce is a bulk one.
@@ -67,6 +69,7 @@ const SMALL_GAP: f64 = 2e-6;
 /// The iteration times of one deployment on one kind of part.
 pub struct Cost<'f> {
     device: DeviceModel,
+    attention: DeviceModel,
     tensor_group: Option<Communicator<'f>>,
     all_ranks: Option<Communicator<'f>>,
     shape: Shape,
@@ -91,6 +94,8 @@ pub struct Cost<'f> {
 pub struct Parts<'f> {
     /// The accelerator with an engine's kernels.
     pub device: DeviceModel,
+    /// Whose attention kernels are taken where it has none.
+    pub attention: DeviceModel,
     /// The tensor-parallel group, where there are several ranks.
     pub group: Option<Communicator<'f>>,
     /// All ranks of the engine, where attention is data-parallel.
@@ -115,6 +120,7 @@ impl<'f> Cost<'f> {
     pub fn new(parts: Parts<'f>, shape: &Shape, stack: &StackRow, formats: Formats) -> Result<Self, String> {
         let mut cost = Self {
             device: parts.device,
+            attention: parts.attention,
             tensor_group: parts.group,
             all_ranks: parts.all,
             shape: shape.clone(),
@@ -139,6 +145,9 @@ impl<'f> Cost<'f> {
             }
         }
         if shape.latent.is_none() {
+            if cost.device.prefill(Dtype::Bf16, Dtype::Bf16, TRIAL).is_ok() {
+                cost.attention = cost.device.clone();
+            }
             cost.prefill_heads(Dtype::Bf16, 1, 16).or_else(|_| {
                 cost.query = Dtype::Fp8;
                 cost.prefill_heads(Dtype::Fp8, 1, 16)
@@ -353,13 +362,14 @@ impl<'f> Cost<'f> {
         let (heads, kv_heads) = self.own_heads();
         // Kernels were measured at head size 128; others are taken as so many more or fewer tokens.
         let context = (context as f64 * self.shape.head_dim as f64 / 128.0).ceil().max(1.0) as u64;
-        self.device.decode(self.formats.kv, Decode { batch, context, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: 2.0 })
+        self.attention
+            .decode(self.formats.kv, Decode { batch, context, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: 2.0 })
     }
 
     fn prefill_heads(&self, query: Dtype, batch: u64, tokens: u64) -> Result<f64, String> {
         let (heads, kv_heads) = self.own_heads();
         let prefill = Prefill { batch, tokens, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: query.bytes() };
-        self.device.prefill(query, self.formats.kv, prefill)
+        self.attention.prefill(query, self.formats.kv, prefill)
     }
 
     /// Prefill attention of all layers: chunks as prompts of equal length with as many pairs of query and key.

@@ -148,7 +148,11 @@ impl Deployment {
         let fifth = part.scale_up.value.as_deref() == Some("nvlink5");
         let engine = stack.all_reduce_nvlink5.value.filter(|_| fifth).unwrap_or(*stack.all_reduce);
         let library = Library::of(engine);
+        // Parts whose own profile has no attention kernels of serving borrow those of Hopper by data-sheet ratio.
+        let mut borrower = part.clone();
+        borrower.generation.value = "hopper".into();
         let parts = Parts {
+            attention: DeviceModel::new(&borrower, Some(&stack.library)),
             device: DeviceModel::new(part, Some(&stack.library)),
             group: (self.tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..self.tensor as usize].to_vec()])),
             all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),

@@ -1,8 +1,8 @@
 //! Closed-loop serving points and offline throughput: a row becomes a deployment, an engine with the settings of its launch script, and the
 //! client of the benchmark.
 
-use super::table::{Columns, Record};
 use super::cluster::{Shape as FabricShape, fabric};
+use super::table::{Columns, Record};
 use crate::engine::Streams;
 use crate::hardware::Dtype;
 use crate::model::presets;

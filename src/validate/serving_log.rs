@@ -2,8 +2,8 @@
 //! again with its own arrivals, and the distributions are compared.
 
 use super::Kind;
-use super::summary::{Report, Row};
 use super::cluster::{Shape as FabricShape, fabric};
+use super::summary::{Report, Row};
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::engine::Streams;
 use crate::hardware::{Catalogue, Dtype};
@@ -176,8 +176,16 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
         prefix_cache: false,
         router: RouterPolicy::RoundRobin,
     };
-    let cluster =
-        FabricShape { accelerator: part(name, meta)?, nodes: 1, per_node: tensor, domain: None, nics: 0, gbps: 0.0, fabric: "none".into(), links: None };
+    let cluster = FabricShape {
+        accelerator: part(name, meta)?,
+        nodes: 1,
+        per_node: tensor,
+        domain: None,
+        nics: 0,
+        gbps: 0.0,
+        fabric: "none".into(),
+        links: None,
+    };
     let fabric = fabric(&cluster)?;
     let mut pool = deployment.pool(&fabric, &stack).map_err(|e| e.to_string())?;
     let start = logged.first().map_or(0.0, |r| r.arrival);
