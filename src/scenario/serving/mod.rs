@@ -3,6 +3,7 @@
 mod check;
 mod input;
 mod run;
+mod traffic;
 
 pub use input::{ServingInput, SpreadInput};
 pub use run::{Goals, ServingJob, Source};

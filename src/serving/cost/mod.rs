@@ -3,12 +3,17 @@
 //! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
 //! batch and mean context that is linear between contexts a sixteenth of an octave apart.
 
+mod grid;
+mod latent;
+
 use super::experts::{self, ExpertKernel};
-use super::shape::{Latent, Mixture, Shape};
+
+use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
 use crate::collectives::{Communicator, Op};
 use crate::hardware::Dtype;
 use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
+use grid::{context_of, graph_size, knot_below};
 
 /// Number formats of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +53,6 @@ const LONGEST_TABLE: u64 = 1 << 20;
 const BULK: f64 = 8e6;
 /// Small kernels of a layer with latent attention (assumed: as many as the prototype that met TPOT of DeepSeek-V3).
 const LATENT_KERNELS: f64 = 10.0;
-/// Share of memory bandwidth that latent decode attention and its absorbed products reach, and of the 16-bit peak (assumed).
-const LATENT_MEMORY: f64 = 0.75;
-const ABSORBED_MEMORY: f64 = 0.7;
-const LATENT_PEAK: f64 = 0.45;
-/// Start-ups of latent attention and of each absorbed product (assumed).
-const LATENT_START: f64 = 10e-6;
-const ABSORBED_START: f64 = 5e-6;
-/// Share of the 16-bit peak of latent prefill attention (between 0.55 and 0.66 of the tables of head size 128).
-const LATENT_PREFILL: f64 = 0.55;
 /// Router: product, scores, choice.
 const ROUTER: f64 = 8e-6;
 /// Bytes of small kernels for one token of a layer: six passes over the hidden vector, twice the attention vectors, three over the
@@ -382,26 +378,6 @@ impl<'f> Cost<'f> {
         layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
     }
 
-    /// Latent decode: absorbed products of queries and values, then attention over the compressed vectors.
-    fn latent_decode(&self, l: Latent, batch: u64, context: u64) -> f64 {
-        let heads = self.shape.heads.div_ceil(self.tensor) as f64;
-        let (bandwidth, peak) = (self.device.memory_bandwidth(), self.device.peak(Dtype::Bf16).unwrap_or(1.0));
-        let absorbed = |width: u64| ABSORBED_START + 2.0 * heads * (width * l.kv_rank) as f64 / (ABSORBED_MEMORY * bandwidth);
-        let tokens = (batch * context) as f64;
-        let vector = (l.kv_rank + l.rope) as f64;
-        let read = tokens * vector * self.formats.kv.bytes() / (LATENT_MEMORY * bandwidth);
-        let flops = 2.0 * heads * tokens * (vector + l.kv_rank as f64) / (LATENT_PEAK * peak);
-        absorbed(l.nope) + absorbed(l.value) + LATENT_START + read.max(flops)
-    }
-
-    /// Latent prefill: keys and values unpacked for every head, then attention of heads of two sizes.
-    fn latent_prefill(&self, l: Latent, batch: &Batch) -> f64 {
-        let heads = self.shape.heads.div_ceil(self.tensor);
-        let unpack = self.gemm(self.formats.attention, batch.chunk_tokens.max(1), heads * (l.nope + l.value), l.kv_rank);
-        let flops = 2.0 * heads as f64 * (l.nope + l.rope + l.value) as f64 * batch.chunk_pairs;
-        unpack + LATENT_START + flops / (LATENT_PREFILL * self.device.peak(Dtype::Bf16).unwrap_or(1.0))
-    }
-
     /// Which constants serve it.
     #[must_use]
     pub const fn device(&self) -> &DeviceModel {
@@ -428,54 +404,5 @@ fn lookup(table: &mut Vec<f64>, at: u64) -> Option<f64> {
 fn keep(table: &mut [f64], at: u64, seconds: f64) {
     if let Some(slot) = table.get_mut(at as usize) {
         *slot = seconds;
-    }
-}
-
-/// The decode batch whose captured graph runs a batch: 1, 2, 4, then multiples of 8, above 256 of 16.
-const fn graph_size(batch: u64, most: u64) -> u64 {
-    let size = match batch {
-        0..=2 => batch,
-        3..=4 => 4,
-        5..=256 => batch.next_multiple_of(8),
-        _ => batch.next_multiple_of(16),
-    };
-    if size > most { batch } else { size }
-}
-
-/// Index of the knot at or below a context: every token to 32, then sixteen an octave.
-const fn knot_below(context: u64) -> usize {
-    if context < 32 {
-        return context as usize;
-    }
-    let octave = 63 - context.leading_zeros() as usize;
-    32 + (octave - 5) * 16 + (context >> (octave - 4)) as usize - 16
-}
-
-/// The context of a knot, at least 1.
-const fn context_of(knot: usize) -> u64 {
-    if knot < 32 {
-        return if knot == 0 { 1 } else { knot as u64 };
-    }
-    let octave = (knot - 32) / 16 + 5;
-    (((knot - 32) % 16 + 16) as u64) << (octave - 4)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knots_bracket_every_context() {
-        for context in (1..5000).chain([65_535, 65_536, 1 << 30]) {
-            let low = knot_below(context);
-            assert!(context_of(low) <= context && context < context_of(low + 1), "{context}");
-            assert!(context_of(low + 1) - context_of(low) <= (context / 16).max(1));
-        }
-    }
-
-    #[test]
-    fn graphs_pad_batches() {
-        assert_eq!([1, 3, 5, 9, 257].map(|b| graph_size(b, 512)), [1, 4, 8, 16, 272]);
-        assert_eq!(graph_size(500, 256), 500);
     }
 }
