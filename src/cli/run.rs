@@ -136,13 +136,14 @@ fn load_all(args: &RunArgs, out: &mut Stream) -> Result<Vec<Loaded>, Status> {
     if refused { Err(Status::BadInput) } else { Ok(loaded) }
 }
 
-/// What runs can be written as traces of: jobs, not collectives by themselves.
+/// What runs can be written as traces of: steps and traces, not collectives by themselves, nor serving.
 fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
-    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_)));
+    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_) | Job::Serving(_)));
     let Some(Loaded { diags, .. }) = without else { return Ok(()) };
     let mut diags = diags.clone();
     let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
-    let said = Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself").at(place, "this scenario");
+    let said =
+        Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself or for serving").at(place, "this scenario");
     diags.push(said.hint("leave it out, or run a training step or a trace"));
     Err(out.refuse(&diags, format))
 }

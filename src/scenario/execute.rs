@@ -138,7 +138,7 @@ fn trace(scenario: &Scenario, job: &TraceJob, max_work: f64) -> Result<Outcome, 
 /// Bytes of one operation in a trace file and how many of them are written in a second, about.
 const EXPORT: (f64, f64) = (120.0, 100e6);
 
-/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, which is no workload.
+/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself and for serving, which have no such trace.
 ///
 /// # Errors
 /// As [`execute`], or when the files would be too large for `max_work` seconds of writing.
@@ -149,7 +149,7 @@ pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failu
             let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
             timed(&job.trace, &run)
         }
-        Job::Collective(_) => return Ok(None),
+        Job::Collective(_) | Job::Serving(_) => return Ok(None),
     };
     let tasks: f64 = trace.ranks.iter().map(|r| r.ops.len() as f64 * f64::from(r.count)).sum();
     let seconds = tasks * EXPORT.0 / EXPORT.1;

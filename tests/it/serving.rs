@@ -135,6 +135,13 @@ fn a_missed_target_is_exit_code_1() {
 }
 
 #[test]
+fn serving_has_no_trace_of_a_step() {
+    let out = orrery(&["run", "scenarios/serving/shared-prompt.toml", "--chakra", "no-such-folder"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("E0205"));
+}
+
+#[test]
 fn reports_hold_requests_and_load() {
     let folder = tempfile::tempdir().unwrap();
     let out = orrery(&["run", "scenarios/serving/llama-70b-h100-azure.toml", "--out", folder.path().to_str().unwrap()]);
