@@ -4,6 +4,7 @@
 //! [`simulate`], and [`metrics`] and [`economics`] turn what happened into an outcome that [`report`] writes. Rooms are listed
 //! in `ARCHITECTURE.md`, lowest first; a room imports only lower ones.
 
+pub mod calibrate;
 pub mod cli;
 pub mod collectives;
 pub mod diag;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod scenario;
 pub mod serving;
 pub mod simulate;
+pub mod tables;
 pub mod training;
 pub mod units;
 pub mod validate;

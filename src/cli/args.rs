@@ -27,6 +27,11 @@ pub(super) enum Command {
     Flows(FlowsArgs),
     /// Compare predictions with a table of measurements
     Validate(ValidateArgs),
+    /// Turn measurements into a kernel profile
+    Calibrate {
+        #[command(subcommand)]
+        command: CalibrateCommand,
+    },
     /// List the parts and models that ship with the program
     Catalog(CatalogArgs),
     /// Print the JSON Schema of a kind of file
@@ -182,6 +187,8 @@ pub(super) enum ValidateKind {
     Serving,
     /// Folders with logs of serving engines, request by request
     ServingLog,
+    /// Mixture-of-experts layers
+    Moe,
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +208,22 @@ pub(super) struct ValidateArgs {
     /// Requirements, such as median=0.08,p90=0.2
     #[arg(long, value_name = "NAME=VALUE,…")]
     pub(super) bound: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CalibrateCommand {
+    /// Fit kernel models to tables of measurements (matrix products, attention, experts)
+    Fit(FitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FitArgs {
+    /// Tables in the columns of tests/validation: gemm, attention, moe
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// Profile to write
+    #[arg(long, value_name = "PROFILE.toml")]
+    pub(super) out: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -243,6 +266,8 @@ pub(super) enum SchemaKind {
     Scenario,
     /// Topology files
     Topology,
+    /// Kernel profiles
+    Profile,
     /// What `run --json` prints for a scenario
     Output,
 }

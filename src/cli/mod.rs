@@ -4,6 +4,7 @@
 //! not met, 2 bad input, 3 internal error.
 
 mod args;
+mod calibrate;
 mod catalog;
 mod check;
 mod collective;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> Status {
         Command::Collective(args) => collective::run(&args, &mut out),
         Command::Flows(args) => flows::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
+        Command::Calibrate { command } => calibrate::run(&command, &mut out),
         Command::Catalog(args) => catalog::run(&args, &mut out),
         Command::Schema { kind } => schema(kind, &mut out),
         Command::Explain { code } => explain(&code, &mut out),
@@ -76,6 +78,7 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
     let schema = match kind {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
+        SchemaKind::Profile => crate::scenario::schema("profile"),
         SchemaKind::Output => crate::scenario::schema("output"),
     };
     match schema {

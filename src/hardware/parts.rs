@@ -37,22 +37,38 @@ choice! {
         Fp8 = "fp8",
         /// 8-bit float, scales per block of 128.
         Fp8Block = "fp8-block",
+        /// 8-bit float, scales per block of 32 (MX).
+        Mxfp8 = "mxfp8",
         /// 4-bit float, 16-element block scales.
         Nvfp4 = "nvfp4",
         /// 8-bit integer.
         Int8 = "int8",
+        /// Weights in 8 bit, computed in 16 bit.
+        W8a16 = "w8a16",
+        /// Weights in 4 bit with group scales, computed in 16 bit.
+        W4a16 = "w4a16",
     }
 }
 
 impl Dtype {
-    /// Bytes of one element, block scales included.
+    /// Bytes of one element of a weight, block scales included.
     #[must_use]
     pub const fn bytes(self) -> f64 {
         match self {
             Self::Fp32 | Self::Tf32 => 4.0,
             Self::Bf16 | Self::Fp16 => 2.0,
-            Self::Fp8 | Self::Fp8Block | Self::Int8 => 1.0,
+            Self::Fp8 | Self::Fp8Block | Self::Int8 | Self::W8a16 => 1.0,
+            Self::Mxfp8 => 1.03125,
             Self::Nvfp4 => 0.5625,
+            Self::W4a16 => 0.53,
+        }
+    }
+    /// Bytes of one element of the other operand.
+    #[must_use]
+    pub const fn input_bytes(self) -> f64 {
+        match self {
+            Self::W8a16 | Self::W4a16 => 2.0,
+            other => other.bytes(),
         }
     }
 }
@@ -82,8 +98,8 @@ impl Peaks {
         match dtype {
             Dtype::Fp32 => *self.fp32,
             Dtype::Tf32 => *self.tf32,
-            Dtype::Bf16 | Dtype::Fp16 => *self.bf16,
-            Dtype::Fp8 | Dtype::Fp8Block => *self.fp8,
+            Dtype::Bf16 | Dtype::Fp16 | Dtype::W8a16 | Dtype::W4a16 => *self.bf16,
+            Dtype::Fp8 | Dtype::Fp8Block | Dtype::Mxfp8 => *self.fp8,
             Dtype::Nvfp4 => *self.fp4,
             Dtype::Int8 => *self.int8,
         }
@@ -107,6 +123,9 @@ record! {
         pub generation: Name,
         /// Dense matrix peaks.
         pub peak: Peaks,
+        /// Share of the 16-bit peak that the best large product reaches in benchmarks, where one is published. Parts without
+        /// kernel measurements borrow efficiencies in its proportion.
+        pub achieved: Option<Share>,
         /// Streaming multiprocessors, compute units or cores that run tiles side by side.
         pub compute_units: Count,
         /// Memory size.

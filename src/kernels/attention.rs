@@ -1,7 +1,7 @@
-//! Attention: flash attention of training, prefill and decode of serving.
+//! Attention: flash attention of training, prefill and decode of serving, latent attention.
 
 use super::gemm::{Sheet, soft_max};
-use super::profile::{AttentionGeneration, DecodeRow, FlashRow, PrefillRow};
+use super::profile::{AttentionGeneration, FlashRow};
 
 /// Which way a pass goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,12 @@ pub struct FlashAttention {
 }
 
 /// Seconds of flash attention: causal FLOPs at the achieved share of the peak, which grows with the length.
-pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, pass: Pass) -> f64 {
-    let (s, d) = (a.sequence as f64, a.head_dim as f64);
-    let flops = 2.0 * (a.batch * a.heads) as f64 * s * s * d;
+pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, form: AttentionForm, pass: Pass) -> f64 {
+    let s = a.sequence as f64;
+    // Pairs of a query and a key: half the square, less what the window cuts off.
+    let seen = form.window.map_or(s, |w| (w.min(a.sequence)) as f64);
+    let pairs = if form.causal { seen * (s - 0.5 * seen) } else { s * s };
+    let flops = 2.0 * (a.batch * a.heads) as f64 * pairs * (form.key_dim + form.value_dim) as f64;
     let small_head = if a.head_dim <= 64 { *row.small_head } else { 1.0 };
     let ramp = s / (s + *row.half_length);
     match pass {
@@ -39,12 +42,35 @@ pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, pass: Pass) ->
     }
 }
 
+/// What else there is to know of an attention call; the default is causal, head size 128, no cached prefix, no window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionForm {
+    /// Size of a head in queries and keys.
+    pub key_dim: u64,
+    /// Size of a head in values.
+    pub value_dim: u64,
+    /// Tokens that are in the cache before the new ones (prefill).
+    pub prefix: u64,
+    /// Sliding window: how many of the latest tokens a query sees.
+    pub window: Option<u64>,
+    /// New tokens of a sequence in one decode step (speculation).
+    pub queries: u64,
+    /// Whether a query sees no later key.
+    pub causal: bool,
+}
+
+impl Default for AttentionForm {
+    fn default() -> Self {
+        Self { key_dim: 128, value_dim: 128, prefix: 0, window: None, queries: 1, causal: true }
+    }
+}
+
 /// Causal prefill attention of a batch of equal prompts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Prefill {
     /// Sequences.
     pub batch: u64,
-    /// Tokens of each.
+    /// New tokens of each.
     pub tokens: u64,
     /// Query heads.
     pub heads: u64,
@@ -73,47 +99,143 @@ pub struct Decode {
     pub query_bytes: f64,
 }
 
-/// Seconds of prefill attention at head size 128.
-pub(super) fn prefill(row: &PrefillRow, sheet: &Sheet, a: Prefill) -> f64 {
-    let (b, s, h, kv) = (a.batch as f64, a.tokens as f64, a.heads as f64, a.kv_heads as f64);
-    let mut span = f64::INFINITY;
-    for block in [64u64, 128] {
-        let nq = a.tokens.div_ceil(block) as f64;
-        let blocks = if block == 128 {
-            nq * (nq + 1.0) / 2.0
-        } else {
-            let f = (nq / 2.0).floor();
-            f * (f + 1.0) + (nq - 2.0 * f) * (f + 1.0)
-        };
-        let c = (block * 128 * 4 * 128) as f64 / (sheet.peak / sheet.units * *row.ec);
-        let start = 1e-6 * *row.tt;
-        let average = b * h * (blocks * c + nq * start) / sheet.units;
-        let longest = (nq * block as f64 / 128.0).ceil() * c + start;
-        span = span.min(average.max(longest) + *row.lon * average.min(longest));
-    }
-    let memory = (b * kv * s * 256.0 * a.kv_bytes + b * h * s * 128.0 * (2.0 + a.query_bytes)) / (sheet.bandwidth * *row.em);
-    1e-6 * *row.t0 + *row.qk * 3.0 * b * kv * s * 256.0 / sheet.bandwidth + soft_max(span, memory, *row.q)
+/// Decode of multi-head latent attention with absorbed projections: all heads read one latent vector per token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentDecode {
+    /// Sequences.
+    pub batch: u64,
+    /// Tokens of context, the new ones included.
+    pub context: u64,
+    /// Query heads on this rank.
+    pub heads: u64,
+    /// New tokens of a sequence in one step.
+    pub queries: u64,
+    /// Width of the latent vector (512 in DeepSeek-V3).
+    pub latent: u64,
+    /// Width of the rotary part beside it (64).
+    pub rope: u64,
+    /// Bytes of one cached element.
+    pub kv_bytes: f64,
 }
 
-/// Seconds of decode attention at head size 128.
-pub(super) fn decode(row: &DecodeRow, sheet: &Sheet, a: Decode) -> f64 {
-    // Above 32 query heads per key-value head TensorRT-LLM falls back to a kernel that reads the keys once per query head.
-    let shared = !(row.library.starts_with("trtllm") && a.heads > 32 * a.kv_heads);
-    let kv = if shared { a.kv_heads } else { a.heads } as f64;
-    let (b, h, l) = (a.batch as f64, a.heads as f64, a.context as f64);
-    let memory = (b * kv * l * 256.0 * a.kv_bytes + b * h * 128.0 * (2.0 + a.query_bytes)) / (sheet.bandwidth * *row.em);
-    let mut best = f64::INFINITY;
-    for s in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0] {
-        if s > 1.0 && l / s < 64.0 {
-            break;
+/// Constants of prefill attention, seconds and shares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrefillConstants {
+    /// Start-up, seconds.
+    pub t0: f64,
+    /// Share of the matrix peak.
+    pub ec: f64,
+    /// Share of the memory bandwidth of what is not overlapped.
+    pub em: f64,
+    /// Weight of the longest block's tail.
+    pub lon: f64,
+    /// Seconds of one block's start.
+    pub tt: f64,
+    /// Exponent of the soft maximum.
+    pub q: f64,
+    /// Passes over keys and values for layout and writing.
+    pub qk: f64,
+}
+
+/// Key blocks that the query blocks of one head see: `rows` query blocks, `per` of them to one key block, `before` key
+/// blocks cached, at most `most` seen by one.
+fn key_blocks(rows: f64, per: f64, before: f64, most: f64) -> f64 {
+    let triangle = |n: f64| {
+        let full = (n / per).floor();
+        per * full * (full + 1.0) / 2.0 + (n - per * full) * (full + 1.0)
+    };
+    let growing = (per * (most - before)).clamp(0.0, rows);
+    let capped = rows - growing;
+    growing * before + triangle(growing) + if capped > 0.0 { capped * most } else { 0.0 }
+}
+
+impl PrefillConstants {
+    /// Seconds of one call.
+    #[must_use]
+    pub fn time(&self, sheet: &Sheet, a: Prefill, form: AttentionForm) -> f64 {
+        let (b, s, h, kv) = (a.batch as f64, a.tokens as f64, a.heads as f64, a.kv_heads as f64);
+        let width = (form.key_dim + form.value_dim) as f64;
+        let (before, most) = (form.prefix.div_ceil(128) as f64, form.window.map_or(f64::INFINITY, |w| w.div_ceil(128) as f64 + 1.0));
+        let all = (form.prefix.saturating_add(a.tokens)).div_ceil(128) as f64;
+        let mut span = f64::INFINITY;
+        for block in [64u64, 128] {
+            let nq = a.tokens.div_ceil(block) as f64;
+            let per = 128.0 / block as f64;
+            let blocks = if form.causal { key_blocks(nq, per, before.min(most), most) } else { nq * all.min(most) };
+            let c = (block * 128) as f64 * 2.0 * width / (sheet.peak / sheet.units * self.ec);
+            let average = b * h * (blocks * c + nq * self.tt) / sheet.units;
+            let longest = ((nq * block as f64 / 128.0).ceil() + before).min(most) * c + self.tt;
+            span = span.min(average.max(longest) + self.lon * average.min(longest));
         }
-        let waves = (b * kv * s / sheet.units).ceil();
-        let block = (l / s).ceil() * 256.0 * a.kv_bytes / (sheet.bandwidth / sheet.units * *row.bc) + 1e-6 * *row.tt;
-        let mut core = soft_max(waves * block, memory, *row.q);
-        if s > 1.0 {
-            core += 1e-6 * *row.ts + s * b * h * 1024.0 / sheet.bandwidth;
-        }
-        best = best.min(core);
+        let seen = form.window.map_or(form.prefix as f64, |w| (form.prefix.min(w)) as f64) + s;
+        let keys = b * kv * seen * width * a.kv_bytes;
+        let rows = b * h * s * (2.0 * form.value_dim as f64 + a.query_bytes * form.key_dim as f64);
+        let memory = (keys + rows) / (sheet.bandwidth * self.em);
+        self.t0 + self.qk * 3.0 * b * kv * s * width / sheet.bandwidth + soft_max(span, memory, self.q)
     }
-    1e-6 * *row.t0 + best
+}
+
+/// Constants of decode attention, seconds and shares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecodeConstants {
+    /// Start-up, seconds.
+    pub t0: f64,
+    /// Share of the memory bandwidth.
+    pub em: f64,
+    /// Extra seconds of a split context.
+    pub ts: f64,
+    /// Seconds of one block's start.
+    pub tt: f64,
+    /// Bandwidth of one block in units of an even share.
+    pub bc: f64,
+    /// Exponent of the soft maximum.
+    pub q: f64,
+}
+
+/// Share of the 16-bit matrix peak that absorbed latent attention reaches when compute bounds it: 660 of 989 TFLOP/s (FlashMLA's
+/// published figure on H800).
+const LATENT_COMPUTE: f64 = 0.67;
+
+impl DecodeConstants {
+    /// Seconds of one call. `shared` says whether one read of the keys serves all query heads of a group.
+    #[must_use]
+    pub fn time(&self, sheet: &Sheet, a: Decode, form: AttentionForm, shared: bool) -> f64 {
+        let kv = if shared { a.kv_heads } else { a.heads } as f64;
+        let (b, h) = (a.batch as f64, (a.heads * form.queries) as f64);
+        let l = form.window.map_or(a.context, |w| a.context.min(w.saturating_add(form.queries - 1))) as f64;
+        let token = (form.key_dim + form.value_dim) as f64 * a.kv_bytes;
+        let rows = b * h * (2.0 * form.value_dim as f64 + a.query_bytes * form.key_dim as f64);
+        let memory = (b * kv * l * token + rows) / (sheet.bandwidth * self.em);
+        self.t0 + self.best(sheet, b * kv, l, token, memory, 8.0 * b * h * form.value_dim as f64)
+    }
+
+    /// The best split of the context: `units` independent reads of `l` tokens, `partial` bytes written and read per split.
+    fn best(&self, sheet: &Sheet, units: f64, l: f64, token: f64, memory: f64, partial: f64) -> f64 {
+        let mut best = f64::INFINITY;
+        for s in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0] {
+            if s > 1.0 && l / s < 64.0 {
+                break;
+            }
+            let waves = (units * s / sheet.units).ceil();
+            let block = (l / s).ceil() * token / (sheet.bandwidth / sheet.units * self.bc) + self.tt;
+            let extra = if s > 1.0 { self.ts + s * partial / sheet.bandwidth } else { 0.0 };
+            best = best.min(soft_max(waves * block, memory, self.q) + extra);
+        }
+        best
+    }
+
+    /// Seconds of absorbed latent attention: the latent is read once for keys and values, and the products of many heads
+    /// with it may bound the time.
+    #[must_use]
+    pub fn latent(&self, sheet: &Sheet, a: LatentDecode) -> f64 {
+        let (b, h, l) = (a.batch as f64, (a.heads * a.queries) as f64, a.context as f64);
+        let width = (a.latent + a.rope) as f64;
+        let rows = b * h * 2.0 * (width + a.latent as f64);
+        let memory = (b * l * width * a.kv_bytes + rows) / (sheet.bandwidth * self.em);
+        // Tiles of 64 query rows work on one sequence side by side.
+        let groups = (h / 64.0).ceil();
+        let core = self.best(sheet, b * groups, l, width * a.kv_bytes, memory, 8.0 * b * h * a.latent as f64);
+        let flops = 2.0 * b * 64.0 * groups * l * (width + a.latent as f64);
+        self.t0 + soft_max(core, flops / (sheet.peak * LATENT_COMPUTE), self.q.max(2.0))
+    }
 }

@@ -1,66 +1,105 @@
 //! One device: data sheet and profile joined, and what it says of its constants.
 
-use super::attention::{Decode, FlashAttention, Pass, Prefill, decode, flash, prefill};
-use super::gemm::{Gemm, GemmModel, Sheet};
-use super::profile::{GemmRow, Profile, profile_of};
+use super::attention::{AttentionForm, Decode, FlashAttention, LatentDecode, Pass, Prefill, flash};
+use super::gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
+use super::grouped::{ExpertLoads, Moe, grouped};
+use super::operators::Operator;
+use super::profile::{DecodeRow, FlashRow, GemmRow, MoeRow, PrefillRow, Profile, Quality};
+use super::profiles::{Origin, Profiles};
+use super::select::{nearest_library, same_family};
+use crate::diag::At;
 use crate::hardware::{Accelerator, Catalogue, Dtype};
+use std::sync::Arc;
 
-/// Which profile entry serves an operator class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Provenance {
-    /// Operator class.
-    pub operator: String,
-    /// Profile entry.
-    pub entry: String,
-    /// Where its values come from.
-    pub source: String,
+/// The constants of a number format on one device, and where they come from.
+#[derive(Debug, Clone)]
+pub(super) struct GemmEntry {
+    pub(super) dtype: Dtype,
+    pub(super) measured: Dtype,
+    pub(super) constants: GemmConstants,
+    pub(super) origin: Origin,
+    pub(super) profile: Arc<Profile>,
+    /// Rows of the profile that were joined.
+    pub(super) rows: Vec<usize>,
 }
 
 /// The kernel times of one accelerator.
 #[derive(Debug, Clone)]
 pub struct DeviceModel {
-    name: String,
+    pub(super) name: String,
     peaks: Vec<(Dtype, f64)>,
     bandwidth: f64,
     units: f64,
-    profile: &'static Profile,
-    borrowed: bool,
+    /// Share of the peak that the best large product reaches, where it is published.
+    achieved: Option<f64>,
+    pub(super) profiles: Vec<(Origin, Arc<Profile>)>,
     library: Option<String>,
-    models: Vec<(Dtype, GemmModel)>,
+    pub(super) gemms: Vec<GemmEntry>,
+    pub(super) memory_efficiency: f64,
+    kernel_gap: f64,
     /// Sustained share of the matrix rate for 16-bit and narrower formats.
-    sustained: (f64, f64),
+    pub(super) sustained: (f64, f64),
+    pub(super) training: (Origin, Arc<Profile>),
 }
 
-const DTYPES: [Dtype; 8] = [Dtype::Fp32, Dtype::Tf32, Dtype::Bf16, Dtype::Fp16, Dtype::Fp8, Dtype::Fp8Block, Dtype::Nvfp4, Dtype::Int8];
+const DTYPES: [Dtype; 11] = [
+    Dtype::Fp32,
+    Dtype::Tf32,
+    Dtype::Bf16,
+    Dtype::Fp16,
+    Dtype::Fp8,
+    Dtype::Fp8Block,
+    Dtype::Mxfp8,
+    Dtype::Nvfp4,
+    Dtype::Int8,
+    Dtype::W8a16,
+    Dtype::W4a16,
+];
 
-/// The measured number format whose constants serve a format.
+/// The measured number formats whose constants serve a format, nearest first.
 const fn measured_as(dtype: Dtype) -> &'static [Dtype] {
     match dtype {
         Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16 => &[Dtype::Bf16],
-        Dtype::Fp8 | Dtype::Int8 => &[Dtype::Fp8, Dtype::Bf16],
+        Dtype::W8a16 => &[Dtype::W8a16, Dtype::W4a16, Dtype::Bf16],
+        Dtype::W4a16 => &[Dtype::W4a16, Dtype::W8a16, Dtype::Bf16],
+        Dtype::Int8 => &[Dtype::Int8, Dtype::Fp8, Dtype::Bf16],
+        Dtype::Fp8 => &[Dtype::Fp8, Dtype::Bf16],
         Dtype::Fp8Block => &[Dtype::Fp8Block, Dtype::Fp8, Dtype::Bf16],
+        Dtype::Mxfp8 => &[Dtype::Mxfp8, Dtype::Fp8Block, Dtype::Fp8, Dtype::Bf16],
         Dtype::Nvfp4 => &[Dtype::Nvfp4, Dtype::Fp8, Dtype::Bf16],
     }
 }
 
 impl DeviceModel {
-    /// Joins a part with the profile of its generation; `library` selects the rows of one engine, such as `vllm-0.24.0`.
+    /// Joins a part with the shipped profiles; `library` selects the rows of one engine, such as `vllm-0.24.0`.
     #[must_use]
     pub fn new(part: &Accelerator, library: Option<&str>) -> Self {
-        let (profile, borrowed) = profile_of(&part.generation);
+        Self::with(Profiles::embedded(), part, library)
+    }
+
+    /// Joins a part with profiles; `library` selects the rows of one engine, such as `vllm-0.24.0`.
+    #[must_use]
+    pub fn with(profiles: &Profiles, part: &Accelerator, library: Option<&str>) -> Self {
+        let profiles = profiles.of(part);
         let peaks: Vec<_> = DTYPES.iter().filter_map(|&d| Some((d, part.peak.of(d)?.get()))).collect();
-        let models = peaks.iter().map(|&(d, _)| (d, GemmModel::of(&rows(profile, d, library)))).collect();
-        let derate = if borrowed { 1.0 } else { derate(part, profile) };
+        let gemms = peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
+        let first = |has: &dyn Fn(&Profile) -> bool| profiles.iter().find(|(_, p)| has(p)).unwrap_or(&profiles[0]).clone();
+        let training = first(&|p| p.sustained_16.is_some());
+        let eighth = first(&|p| p.sustained_8.is_some()).1;
+        let derate = if training.0 == Origin::Neighbour { 1.0 } else { derate(part, &training.1) };
         Self {
             name: part.name.value.clone(),
             peaks,
             bandwidth: part.memory_bandwidth.get(),
             units: *part.compute_units as f64,
-            profile,
-            borrowed,
+            achieved: *part.achieved,
             library: library.map(str::to_owned),
-            models,
-            sustained: (*profile.sustained_16 * derate, *profile.sustained_8 * derate),
+            gemms,
+            memory_efficiency: first(&|p| p.memory_efficiency.is_some()).1.memory_efficiency.unwrap_or(0.78),
+            kernel_gap: first(&|p| p.kernel_gap.is_some()).1.kernel_gap.map_or(2e-6, crate::units::Quantity::get),
+            sustained: (training.1.sustained_16.unwrap_or(1.0) * derate, eighth.sustained_8.unwrap_or(1.0) * derate),
+            training,
+            profiles,
         }
     }
 
@@ -75,114 +114,259 @@ impl DeviceModel {
         self.bandwidth
     }
 
+    /// The profiles that serve training with products in these formats.
+    #[must_use]
+    pub fn training_profiles(&self, dtypes: &[Dtype]) -> Vec<Arc<Profile>> {
+        let first = |has: &dyn Fn(&Profile) -> bool| self.profiles.iter().find(|(_, p)| has(p)).map(|(_, p)| p.clone());
+        let products = dtypes.iter().filter_map(|d| self.gemm_entry(*d)).map(|e| e.profile.clone());
+        let others = [
+            first(&|p| p.sustained_16.is_some()),
+            first(&|p| p.sustained_8.is_some()),
+            first(&|p| p.memory_efficiency.is_some()),
+            first(&|p| p.kernel_gap.is_some()),
+            first(&|p| !p.flash.is_empty()),
+        ];
+        products.chain(others.into_iter().flatten()).collect()
+    }
+
     fn sheet(&self, dtype: Dtype) -> Sheet {
         Sheet { peak: self.peak(dtype).unwrap_or(1.0), bandwidth: self.bandwidth, units: self.units }
     }
 
-    fn model(&self, dtype: Dtype) -> Option<&GemmModel> {
-        self.models.iter().find(|(d, _)| *d == dtype).map(|(_, m)| m)
+    pub(super) fn gemm_entry(&self, dtype: Dtype) -> Option<&GemmEntry> {
+        self.gemms.iter().find(|e| e.dtype == dtype)
     }
 
-    /// Seconds of one product alone as serving engines call it, quantisation of the input included. Infinite where the
-    /// part has no path for the format.
+    /// Seconds of one product alone as serving engines call it, weights in memory, quantisation of the input included.
+    /// Infinite where the part has no path for the format.
     #[must_use]
     pub fn gemm(&self, dtype: Dtype, g: Gemm) -> f64 {
-        let Some(model) = self.model(dtype) else { return f64::INFINITY };
+        let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
         let sheet = self.sheet(dtype);
-        model.time(&sheet, dtype, g) + model.quantisation(&sheet, g)
+        entry.constants.time(&sheet, operand_bytes(dtype), g) + entry.constants.quantisation(&sheet, g)
     }
 
     /// Seconds of one product whose operands the kernel before has cast: no pass over the input, and of the libraries that were
     /// measured with this format the quickest (some tables hold the cast in their start-up).
     #[must_use]
     pub fn gemm_fused(&self, dtype: Dtype, g: Gemm) -> f64 {
-        let sheet = self.sheet(dtype);
-        let each = rows(self.profile, dtype, None).into_iter().map(|row| GemmModel::of(&[row]).time(&sheet, dtype, g));
-        let quickest = each.fold(f64::INFINITY, f64::min);
-        if self.model(dtype).is_some() { quickest } else { f64::INFINITY }
+        let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
+        let (sheet, bytes) = (self.sheet(dtype), operand_bytes(dtype));
+        let ratio = moved(self.achieved, entry.origin, &entry.profile);
+        let rows = entry.profile.gemm.iter().filter(|r| r.dtype.value == entry.measured);
+        let each = rows.map(|row| {
+            let constants = row.constants();
+            GemmConstants { ec: (constants.ec * ratio).min(1.0), ..constants }.time(&sheet, bytes, g)
+        });
+        each.fold(f64::INFINITY, f64::min)
+    }
+
+    /// The constants of long training: clocks under sustained power, the launch of a plain product.
+    fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
+        let (own, wide) = (self.gemm_entry(dtype)?, self.gemm_entry(Dtype::Bf16)?);
+        let wide_format = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16);
+        let sustained = if wide_format { self.sustained.0 } else { self.sustained.1 };
+        // The start-up of 8-bit calls in serving holds the launch of their cast kernels; here casts are counted apart.
+        Some(GemmConstants { t0: wide.constants.t0, ec: own.constants.ec * sustained, ..own.constants })
     }
 
     /// Seconds of one product in long training: clocks under sustained power, casts left to the caller.
     #[must_use]
     pub fn gemm_sustained(&self, dtype: Dtype, g: Gemm) -> f64 {
-        let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
-        self.gemm_moving(dtype, g, batch * (dtype.bytes() * (m * k + n * k) + g.output_bytes * m * n))
+        let Some(constants) = self.sustained_constants(dtype) else { return f64::INFINITY };
+        constants.time(&self.sheet(dtype), operand_bytes(dtype), g)
     }
 
     /// The same where memory traffic is not that of whole operands.
     pub(super) fn gemm_moving(&self, dtype: Dtype, g: Gemm, bytes: f64) -> f64 {
-        let (Some(model), Some(wide)) = (self.model(dtype), self.model(Dtype::Bf16)) else { return f64::INFINITY };
-        let wide_format = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16);
-        let sustained = if wide_format { self.sustained.0 } else { self.sustained.1 };
-        // The start-up of 8-bit calls in serving holds the launch of their cast kernels; here casts are counted apart.
-        let model = GemmModel { t0: wide.t0, ec: model.ec * sustained, ..*model };
-        model.time_moving(&self.sheet(dtype), dtype, g, bytes)
+        let Some(constants) = self.sustained_constants(dtype) else { return f64::INFINITY };
+        constants.time_moving(&self.sheet(dtype), operand_bytes(dtype), g, bytes)
     }
 
-    /// Seconds of flash attention in training.
+    /// Seconds of a grouped product in long training: `experts` matrices with `g.m` rows each, one start-up.
+    #[must_use]
+    pub fn grouped_gemm_sustained(&self, dtype: Dtype, experts: u64, g: Gemm) -> f64 {
+        let Some(constants) = self.sustained_constants(dtype) else { return f64::INFINITY };
+        grouped(&constants, &self.sheet(dtype), operand_bytes(dtype), experts, g)
+    }
+
+    /// Seconds of flash attention in training: causal, every head of the same size in keys and values.
     #[must_use]
     pub fn flash_attention(&self, a: FlashAttention, pass: Pass) -> f64 {
-        let rows = &self.profile.flash.value;
-        // A generation of kernels that a device never had: the nearest that it has.
-        let row = rows.iter().find(|r| r.generation.value == a.generation).or_else(|| rows.first());
-        let (Some(row), Some(peak)) = (row, self.peak(Dtype::Bf16)) else { return f64::INFINITY };
-        flash(&row.value, peak, a, pass)
+        self.flash_attention_form(a, AttentionForm { key_dim: a.head_dim, value_dim: a.head_dim, ..AttentionForm::default() }, pass)
+    }
+
+    /// Seconds of flash attention in training with other widths of keys and values, a window, or both directions.
+    #[must_use]
+    pub fn flash_attention_form(&self, a: FlashAttention, form: AttentionForm, pass: Pass) -> f64 {
+        let Some(peak) = self.peak(Dtype::Bf16) else { return f64::INFINITY };
+        let Some((origin, profile, row)) = self.flash_row(a.generation) else { return f64::INFINITY };
+        flash(row, peak * moved(self.achieved, origin, profile), a, form, pass)
+    }
+
+    /// The row of a generation of kernels; of one that a device never had, the first that it has.
+    pub(super) fn flash_row(&self, generation: super::AttentionGeneration) -> Option<(Origin, &Profile, &FlashRow)> {
+        let (origin, profile) = self.profiles.iter().find(|(_, p)| !p.flash.is_empty())?;
+        let row = profile.flash.iter().find(|r| r.generation.value == generation).or_else(|| profile.flash.first())?;
+        Some((*origin, profile, &row.value))
     }
 
     /// Seconds of element-wise kernels that move `bytes` in `kernels` launches.
     #[must_use]
     pub fn stream(&self, bytes: f64, kernels: f64) -> f64 {
-        bytes / (self.bandwidth * *self.profile.memory_efficiency) + kernels * self.profile.kernel_gap.get()
+        bytes / (self.bandwidth * self.memory_efficiency) + kernels * self.kernel_gap
+    }
+
+    /// Seconds of a memory-bound operator.
+    #[must_use]
+    pub fn operator(&self, operator: &Operator) -> f64 {
+        self.stream(operator.bytes(), operator.kernels())
     }
 
     /// Seconds of prefill attention, or why there is no answer.
     ///
     /// # Errors
-    /// When no library was measured with these formats.
+    /// When no prefill kernels were measured at all.
     pub fn prefill(&self, query: Dtype, kv: Dtype, a: Prefill) -> Result<f64, String> {
-        let rows = self.profile.prefill.value.iter().filter(|r| r.dtype.value == query && r.kv.value == kv);
-        let row = best_match(rows.map(|r| &r.value), self.library.as_deref(), |r| r.library.as_str())
-            .ok_or_else(|| format!("no prefill kernels with {query} queries and {kv} cache were measured on {}", self.name))?;
-        Ok(prefill(row, &self.sheet(query), a))
+        self.prefill_form(query, kv, a, AttentionForm::default())
+    }
+
+    /// Seconds of prefill attention with a cached prefix, a window, other head sizes, or both directions.
+    ///
+    /// # Errors
+    /// When no prefill kernels were measured at all.
+    pub fn prefill_form(&self, query: Dtype, kv: Dtype, a: Prefill, form: AttentionForm) -> Result<f64, String> {
+        let (origin, profile, row) =
+            self.prefill_row(query, kv).ok_or_else(|| format!("no prefill kernels were measured for {}", self.name))?;
+        let format = if self.peak(query).is_some() { query } else { Dtype::Bf16 };
+        let mut constants = row.constants();
+        constants.ec = (constants.ec * moved(self.achieved, origin, profile)).min(1.0);
+        Ok(constants.time(&self.sheet(format), a, form))
+    }
+
+    pub(super) fn prefill_row(&self, query: Dtype, kv: Dtype) -> Option<(Origin, &Profile, &PrefillRow)> {
+        let wanted = [(query, kv), (query, Dtype::Bf16), (Dtype::Bf16, kv), (Dtype::Bf16, Dtype::Bf16)];
+        self.find(&wanted, |p| &p.prefill.value, |r| (*r.dtype, *r.kv), |r| &r.library.value)
     }
 
     /// Seconds of decode attention, or why there is no answer.
     ///
     /// # Errors
-    /// When no library was measured with this format.
+    /// When no decode kernels were measured at all.
     pub fn decode(&self, kv: Dtype, a: Decode) -> Result<f64, String> {
-        let rows = self.profile.decode.value.iter().filter(|r| r.kv.value == kv);
-        let row = best_match(rows.map(|r| &r.value), self.library.as_deref(), |r| r.library.as_str())
-            .ok_or_else(|| format!("no decode kernels with {kv} cache were measured on {}", self.name))?;
-        Ok(decode(row, &self.sheet(Dtype::Bf16), a))
+        self.decode_form(kv, a, AttentionForm::default())
     }
 
-    /// Which profile entries serve which operator classes.
-    #[must_use]
-    pub fn provenance(&self) -> Vec<Provenance> {
-        let entry = |what: &str| {
-            let from =
-                if self.borrowed { format!(", borrowed by data-sheet ratio from {}", *self.profile.reference) } else { String::new() };
-            format!("{}.{what}{from}", *self.profile.generation)
-        };
-        let one = |operator: &str, what: &str| Provenance {
-            operator: operator.into(),
-            entry: entry(what),
-            source: self.profile.source.value.clone(),
-        };
-        vec![
-            one("matrix products", "gemm"),
-            one("sustained clocks", &format!("sustained ({:.3} in 16 bit, {:.3} in 8 bit)", self.sustained.0, self.sustained.1)),
-            one("flash attention", "flash"),
-            one("element-wise kernels", "memory_efficiency"),
-        ]
+    /// Seconds of decode attention with a window, other head sizes or several new tokens.
+    ///
+    /// # Errors
+    /// When no decode kernels were measured at all.
+    pub fn decode_form(&self, kv: Dtype, a: Decode, form: AttentionForm) -> Result<f64, String> {
+        let (_, _, row) = self.decode_row(kv).ok_or_else(|| format!("no decode kernels were measured for {}", self.name))?;
+        let shared = DecodeRow::shares_keys(&row.library, a.heads, a.kv_heads);
+        Ok(row.constants().time(&self.sheet(Dtype::Bf16), a, form, shared))
     }
+
+    /// Seconds of absorbed latent attention (DeepSeek-V2 and V3), or why there is no answer. Constants of memory and launch
+    /// are those of the measured decode kernels; latent kernels themselves are not in the tables.
+    ///
+    /// # Errors
+    /// When no decode kernels were measured at all.
+    pub fn latent_decode(&self, kv: Dtype, a: LatentDecode) -> Result<f64, String> {
+        let (_, _, row) = self.decode_row(kv).ok_or_else(|| format!("no decode kernels were measured for {}", self.name))?;
+        Ok(row.constants().latent(&self.sheet(Dtype::Bf16), a))
+    }
+
+    pub(super) fn decode_row(&self, kv: Dtype) -> Option<(Origin, &Profile, &DecodeRow)> {
+        self.find(&[kv, Dtype::Bf16], |p| &p.decode.value, |r| *r.kv, |r| &r.library.value)
+    }
+
+    /// Seconds of a mixture-of-experts layer of a serving engine, or why there is no answer. `kernel` picks one of the
+    /// library's kernels by a part of its name.
+    ///
+    /// # Errors
+    /// When the part has no path for the format, or no kernels were measured at all.
+    pub fn moe(&self, dtype: Dtype, kernel: Option<&str>, moe: &Moe) -> Result<f64, String> {
+        self.moe_loaded(dtype, kernel, moe, &ExpertLoads::of(moe))
+    }
+
+    /// The same for given loads, which do not depend on the device and may be kept.
+    ///
+    /// # Errors
+    /// As [`Self::moe`].
+    pub fn moe_loaded(&self, dtype: Dtype, kernel: Option<&str>, moe: &Moe, loads: &ExpertLoads) -> Result<f64, String> {
+        if self.peak(dtype).is_none() {
+            return Err(format!("{} has no matrix path for {dtype}", self.name));
+        }
+        let (origin, profile, row) =
+            self.moe_row(dtype, kernel).ok_or_else(|| format!("no kernels of experts were measured for {}", self.name))?;
+        let mut constants = row.constants();
+        constants.gemm.ec = (constants.gemm.ec * moved(self.achieved, origin, profile)).min(1.0);
+        Ok(constants.time(&self.sheet(dtype), operand_bytes(dtype), moe, loads))
+    }
+
+    pub(super) fn moe_row(&self, dtype: Dtype, kernel: Option<&str>) -> Option<(Origin, &Profile, &MoeRow)> {
+        for (origin, wanted) in levels(measured_as(dtype)) {
+            for (_, profile) in self.profiles.iter().filter(|(o, _)| *o == origin) {
+                let named = |r: &&MoeRow| kernel.is_none_or(|k| r.kernel.contains(k));
+                let of_format: Vec<&MoeRow> = profile.moe.iter().map(|r| &r.value).filter(|r| *r.dtype == wanted).collect();
+                let mut rows: Vec<&MoeRow> = of_format.iter().copied().filter(named).collect();
+                if rows.is_empty() {
+                    rows = of_format;
+                }
+                // Of several kernels of a library the one that was measured most.
+                rows.sort_by_key(|r| std::cmp::Reverse(*r.quality.points));
+                if let Some(row) = nearest_library(&rows, self.library.as_deref(), |r| &r.library) {
+                    return Some((origin, profile, row));
+                }
+            }
+        }
+        None
+    }
+
+    /// The row of the nearest profile that has one of the wanted formats; a library of the same family goes before a format.
+    fn find<R, F: PartialEq + Copy>(
+        &self,
+        formats: &[F],
+        list: impl Fn(&Profile) -> &Vec<At<R>>,
+        format: impl Fn(&R) -> F,
+        library: impl Fn(&R) -> &str,
+    ) -> Option<(Origin, &Profile, &R)> {
+        for (origin, wanted) in levels(formats) {
+            for (_, profile) in self.profiles.iter().filter(|(o, _)| *o == origin) {
+                let rows: Vec<&R> = list(profile).iter().map(|r| &r.value).filter(|r| format(r) == wanted).collect();
+                if let Some(row) = nearest_library(&rows, self.library.as_deref(), |r| library(r)) {
+                    return Some((origin, profile, row));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Nearness and format in order of preference: the part's own measurements in any fitting format go before a neighbour's.
+fn levels<F: Copy>(formats: &[F]) -> impl Iterator<Item = (Origin, F)> {
+    [Origin::Own, Origin::Generation, Origin::Neighbour].into_iter().flat_map(|o| formats.iter().map(move |&f| (o, f)))
+}
+
+/// Bytes of the operands of a number format.
+pub(super) const fn operand_bytes(dtype: Dtype) -> OperandBytes {
+    OperandBytes { input: dtype.input_bytes(), weight: dtype.bytes() }
+}
+
+/// By how much the matrix efficiency of a borrowed entry differs: the ratio of what the best large products of both parts reach.
+fn moved(achieved: Option<f64>, origin: Origin, profile: &Profile) -> f64 {
+    if origin == Origin::Own {
+        return 1.0;
+    }
+    let measured = Catalogue::embedded().accelerators.get(profile.accelerator.as_str()).and_then(|p| *p.achieved);
+    achieved.zip(measured).map_or(1.0, |(own, measured)| own / measured)
 }
 
 /// Clocks follow power: a part with fewer watts for each FLOP of its peak than the measured one sustains (ratio)^0.6 of the rate
 /// (one site with H100 limited to 500 W; nothing else tests it).
 fn derate(part: &Accelerator, profile: &Profile) -> f64 {
-    let reference = Catalogue::embedded().accelerators.get(profile.reference.as_str());
+    let reference = Catalogue::embedded().accelerators.get(profile.accelerator.as_str());
     let watts = |a: &Accelerator| a.peak.of(Dtype::Bf16).map(|p| a.tdp.get() / p.get());
     match (watts(part), reference.and_then(watts)) {
         (Some(own), Some(measured)) => libm::pow((own / measured).min(1.0), 0.6),
@@ -190,102 +374,39 @@ fn derate(part: &Accelerator, profile: &Profile) -> f64 {
     }
 }
 
-/// The rows of a format, of the library that is asked for if it was measured.
-fn rows<'a>(profile: &'a Profile, dtype: Dtype, library: Option<&str>) -> Vec<&'a GemmRow> {
-    for &measured in measured_as(dtype) {
-        let all: Vec<&GemmRow> = profile.gemm.value.iter().map(|r| &r.value).filter(|r| r.dtype.value == measured).collect();
-        if all.is_empty() {
-            continue;
-        }
-        return match best_match(all.iter().copied(), library, |r| r.library.as_str()) {
-            Some(row) if library.is_some_and(|l| l.starts_with(family(&row.library))) => vec![row],
-            _ => all,
-        };
-    }
-    Vec::new()
-}
-
-fn family(library: &str) -> &str {
-    library.split('-').next().unwrap_or(library)
-}
-
-/// The row whose library is the longest prefix of the wanted one; else one of the same family; else the first.
-fn best_match<'a, R>(rows: impl Iterator<Item = &'a R> + Clone, library: Option<&str>, name: impl Fn(&R) -> &str) -> Option<&'a R> {
-    let Some(wanted) = library else { return rows.into_iter().next() };
-    let exact = rows.clone().filter(|r| wanted.starts_with(name(r))).max_by_key(|r| name(r).len());
-    exact.or_else(|| rows.clone().find(|r| family(name(r)) == family(wanted))).or_else(|| rows.into_iter().next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn device(id: &str, library: Option<&str>) -> DeviceModel {
-        DeviceModel::new(&Catalogue::embedded().accelerators[id], library)
-    }
-
-    fn gemm(m: u64, n: u64, k: u64) -> Gemm {
-        Gemm { m, n, k, batch: 1, output_bytes: 2.0 }
-    }
-
-    #[test]
-    fn reference_values_of_the_fit() {
-        // Microseconds of the unrounded fit; the rounding of the table's constants moves them by about 1 %.
-        for (id, library, dtype, g, want) in [
-            ("a100-sxm-80gb", "trtllm", Dtype::Bf16, gemm(4096, 4096, 4096), 531.9),
-            ("h100-sxm", "vllm", Dtype::Bf16, gemm(4096, 8192, 8192), 689.6),
-            ("h100-sxm", "vllm", Dtype::Bf16, gemm(16, 8192, 8192), 49.4),
-            ("h100-sxm", "vllm", Dtype::Bf16, gemm(1, 64, 65536), 11.1),
-            ("h100-sxm", "vllm", Dtype::Fp8, gemm(8192, 4096, 4096), 342.5),
-            ("b200-sxm", "trtllm", Dtype::Bf16, gemm(2048, 7168, 2048), 42.1),
-            ("b200-sxm", "sglang", Dtype::Fp8Block, gemm(512, 4096, 7168), 20.5),
-            ("b200-sxm", "trtllm", Dtype::Nvfp4, gemm(64, 16384, 7168), 24.7),
-        ] {
-            let got = 1e6 * device(id, Some(library)).gemm(dtype, g);
-            assert!((got / want - 1.0).abs() < 0.03, "{id} {library} {dtype} {g:?}: {got} against {want}");
-        }
-    }
-
-    #[test]
-    fn attention_reference_values() {
-        let prefill = |id, library, batch, tokens, heads, kv_heads| {
-            let shape = Prefill { batch, tokens, heads, kv_heads, kv_bytes: 2.0, query_bytes: 2.0 };
-            1e6 * device(id, Some(library)).prefill(Dtype::Bf16, Dtype::Bf16, shape).unwrap()
-        };
-        for (got, want) in [
-            (prefill("h100-sxm", "vllm-0.24.0", 1, 8192, 32, 8), 961.6),
-            (prefill("b200-sxm", "trtllm-1.3.0", 4, 2048, 64, 8), 439.3),
-            (prefill("a100-sxm-80gb", "vllm-0.14.0", 1, 1000, 12, 12), 60.6),
-        ] {
-            assert!((got / want - 1.0).abs() < 0.03, "{got} against {want}");
-        }
-        let shape = Decode { batch: 64, context: 4096, heads: 32, kv_heads: 8, kv_bytes: 2.0, query_bytes: 2.0 };
-        let got = 1e6 * device("h100-sxm", Some("vllm-0.24.0")).decode(Dtype::Bf16, shape).unwrap();
-        assert!((got / 372.7 - 1.0).abs() < 0.03, "{got}");
-    }
-
-    #[test]
-    fn roofline_limits() {
-        let a100 = device("a100-sxm-80gb", None);
-        let big = gemm(65536, 65536, 16384);
-        let share = 2.0 * 65536f64 * 65536.0 * 16384.0 / a100.gemm(Dtype::Bf16, big) / 312e12;
-        assert!((0.75..0.86).contains(&share), "compute-bound share {share}");
-        // One token through a large weight reads the weight: no faster than memory allows, and near it.
-        let skinny = gemm(1, 16384, 53248);
-        let floor = 2.0 * 16384.0 * 53248.0 / 2.0e12;
-        let got = a100.gemm(Dtype::Bf16, skinny);
-        assert!(got > floor && got < 1.5 * floor, "{got} against {floor}");
-    }
-
-    proptest! {
-        /// Nothing is NaN or negative, and more rows never take less time by more than a split's change.
-        #[test]
-        fn extreme_sizes_are_finite(m in 1u64..1_000_000_000, n in 1u64..1_000_000_000, k in 1u64..1_000_000_000) {
-            for dtype in [Dtype::Bf16, Dtype::Fp8] {
-                let t = device("h100-sxm", None).gemm(dtype, gemm(m, n, k));
-                prop_assert!(t.is_finite() && t > 0.0);
+/// The constants of a format: of the library that is asked for if its family was measured, else the mean of all.
+fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], achieved: Option<f64>, dtype: Dtype, library: Option<&str>) -> Option<GemmEntry> {
+    for (origin, measured) in levels(measured_as(dtype)) {
+        for (_, profile) in profiles.iter().filter(|(o, _)| *o == origin) {
+            let all: Vec<(usize, &GemmRow)> =
+                profile.gemm.iter().map(|r| &r.value).enumerate().filter(|(_, r)| r.dtype.value == measured).collect();
+            if all.is_empty() {
+                continue;
             }
+            let one = library.and_then(|wanted| {
+                let family: Vec<&(usize, &GemmRow)> = all.iter().filter(|(_, r)| same_family(&r.library, wanted)).collect();
+                nearest_library(&family, library, |r| &r.1.library).copied()
+            });
+            let used: Vec<(usize, &GemmRow)> = one.map_or(all, |o| vec![o]);
+            let sets: Vec<GemmConstants> = used.iter().map(|(_, r)| r.constants()).collect();
+            let mut constants = GemmConstants::mean(&sets);
+            constants.ec = (constants.ec * moved(achieved, origin, profile)).min(1.0);
+            return Some(GemmEntry {
+                dtype,
+                measured,
+                constants,
+                origin,
+                profile: profile.clone(),
+                rows: used.iter().map(|(i, _)| *i).collect(),
+            });
         }
+    }
+    None
+}
+
+impl GemmEntry {
+    /// Qualities of the rows that were joined.
+    pub(super) fn qualities(&self) -> Vec<&Quality> {
+        self.rows.iter().map(|&i| &self.profile.gemm[i].quality.value).collect()
     }
 }

@@ -1,16 +1,29 @@
 //! How long one operator takes on one device, alone.
 //!
-//! A [`DeviceModel`] joins a part's data sheet with the kernel profile of its generation; parts of generations without
-//! measurements borrow a neighbour's efficiencies and say so.
+//! A [`DeviceModel`] joins a part's data sheet with the kernel profiles ([`Profiles`]): constants that `orrery calibrate fit`
+//! fitted to measured tables. Parts without measurements borrow a neighbour's efficiencies by data-sheet ratio and say so.
 
 mod attention;
 mod convolution;
 mod device;
 mod gemm;
+mod grouped;
+mod operators;
 mod profile;
+mod profiles;
+mod provenance;
+mod rows;
+mod select;
+#[cfg(test)]
+mod tests;
 
-pub use attention::{Decode, FlashAttention, Pass, Prefill};
+pub use attention::{AttentionForm, Decode, DecodeConstants, FlashAttention, LatentDecode, Pass, Prefill, PrefillConstants};
 pub use convolution::Convolve;
-pub use device::{DeviceModel, Provenance};
-pub use gemm::Gemm;
-pub use profile::AttentionGeneration;
+pub use device::DeviceModel;
+pub use gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
+pub use grouped::{Balance, ExpertLoads, Moe, MoeConstants};
+pub use operators::{Operator, OptimizerKind};
+pub use profile::{AttentionGeneration, DecodeRow, Estimate, GemmRow, MoeRow, PrefillRow, Profile, ProfileFile, Quality};
+pub use profiles::{Origin, Profiles};
+pub use provenance::Provenance;
+pub use rows::{ATTENTION_COLUMNS, AttentionCall, GEMM_COLUMNS, MOE_COLUMNS, attention_of_row, gemm_of_row, moe_of_row, part_of_row};

@@ -1,10 +1,13 @@
-//! Kernel profiles: the schema, the embedded file, and which profile serves which generation.
+//! Kernel profiles: the schema of the files that `orrery calibrate fit` writes and `profile =` reads.
 
-use crate::diag::{Decode as _, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Style, Text, render};
+use super::attention::{DecodeConstants, PrefillConstants};
+use super::gemm::GemmConstants;
+use super::grouped::MoeConstants;
+use crate::diag::{Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Text, Value, Whole, codes};
 use crate::hardware::Dtype;
 use crate::units::Seconds;
 use crate::{choice, record};
-use std::sync::OnceLock;
+use serde_json::{Value as Json, json};
 
 choice! {
     /// Generation of flash-attention kernels.
@@ -18,6 +21,104 @@ choice! {
     }
 }
 
+/// A fitted value with its 90 % interval: `[value, low, high]`, or a plain number that is taken as exact.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The value.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Estimate {
+    /// A value without an interval.
+    #[must_use]
+    pub const fn exact(value: f64) -> Self {
+        Self { value, low: value, high: value }
+    }
+}
+
+impl Decode for Estimate {
+    type Out = Self;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let Value::Array(items) = &node.value else { return Plain::decode(node, diags).map(Self::exact) };
+        let numbers: Vec<Option<f64>> = items.iter().map(|item| Plain::decode(item, diags)).collect();
+        let numbers: Vec<f64> = numbers.into_iter().collect::<Option<_>>()?;
+        if let [value, low, high] = numbers[..]
+            && low <= value
+            && value <= high
+        {
+            return Some(Self { value, low, high });
+        }
+        diags.push(
+            Diagnostic::error(codes::OUT_OF_RANGE, "an estimate is a number, or a value with the ends of its interval")
+                .at(node.span, "not [value, low, high]")
+                .hint("write 3.3, or [3.3, 3.1, 3.5]"),
+        );
+        None
+    }
+    fn describe() -> Json {
+        let number = json!({"type": "number", "minimum": 0});
+        json!({"oneOf": [number, {"type": "array", "items": number, "minItems": 3, "maxItems": 3}]})
+    }
+}
+
+/// An [`Estimate`] above 0.
+pub struct Above;
+
+impl Decode for Above {
+    type Out = Estimate;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Estimate> {
+        let estimate = Estimate::decode(node, diags)?;
+        if estimate.value > 0.0 {
+            return Some(estimate);
+        }
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "the estimate is 0").at(node.span, "has to be above 0"));
+        None
+    }
+    fn describe() -> Json {
+        Estimate::describe()
+    }
+}
+
+record! {
+    /// How well an entry predicts shapes that it was not fitted to.
+    pub struct Quality {
+        /// Measurements.
+        pub points: Whole,
+        /// Median of the absolute relative error, cross-validated by shape.
+        pub median: Plain,
+        /// 90th percentile of it.
+        pub p90: Plain,
+        /// Median of the signed error.
+        pub bias: Bias,
+    }
+}
+
+/// A signed share.
+pub struct Bias;
+
+impl Decode for Bias {
+    type Out = f64;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<f64> {
+        let value = match node.value {
+            Value::Float(f) => f,
+            Value::Int(i) => i as f64,
+            _ => f64::NAN,
+        };
+        if value.abs() <= 10.0 {
+            return Some(value);
+        }
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a bias is a number such as -0.01").at(node.span, "no such number"));
+        None
+    }
+    fn describe() -> Json {
+        json!({"type": "number"})
+    }
+}
+
 record! {
     /// Constants of the tile model of matrix products, one number format and library.
     pub struct GemmRow {
@@ -25,24 +126,26 @@ record! {
         pub dtype: Dtype,
         /// Library or engine that was measured.
         pub library: Name,
+        /// How well it predicts.
+        pub quality: Quality,
         /// Start-up, microseconds.
-        pub t0: Finite,
+        pub t0: Above,
         /// Share of the matrix peak that a full tile reaches.
-        pub ec: Finite,
+        pub ec: Above,
         /// Microseconds per 256 bytes of the inner dimension of one tile.
-        pub kl: Plain,
+        pub kl: Estimate,
         /// Extra microseconds of a split inner dimension (0: never split).
-        pub ts: Plain,
+        pub ts: Estimate = Estimate::exact(0.0),
         /// Passes over the input for quantisation, in units of one 16-bit read and one 8-bit write.
-        pub cq: Plain,
+        pub cq: Estimate = Estimate::exact(0.0),
         /// Nanoseconds per token row for quantisation.
-        pub rq: Plain,
+        pub rq: Estimate = Estimate::exact(0.0),
         /// Share of the memory bandwidth.
-        pub em: Finite,
+        pub em: Above,
         /// Exponent of the soft maximum of compute and memory.
-        pub q: Finite,
+        pub q: Above,
         /// Hardness of wave quantisation: 1 whole waves, 0 none.
-        pub w: Plain,
+        pub w: Estimate,
     }
 }
 
@@ -55,20 +158,22 @@ record! {
         pub kv: Dtype,
         /// Library or engine.
         pub library: Name,
+        /// How well it predicts.
+        pub quality: Quality,
         /// Start-up, microseconds.
-        pub t0: Finite,
+        pub t0: Above,
         /// Share of the matrix peak.
-        pub ec: Finite,
+        pub ec: Above,
         /// Share of the memory bandwidth of what is not overlapped.
-        pub em: Finite,
+        pub em: Above,
         /// Weight of the longest block's tail.
-        pub lon: Finite,
+        pub lon: Estimate,
         /// Microseconds of one block's start.
-        pub tt: Finite,
+        pub tt: Estimate,
         /// Exponent of the soft maximum.
-        pub q: Finite,
+        pub q: Above,
         /// Passes over keys and values for layout and writing.
-        pub qk: Plain,
+        pub qk: Estimate,
     }
 }
 
@@ -79,18 +184,52 @@ record! {
         pub kv: Dtype,
         /// Library or engine.
         pub library: Name,
+        /// How well it predicts.
+        pub quality: Quality,
         /// Start-up, microseconds.
-        pub t0: Finite,
+        pub t0: Above,
         /// Share of the memory bandwidth.
-        pub em: Finite,
+        pub em: Above,
         /// Extra microseconds of a split context.
-        pub ts: Finite,
+        pub ts: Estimate,
         /// Microseconds of one block's start.
-        pub tt: Finite,
+        pub tt: Estimate,
         /// Bandwidth of one block in units of an even share.
-        pub bc: Finite,
+        pub bc: Above,
         /// Exponent of the soft maximum.
-        pub q: Finite,
+        pub q: Above,
+    }
+}
+
+record! {
+    /// Constants of a mixture-of-experts layer, one number format, library and kernel.
+    pub struct MoeRow {
+        /// Number format of the experts.
+        pub dtype: Dtype,
+        /// Library or engine.
+        pub library: Name,
+        /// Kernel of the library.
+        pub kernel: Name,
+        /// How well it predicts.
+        pub quality: Quality,
+        /// Start-up of the layer, microseconds.
+        pub t0: Above,
+        /// Share of the matrix peak that a full tile reaches.
+        pub ec: Above,
+        /// Microseconds per 256 bytes of the inner dimension of one tile.
+        pub kl: Estimate,
+        /// Share of the memory bandwidth.
+        pub em: Above,
+        /// Exponent of the soft maximum of compute and memory.
+        pub q: Above,
+        /// Hardness of wave quantisation.
+        pub w: Estimate,
+        /// Passes over the assignments for permuting and combining.
+        pub cp: Estimate,
+        /// Passes over all tokens of the group for routing and quantising.
+        pub ct: Estimate,
+        /// Microseconds per local expert.
+        pub te: Estimate,
     }
 }
 
@@ -111,67 +250,119 @@ record! {
 }
 
 record! {
-    /// The kernel profile of a generation.
+    /// What is known of the kernels of one measured part. A list or value that is absent comes from the shipped profiles.
     pub struct Profile {
-        /// Generation that it serves.
-        pub generation: Name,
         /// Part that was measured.
-        pub reference: Name,
-        /// Share of the memory bandwidth that element-wise kernels reach in training.
-        pub memory_efficiency: Finite,
-        /// Gap between two element-wise kernels on the device.
-        pub kernel_gap: NonNeg<Seconds>,
-        /// Sustained share of short benchmarks' matrix rate in long training, 16 bit.
-        pub sustained_16: Finite,
-        /// The same for 8 and 4 bit.
-        pub sustained_8: Finite,
+        pub accelerator: Name,
+        /// Its generation: parts of it without measurements borrow by data-sheet ratio.
+        pub generation: Name,
         /// Where the values come from.
         pub source: Text,
+        /// Share of the memory bandwidth that element-wise kernels reach in training.
+        pub memory_efficiency: Option<Finite>,
+        /// Gap between two element-wise kernels on the device.
+        pub kernel_gap: Option<NonNeg<Seconds>>,
+        /// Sustained share of short benchmarks' matrix rate in long training, 16 bit.
+        pub sustained_16: Option<Finite>,
+        /// The same for 8 and 4 bit.
+        pub sustained_8: Option<Finite>,
         /// Flash attention in training.
-        pub flash: List<FlashRow>,
+        pub flash: List<FlashRow> = Vec::new(),
         /// Matrix products.
-        pub gemm: List<GemmRow>,
+        pub gemm: List<GemmRow> = Vec::new(),
         /// Prefill attention.
-        pub prefill: List<PrefillRow>,
+        pub prefill: List<PrefillRow> = Vec::new(),
         /// Decode attention.
-        pub decode: List<DecodeRow>,
+        pub decode: List<DecodeRow> = Vec::new(),
+        /// Mixture-of-experts layers.
+        pub moe: List<MoeRow> = Vec::new(),
     }
 }
 
 record! {
-    /// The profiles file.
+    /// A profile file.
     pub struct ProfileFile {
-        /// Profiles.
+        /// Format version.
+        pub format: Count = 1,
+        /// Measured parts.
         pub profile: List<Profile>,
     }
 }
 
-fn embedded() -> &'static [Profile] {
-    static PROFILES: OnceLock<Vec<Profile>> = OnceLock::new();
-    PROFILES.get_or_init(|| {
-        let mut diags = Diagnostics::new();
-        let source = diags.add_source("kernels/profiles.toml", include_str!("profiles.toml"));
-        let file = Node::parse(source, &mut diags).and_then(|node| ProfileFile::decode(&node, &mut diags));
-        let Some(file) = file else { panic!("the embedded kernel profiles are faulty:\n{}", render(&diags, Style::Plain)) };
-        file.profile.value.into_iter().map(|p| p.value).collect()
-    })
+impl GemmRow {
+    /// The constants in seconds.
+    #[must_use]
+    pub fn constants(&self) -> GemmConstants {
+        GemmConstants {
+            t0: 1e-6 * self.t0.value.value,
+            ec: self.ec.value.value,
+            kl: 1e-6 * self.kl.value.value,
+            ts: 1e-6 * self.ts.value.value,
+            cq: self.cq.value.value,
+            rq: 1e-9 * self.rq.value.value,
+            em: self.em.value.value,
+            q: self.q.value.value,
+            w: self.w.value.value.min(1.0),
+        }
+    }
 }
 
-/// The profile of a generation, and whether it is borrowed from a neighbour.
-///
-/// Ampere serves older NVIDIA parts and chips of another kind; Hopper serves Ada,
-/// Gaudi and Trainium, TPU v5e the other TPUs, CDNA 3 the other AMD parts, whose own measurements are not in yet.
-pub(super) fn profile_of(generation: &str) -> (&'static Profile, bool) {
-    let all = embedded();
-    if let Some(own) = all.iter().find(|p| p.generation.value == generation) {
-        return (own, false);
+impl PrefillRow {
+    /// The constants in seconds.
+    #[must_use]
+    pub fn constants(&self) -> PrefillConstants {
+        PrefillConstants {
+            t0: 1e-6 * self.t0.value.value,
+            ec: self.ec.value.value,
+            em: self.em.value.value,
+            lon: self.lon.value.value,
+            tt: 1e-6 * self.tt.value.value,
+            q: self.q.value.value,
+            qk: self.qk.value.value,
+        }
     }
-    let hopper = ["ada", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
-    let name = match generation {
-        g if g.starts_with("tpu") => "tpu-v5e",
-        g if g.starts_with("cdna") => "cdna3",
-        _ if hopper => "hopper",
-        _ => "ampere",
-    };
-    (all.iter().find(|p| p.generation.value == name).unwrap_or(&all[0]), true)
+}
+
+impl DecodeRow {
+    /// The constants in seconds.
+    #[must_use]
+    pub fn constants(&self) -> DecodeConstants {
+        DecodeConstants {
+            t0: 1e-6 * self.t0.value.value,
+            em: self.em.value.value,
+            ts: 1e-6 * self.ts.value.value,
+            tt: 1e-6 * self.tt.value.value,
+            bc: self.bc.value.value,
+            q: self.q.value.value,
+        }
+    }
+    /// Whether one read of the keys serves all query heads of a group: above 32 query heads per key-value head TensorRT-LLM
+    /// falls back to a kernel that reads the keys once per query head.
+    #[must_use]
+    pub fn shares_keys(library: &str, heads: u64, kv_heads: u64) -> bool {
+        !(library.starts_with("trtllm") && heads > kv_heads.saturating_mul(32))
+    }
+}
+
+impl MoeRow {
+    /// The constants in seconds.
+    #[must_use]
+    pub fn constants(&self) -> MoeConstants {
+        MoeConstants {
+            gemm: GemmConstants {
+                t0: 1e-6 * self.t0.value.value,
+                ec: self.ec.value.value,
+                kl: 1e-6 * self.kl.value.value,
+                ts: 0.0,
+                cq: 0.0,
+                rq: 0.0,
+                em: self.em.value.value,
+                q: self.q.value.value,
+                w: self.w.value.value.min(1.0),
+            },
+            cp: self.cp.value.value,
+            ct: self.ct.value.value,
+            te: 1e-6 * self.te.value.value,
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod outcome;
 mod serving;
 mod trace;
 mod training;
+mod uncertainty;
 
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,

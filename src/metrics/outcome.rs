@@ -67,6 +67,10 @@ impl Outcome {
 pub struct TrainingOutcome {
     /// Time of one optimizer step.
     pub step_time_s: f64,
+    /// 10th percentile of it, from the residuals of the profile entries that served it.
+    pub step_time_p10_s: f64,
+    /// 90th percentile of it.
+    pub step_time_p90_s: f64,
     /// Step times over all ways to run experts, where the scenario leaves that open; `step_time_s` is the middle one's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_time_band_s: Option<Band>,

@@ -6,9 +6,10 @@
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
 use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome};
+use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
-use crate::training::{Config, MemoryPlan, PassCost, Recompute, Sharding, Step, advice};
+use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Sharding, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -24,8 +25,11 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     let fullest = step.memory.iter().max_by(|a, b| a.total().total_cmp(&b.total()));
     let memory = fullest.map_or_else(MemoryBytes::default, |plan| memory_bytes(plan, capacity));
     let fits = memory.peak <= memory.capacity;
+    let (low, high) = interval(config, step, class.0 as usize, &breakdown);
     let outcome = TrainingOutcome {
         step_time_s: time,
+        step_time_p10_s: low,
+        step_time_p90_s: high,
         step_time_band_s: None,
         tokens_per_s: tokens / time,
         tokens_per_s_per_accelerator: tokens / time / accelerators,
@@ -218,7 +222,9 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         bytes: l.bytes,
         utilization: l.bytes / l.capacity / time,
     });
-    let provenance = step.devices.iter().flat_map(DeviceModel::provenance);
+    let served = |d: &DeviceModel| d.training_provenance(config.precision.linear(), *config.stack.attention);
+    let unfused = config.attention == Attention::Unfused;
+    let provenance = step.devices.iter().flat_map(served).filter(|p| !(unfused && p.operator == "flash attention"));
     let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
     let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
     let expert_stack = &config.experts;

@@ -83,7 +83,10 @@ fn tile(value: &str, name: &str) -> Markup {
 fn tiles(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
     html! {
         div.tiles {
-            (tile(&Seconds::new(t.step_time_s).to_string(), "per optimizer step"))
+            (tile(
+                &Seconds::new(t.step_time_s).to_string(),
+                &format!("per optimizer step, 80 % between {} and {}", Seconds::new(t.step_time_p10_s), Seconds::new(t.step_time_p90_s))
+            ))
             (tile(&percent(t.mfu), "MFU"))
             (tile(&three(t.tokens_per_s_per_accelerator), "tokens/s per accelerator"))
             div.tile { b class=(if t.fits { "good" } else { "bad" }) { (if t.fits { "fits" } else { "does not fit" }) }

@@ -82,7 +82,8 @@ pub fn text(outcome: &Outcome) -> String {
 fn training_text(outcome: &Outcome, t: &TrainingOutcome) -> String {
     let mut out = String::new();
     let mut head = table(&[1]);
-    head.add_row(vec!["Step time".into(), Seconds::new(t.step_time_s).to_string()]);
+    let [low, high] = [t.step_time_p10_s, t.step_time_p90_s].map(Seconds::new);
+    head.add_row(vec!["Step time".into(), format!("{} (80 % between {low} and {high})", Seconds::new(t.step_time_s))]);
     head.add_row(vec![
         "Throughput".into(),
         format!("{}tokens/s, {} per accelerator", si(t.tokens_per_s, ""), three(t.tokens_per_s_per_accelerator)),

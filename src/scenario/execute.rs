@@ -12,7 +12,7 @@ use crate::metrics::{
     training_outcome,
 };
 use crate::replay::{Setting, replay, timed, work};
-use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step, trace_step};
+use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with, trace_step};
 use crate::units::DAY;
 use crate::workload::trace::Trace;
 use std::fmt;
@@ -144,7 +144,7 @@ const EXPORT: (f64, f64) = (120.0, 100e6);
 /// As [`execute`], or when the files would be too large for `max_work` seconds of writing.
 pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failure> {
     let trace = match &scenario.job {
-        Job::Training { config, .. } => trace_step(config, &scenario.fabric).map_err(Failure::Step)?,
+        Job::Training { config, .. } => trace_step(config, &scenario.fabric, &scenario.profiles).map_err(Failure::Step)?,
         Job::Trace(job) => {
             let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
             timed(&job.trace, &run)
@@ -193,7 +193,7 @@ fn training(scenario: &Scenario, config: &Config, steps: Option<f64>, band: bool
     }
     let run_with = |experts: &ExpertStack| {
         let config = Config { experts: experts.clone(), ..config.clone() };
-        simulate_step(&config, &scenario.fabric).map(|step| (step, config)).map_err(Failure::Step)
+        simulate_step_with(&config, &scenario.fabric, &scenario.profiles).map(|step| (step, config)).map_err(Failure::Step)
     };
     let mut steps_by_stack =
         if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };

@@ -3,7 +3,7 @@
 use super::serving::ServingInput;
 use crate::collectives::{Algorithm, Engine, Launch, Op};
 use crate::diag::{
-    Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
+    At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
 };
 use crate::fabric::{DegradedInput, TopologyInput};
 use crate::hardware::Dtype;
@@ -259,6 +259,22 @@ impl Decode for TopologyRef {
     }
 }
 
+/// Paths of profile files: one, or several of which earlier ones go before later ones.
+pub struct ProfilePaths;
+
+impl Decode for ProfilePaths {
+    type Out = Vec<At<String>>;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self::Out> {
+        if matches!(node.value, Value::Array(_)) {
+            return List::<FilePath>::decode(node, diags);
+        }
+        FilePath::decode(node, diags).map(|value| vec![At { value, span: node.span }])
+    }
+    fn describe() -> serde_json::Value {
+        serde_json::json!({"oneOf": [FilePath::describe(), List::<FilePath>::describe()]})
+    }
+}
+
 record! {
     /// A scenario.
     pub struct ScenarioInput {
@@ -274,6 +290,8 @@ record! {
         pub nodes: Option<Count>,
         /// Parts of the cluster that are slow, cut off or flapping, besides those that the topology names.
         pub degraded: List<DegradedInput> = Vec::new(),
+        /// Kernel profiles that go before the shipped ones, as `orrery calibrate fit` writes them: a path, or a list of paths.
+        pub profile: ProfilePaths = Vec::new(),
         /// Seed of all random streams.
         pub seed: Whole = 1,
         /// Training of one job.

@@ -3,12 +3,14 @@
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
+use super::profile;
 use super::serving::ServingJob;
 use super::trace::TraceJob;
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::{Fabric, FabricInput, TopologyInput};
 use crate::hardware::Catalogue;
+use crate::kernels::Profiles;
 use crate::training::Config;
 use std::path::Path;
 
@@ -45,6 +47,8 @@ pub struct Scenario {
     pub job: Job,
     /// Payment and site.
     pub cost: CostPlan,
+    /// Kernel profiles.
+    pub profiles: Profiles,
 }
 
 /// Loads a scenario file; `None` when anything is wrong, which `diags` then holds.
@@ -81,8 +85,9 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
     fabric.set_seed(seed);
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
-    let (job, cost) = (job?, cost?);
-    Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost })
+    let profiles = profile::read(&input.profile, job.as_ref(), &fabric, diags);
+    let (job, cost, profiles) = (job?, cost?, profiles?);
+    Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost, profiles })
 }
 
 /// The hash of all texts that were read, in order.

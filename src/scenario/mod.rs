@@ -5,6 +5,7 @@ mod collective;
 mod execute;
 mod input;
 mod load;
+mod profile;
 mod schema;
 mod serving;
 mod trace;
@@ -16,6 +17,7 @@ pub use input::{
     AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
+pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};
 pub use trace::TraceJob;

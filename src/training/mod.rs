@@ -35,5 +35,5 @@ pub use memory::{MemoryPlan, advice, stage_memory};
 pub use schedule::{Op, Schedule, program, program_of};
 pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};
-pub use step::{Step, StepError, simulate_step, simulate_step_folded, trace_step};
+pub use step::{Step, StepError, simulate_step, simulate_step_folded, simulate_step_with, trace_step};
 pub use variants::{Folding, Pace, Variant};

@@ -9,7 +9,7 @@ use super::stages::{SplitError, split};
 use super::variants::{Folding, Variant, parts_of, variants};
 use crate::collectives::Library;
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::kernels::DeviceModel;
+use crate::kernels::{DeviceModel, Profiles};
 use crate::simulate::{Deadlock, Execution, Network, execute};
 use crate::workload::TaskGraph;
 use crate::workload::trace::Trace;
@@ -84,20 +84,28 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
     simulate_step_folded(config, fabric, Folding::Folded)
 }
 
+/// The same with kernel profiles other than the shipped ones.
+///
+/// # Errors
+/// As [`simulate_step`].
+pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Step, StepError> {
+    run(config, fabric, profiles, Folding::Folded, false, |_, _| ()).map(|r| r.0)
+}
+
 /// The same with ranks folded or each by itself.
 ///
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_folded(config: &Config, fabric: &Fabric, folding: Folding) -> Result<Step, StepError> {
-    run(config, fabric, folding, false, |_, _| ()).map(|r| r.0)
+    run(config, fabric, Profiles::embedded(), folding, false, |_, _| ()).map(|r| r.0)
 }
 
 /// The step as a trace: what each rank does, with the durations of the simulation.
 ///
 /// # Errors
 /// As [`simulate_step`].
-pub fn trace_step(config: &Config, fabric: &Fabric) -> Result<Trace, StepError> {
-    run(config, fabric, Folding::Folded, true, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
+pub fn trace_step(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Trace, StepError> {
+    run(config, fabric, profiles, Folding::Folded, true, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
 }
 
 /// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
@@ -105,6 +113,7 @@ pub fn trace_step(config: &Config, fabric: &Fabric) -> Result<Trace, StepError> 
 fn run<T>(
     config: &Config,
     fabric: &Fabric,
+    profiles: &Profiles,
     folding: Folding,
     apart: bool,
     then: impl FnOnce(&Step, &Network<'_>) -> T,
@@ -125,7 +134,7 @@ fn run<T>(
     let mut paces = Vec::new();
     let mut devices = Vec::new();
     for part in &parts {
-        let device = DeviceModel::new(part, None);
+        let device = DeviceModel::with(profiles, part, None);
         for dtype in [config.precision.linear(), config.precision.wide()] {
             if device.peak(dtype).is_none() {
                 return Err(StepError::Precision(format!("{} has no matrix path for {dtype}", *part.name)));

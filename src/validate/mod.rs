@@ -4,6 +4,7 @@ mod attention;
 mod cluster;
 mod collective;
 mod gemm;
+mod moe;
 mod other;
 mod serving;
 mod serving_log;
@@ -31,6 +32,8 @@ pub enum Kind {
     Serving,
     /// Logs of serving engines, request by request.
     ServingLog,
+    /// Mixture-of-experts layers.
+    Moe,
 }
 
 impl Kind {
@@ -44,18 +47,20 @@ impl Kind {
             Self::Attention => "attention",
             Self::Serving => "serving",
             Self::ServingLog => "serving-log",
+            Self::Moe => "moe",
         }
     }
 }
 
 /// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
-    use Kind::{Attention, Collective, Gemm, Serving, Training};
+    use Kind::{Attention, Collective, Gemm, Moe, Serving, Training};
     let (columns, rows): (&'static [&'static str], _) = match kind {
         Training => (training::COLUMNS.measured, training_rows(sources, diags)),
         Collective => (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, collective::predict)),
         Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, gemm::predict)),
         Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
+        Moe => (moe::COLUMNS.measured, table::predict(sources, &moe::COLUMNS, diags, moe::predict)),
         Serving if is_throughput(sources, diags) => {
             (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
         }

@@ -1,42 +1,9 @@
-//! Tables of measurements: CSV with a header, faults with their line, rows predicted side by side.
+//! Rows of a table predicted side by side.
 
 use super::summary::Row;
-use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
+use crate::diag::{Diagnostics, SourceId};
+pub(super) use crate::tables::{Columns, Record, Table};
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
-use std::str::FromStr;
-
-/// Columns of a kind of table: those that are needed, and the measured ones.
-pub(super) struct Columns {
-    pub(super) needed: &'static [&'static str],
-    pub(super) measured: &'static [&'static str],
-}
-
-/// One record by column name.
-pub(super) struct Record<'a> {
-    header: &'a FxHashMap<String, usize>,
-    record: csv::StringRecord,
-}
-
-impl Record<'_> {
-    /// The text of a column; empty where it is not there.
-    pub(super) fn text(&self, column: &str) -> &str {
-        self.header.get(column).and_then(|&i| self.record.get(i)).unwrap_or("").trim()
-    }
-    /// A number or another value of a column.
-    ///
-    /// # Errors
-    /// The reason to skip the row.
-    pub(super) fn get<T: FromStr>(&self, column: &str) -> Result<T, String> {
-        let text = self.text(column);
-        text.parse().map_err(|_| format!("column {column} holds `{text}`"))
-    }
-    /// A whole number of at least 1 within reason.
-    pub(super) fn count(&self, column: &str) -> Result<u64, String> {
-        let value: u64 = self.get(column)?;
-        if (1..1 << 40).contains(&value) { Ok(value) } else { Err(format!("column {column} holds {value}")) }
-    }
-}
 
 /// Predicts every row of all tables, in order; one measured column.
 pub(super) fn predict(
@@ -55,95 +22,14 @@ pub(super) fn predict_all(
     diags: &mut Diagnostics,
     predict: impl Fn(&Record<'_>) -> Result<Vec<f64>, String> + Sync,
 ) -> Option<Vec<Row>> {
-    let mut out = Vec::new();
-    let mut seen: FxHashMap<String, Span> = FxHashMap::default();
-    for &source in sources {
-        let (header, records) = read(source, columns, diags, &mut seen)?;
-        let rows: Vec<Row> = records
-            .into_par_iter()
-            .map(|(record, measured)| {
-                let record = Record { header: &header, record };
-                let outcome = predict(&record).and_then(|all| match all.iter().find(|p| !(**p > 0.0 && p.is_finite())) {
-                    None => Ok(all),
-                    Some(p) => Err(format!("the prediction is {p}")),
-                });
-                Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured, outcome }
-            })
-            .collect();
-        out.extend(rows);
-    }
-    Some(out)
-}
-
-/// Columns by name, and the records with their measured values.
-type Records = (FxHashMap<String, usize>, Vec<(csv::StringRecord, Vec<f64>)>);
-
-fn read(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: &mut FxHashMap<String, Span>) -> Option<Records> {
-    let text = diags.source(source).text.clone();
-    let before = diags.error_count();
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let line = |position: u64| {
-        let start = (position as usize).min(text.len());
-        let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
-        Span { source, start: start as u32, end: end as u32 }
+    let tables = crate::tables::read(sources, columns, diags)?;
+    let row = |record: &Record<'_>| {
+        let outcome = predict(record).and_then(|all| match all.iter().find(|p| !(**p > 0.0 && p.is_finite())) {
+            None => Ok(all),
+            Some(p) => Err(format!("the prediction is {p}")),
+        });
+        Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured: record.measured.to_vec(), outcome }
     };
-    let header: FxHashMap<String, usize> = match reader.headers() {
-        Ok(names) => names.iter().enumerate().map(|(i, n)| (n.trim().trim_start_matches('\u{feff}').to_owned(), i)).collect(),
-        Err(error) => {
-            diags.push(Diagnostic::error(codes::BAD_TABLE, format!("this is no CSV: {error}")).at(line(0), "header"));
-            return None;
-        }
-    };
-    for &name in columns.needed.iter().chain(columns.measured) {
-        if !header.contains_key(name) {
-            let mut diagnostic =
-                Diagnostic::error(codes::BAD_TABLE, format!("the column `{name}` is missing")).at(line(0), "this header lacks it");
-            let mut names: Vec<&str> = header.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            if let Some(near) = nearest(name, names) {
-                diagnostic = diagnostic.hint(format!("is it the one named `{near}`?"));
-            }
-            diags.push(diagnostic);
-        }
-    }
-    if diags.error_count() > before {
-        return None;
-    }
-    let mut records = Vec::new();
-    for result in reader.into_records() {
-        match result {
-            Ok(record) => {
-                let place = line(record.position().map_or(0, csv::Position::byte));
-                if record.len() != header.len() {
-                    let message = format!("this row has {} fields, the header {}", record.len(), header.len());
-                    diags.push(Diagnostic::error(codes::BAD_TABLE, message).at(place, "here"));
-                    continue;
-                }
-                let field = |name: &str| record.get(header[name]).unwrap_or("").trim().to_owned();
-                if let Some(first) = seen.insert(field("id"), place) {
-                    diags.push(
-                        Diagnostic::error(codes::DUPLICATE_NAME, format!("the id `{}` comes twice", field("id")))
-                            .at(place, "second row")
-                            .at(first, "first row"),
-                    );
-                }
-                let value = |name: &str| field(name).parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
-                let measured: Vec<f64> = columns.measured.iter().filter_map(|name| value(name)).collect();
-                for name in columns.measured.iter().filter(|name| value(name).is_none()) {
-                    diags.push(
-                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(name)))
-                            .at(place, format!("column {name}")),
-                    );
-                }
-                if measured.len() == columns.measured.len() {
-                    records.push((record, measured));
-                }
-            }
-            Err(error) => diags.push(Diagnostic::error(codes::BAD_TABLE, format!("this is no CSV: {error}")).at(line(0), "in this file")),
-        }
-        if diags.error_count() > before + 50 {
-            break;
-        }
-    }
-    (diags.error_count() == before).then_some((header, records))
+    let records: Vec<Record<'_>> = tables.iter().flat_map(Table::records).collect();
+    Some(records.par_iter().map(row).collect())
 }

@@ -1,6 +1,6 @@
 //! The program: exit codes, streams, faults.
 
-use super::orrery;
+use super::{orrery, root};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -90,7 +90,54 @@ fn reports_are_written_whole_or_not_at_all() {
 #[test]
 fn explain_names_sources() {
     let out = orrery(&["run", "--explain"]);
-    assert!(text(&out.stdout).contains("matrix products: ampere.gemm"));
+    let said = text(&out.stdout);
+    for part in ["matrix products: a100-sxm-80gb.gemm bf16 (mean of 3; 754 points, cross-validated error", "sustained clocks:", "±8 %"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
     assert!(text(&orrery(&["explain", "e0401"]).stdout).starts_with("# E0401: "));
     assert_eq!(orrery(&["explain", "E9999"]).status.code(), Some(2));
+}
+
+/// Measurements become a profile, and a scenario that names it takes it; one that it cannot serve refuses it.
+#[test]
+fn a_fitted_profile_serves_a_scenario() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let table = std::fs::read_to_string(root().join("tests/validation/gemm.csv")).unwrap();
+    let few: Vec<String> = table
+        .lines()
+        .enumerate()
+        .filter(|(i, l)| *i == 0 || (l.contains("vllm-0.14.0,a100-sxm-80gb") && i % 4 == 0))
+        .map(|(i, l)| {
+            // A device at half the speed of the measured one: every time doubled.
+            let (head, time) = l.rsplit_once(',').unwrap();
+            if i == 0 { l.to_owned() } else { format!("{head},{}", 2.0 * time.parse::<f64>().unwrap()) }
+        })
+        .collect();
+    std::fs::write(at("slow.csv"), few.join("\n")).unwrap();
+    let fitted = orrery(&["calibrate", "fit", &at("slow.csv"), "--out", &at("slow.toml")]);
+    assert_eq!(fitted.status.code(), Some(0), "{}", text(&fitted.stderr));
+    assert!(text(&fitted.stdout).contains("a100-sxm-80gb gemm bf16 vllm-0.14.0"));
+    assert_eq!(orrery(&["check", &at("slow.toml")]).status.code(), Some(0));
+    let scenario = "scenarios/training/gpt3-175b-a100-1024.toml";
+    let matrix = |args: &[&str]| {
+        let out = orrery(args);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        let said = text(&out.stdout).to_owned();
+        let line = said.lines().find(|l| l.contains("matrix products, forward:")).unwrap().trim().to_owned();
+        line.split(' ').nth(3).unwrap().parse::<f64>().unwrap()
+    };
+    let shipped = matrix(&["run", scenario, "--explain"]);
+    let profile = format!("profile=\"{}\"", at("slow.toml"));
+    let own = matrix(&["run", scenario, "--explain", "--set", &profile]);
+    assert!((1.7..2.3).contains(&(own / shipped)), "{own} against {shipped}");
+    let hopper = std::fs::read_to_string(at("slow.toml")).unwrap().replace("a100-sxm-80gb", "h100-sxm").replace("ampere", "hopper");
+    std::fs::write(at("other.toml"), hopper).unwrap();
+    let refused = orrery(&["run", scenario, "--set", &format!("profile=\"{}\"", at("other.toml"))]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("nothing in this profile serves"), "{}", text(&refused.stderr));
+    let missing = orrery(&["run", scenario, "--set", "profile=\"no-such.toml\""]);
+    assert!(missing.status.code() == Some(2) && text(&missing.stderr).contains("E0001"));
+    let nothing = orrery(&["calibrate", "fit", "tests/it/bad/table.csv", "--out", &at("x.toml")]);
+    assert_eq!(nothing.status.code(), Some(2));
 }

@@ -1,0 +1,87 @@
+//! Fitted entries as a profile file, and as a table for people.
+
+use super::{Calibration, Entry, List};
+use crate::hardware::Catalogue;
+use std::fmt::Write;
+
+/// Four significant digits: the intervals are wider than the fifth.
+fn digits(value: f64) -> String {
+    let text = format!("{value:.3e}");
+    let rounded: f64 = text.parse().unwrap_or(value);
+    format!("{rounded}")
+}
+
+impl List {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Gemm => "gemm",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Moe => "moe",
+        }
+    }
+}
+
+/// The profile file of all entries that were fitted; `head` is put before it as comments.
+#[must_use]
+pub fn write(calibration: &Calibration, head: &str) -> String {
+    let mut out = String::new();
+    for line in head.lines() {
+        let _ = writeln!(out, "# {line}");
+    }
+    out.push_str("format = 1\n");
+    let entries: Vec<&Entry> = calibration.entries.iter().filter(|e| e.fit.is_ok()).collect();
+    let mut parts: Vec<&str> = entries.iter().map(|e| e.accelerator.as_str()).collect();
+    parts.dedup();
+    for part in parts {
+        let of_part: Vec<&&Entry> = entries.iter().filter(|e| e.accelerator == part).collect();
+        let mut sources: Vec<&str> = of_part.iter().flat_map(|e| e.sources.iter().map(String::as_str)).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let generation = Catalogue::embedded().accelerators.get(part).map_or("", |p| p.generation.as_str());
+        let _ = writeln!(out, "\n[[profile]]\naccelerator = {part:?}\ngeneration = {generation:?}");
+        let _ = writeln!(out, "source = {:?}", format!("fitted by orrery calibrate to {}", sources.join(", ")));
+        for list in [List::Gemm, List::Prefill, List::Decode, List::Moe] {
+            let rows: Vec<&&&Entry> = of_part.iter().filter(|e| e.list == list).collect();
+            for row in rows {
+                entry(row, list, &mut out);
+            }
+        }
+    }
+    out
+}
+
+fn entry(entry: &Entry, list: List, out: &mut String) {
+    let Ok(fit) = &entry.fit else { return };
+    let _ = writeln!(out, "\n[[profile.{}]]", list.key());
+    for (key, value) in &entry.keys {
+        let _ = writeln!(out, "{key} = {value:?}");
+    }
+    let [median, p90, bias] = [fit.median, fit.p90, fit.bias].map(digits);
+    let _ = writeln!(out, "quality = {{ points = {}, median = {median}, p90 = {p90}, bias = {bias} }}", fit.points);
+    for v in &fit.values {
+        let _ = writeln!(out, "{} = [{}, {}, {}]", v.name, digits(v.value), digits(v.low), digits(v.high));
+    }
+}
+
+/// One line for every entry: points and errors, in the fit, of shapes held out, and under the mean of the other libraries.
+#[must_use]
+pub fn summary(calibration: &Calibration) -> String {
+    let mut out = format!("{:<64}{:>7}{:>9}{:>9}{:>9}{:>9}\n", "entry", "points", "in fit", "held out", "p90", "others");
+    for e in &calibration.entries {
+        let keys = e.keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>().join(" ");
+        let name = format!("{} {} {keys}", e.accelerator, e.list.key());
+        let _ = match &e.fit {
+            Ok(f) => {
+                let others = f.others.map_or_else(|| "-".into(), |o| format!("{:.1}%", 100.0 * o));
+                let [inside, median, p90] = [f.inside, f.median, f.p90].map(|x| 100.0 * x);
+                writeln!(out, "{name:<64}{:>7}{inside:>8.1}%{median:>8.1}%{p90:>8.1}%{others:>9}", f.points)
+            }
+            Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
+        };
+    }
+    for (reason, n) in &calibration.skipped {
+        let _ = writeln!(out, "skipped {n}: {reason}");
+    }
+    out
+}

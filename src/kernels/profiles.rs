@@ -1,0 +1,164 @@
+//! The profiles that a run uses: the shipped ones with a user's over them, and which entry serves which part.
+
+use super::profile::{Estimate, Profile, ProfileFile};
+use crate::diag::{At, Decode as _, Diagnostic, Diagnostics, Node, SourceId, Style, codes, render};
+use crate::hardware::Accelerator;
+use std::sync::{Arc, OnceLock};
+
+/// How near the measured part is to the one that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The part itself was measured.
+    Own,
+    /// Another part of its generation, moved by data-sheet ratio.
+    Generation,
+    /// A part of another generation, moved by data-sheet ratio.
+    Neighbour,
+}
+
+/// Profiles in order of precedence.
+#[derive(Debug, Clone)]
+pub struct Profiles {
+    list: Vec<Arc<Profile>>,
+}
+
+const FILES: [(&str, &str); 2] =
+    [("kernels/fitted.toml", include_str!("fitted.toml")), ("kernels/training.toml", include_str!("training.toml"))];
+
+/// Decodes the text of a profile file.
+fn decode(source: SourceId, diags: &mut Diagnostics) -> Option<Vec<Arc<Profile>>> {
+    let before = diags.error_count();
+    let node = Node::parse(source, diags)?;
+    let file = ProfileFile::decode(&node, diags)?;
+    if *file.format != 1 {
+        diags.push(
+            Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *file.format))
+                .at(file.format.span, "unknown format")
+                .hint("this program reads format 1"),
+        );
+    }
+    for profile in &file.profile.value {
+        check(&profile.value, diags);
+    }
+    (diags.error_count() == before).then(|| file.profile.value.into_iter().map(|p| Arc::new(p.value)).collect())
+}
+
+/// Values that no kernel can have: rates above the data sheet, soft maxima that are none, an entry twice.
+fn check(profile: &Profile, diags: &mut Diagnostics) {
+    let mut shares: Vec<(&str, At<Estimate>)> = Vec::new();
+    let mut exponents: Vec<At<Estimate>> = Vec::new();
+    let mut keys: Vec<(String, crate::diag::Span)> = Vec::new();
+    for row in &profile.gemm.value {
+        shares.extend([("ec", row.ec), ("em", row.em), ("w", row.w)]);
+        exponents.push(row.q);
+        keys.push((format!("gemm {} {}", *row.dtype, *row.library), row.library.span));
+    }
+    for row in &profile.prefill.value {
+        shares.extend([("ec", row.ec), ("em", row.em)]);
+        exponents.push(row.q);
+        keys.push((format!("prefill {} {} {}", *row.dtype, *row.kv, *row.library), row.library.span));
+    }
+    for row in &profile.decode.value {
+        shares.push(("em", row.em));
+        exponents.push(row.q);
+        keys.push((format!("decode {} {}", *row.kv, *row.library), row.library.span));
+    }
+    for row in &profile.moe.value {
+        shares.extend([("ec", row.ec), ("em", row.em), ("w", row.w)]);
+        exponents.push(row.q);
+        keys.push((format!("moe {} {} {}", *row.dtype, *row.library, *row.kernel), row.kernel.span));
+    }
+    let plain = [
+        ("memory_efficiency", profile.memory_efficiency.map(|v| (v, profile.memory_efficiency.span))),
+        ("sustained_16", profile.sustained_16.map(|v| (v, profile.sustained_16.span))),
+        ("sustained_8", profile.sustained_8.map(|v| (v, profile.sustained_8.span))),
+    ];
+    for (name, value, span) in
+        shares.iter().map(|(n, e)| (*n, e.value.value, e.span)).chain(plain.iter().filter_map(|(n, v)| v.map(|(v, span)| (*n, v, span))))
+    {
+        if !(0.0..=1.2).contains(&value) || (name != "w" && value < 1e-3) {
+            let message = format!("`{name}` is a share of the data sheet, and {value} is none");
+            diags
+                .push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "out of range").hint("write a share between 0.001 and 1.2"));
+        }
+    }
+    for e in exponents.iter().filter(|e| !(1.0..=100.0).contains(&e.value.value)) {
+        let message = format!("`q` = {} is no exponent of a soft maximum", e.value.value);
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(e.span, "out of range").hint("write a number between 1 and 100"));
+    }
+    for (i, (key, span)) in keys.iter().enumerate() {
+        if let Some((_, first)) = keys[..i].iter().find(|(k, _)| k == key) {
+            let message = format!("there are two entries for {key}");
+            diags.push(Diagnostic::error(codes::DUPLICATE_NAME, message).at(*span, "second one").at(*first, "first one"));
+        }
+    }
+}
+
+impl Profiles {
+    /// The profiles that ship with the program.
+    pub fn embedded() -> &'static Self {
+        static PROFILES: OnceLock<Profiles> = OnceLock::new();
+        PROFILES.get_or_init(|| {
+            let mut diags = Diagnostics::new();
+            let mut list = Vec::new();
+            for (name, text) in FILES {
+                let source = diags.add_source(name, text);
+                list.extend(decode(source, &mut diags).unwrap_or_default());
+            }
+            assert!(!diags.has_errors(), "the embedded kernel profiles are faulty:\n{}", render(&diags, Style::Plain));
+            Self { list }
+        })
+    }
+
+    /// These profiles with those of a file before them; `None` when the file is faulty.
+    pub fn with(&self, source: SourceId, diags: &mut Diagnostics) -> Option<Self> {
+        let mut list = decode(source, diags)?;
+        list.extend(self.list.iter().cloned());
+        Some(Self { list })
+    }
+
+    /// All profiles, those of the user first.
+    pub fn iter(&self) -> impl Iterator<Item = &Profile> {
+        self.list.iter().map(|p| &**p)
+    }
+
+    /// The profiles that may serve a part and are at most so far, nearest first.
+    #[must_use]
+    pub fn candidates(&self, part: &Accelerator, farthest: Origin) -> Vec<Arc<Profile>> {
+        self.of(part).into_iter().filter(|(o, _)| *o <= farthest).map(|(_, p)| p).collect()
+    }
+
+    /// The profiles that may serve a part, nearest first.
+    pub(super) fn of(&self, part: &Accelerator) -> Vec<(Origin, Arc<Profile>)> {
+        let mut out: Vec<(Origin, usize, Arc<Profile>)> = Vec::new();
+        for profile in &self.list {
+            let neighbours = neighbours(&part.generation);
+            let (origin, rank) = if profile.accelerator.value == part.id.value {
+                (Origin::Own, 0)
+            } else if profile.generation.value == part.generation.value {
+                (Origin::Generation, 0)
+            } else if let Some(i) = neighbours.iter().position(|n| *n == profile.generation.value) {
+                (Origin::Neighbour, i)
+            } else {
+                (Origin::Neighbour, neighbours.len())
+            };
+            out.push((origin, rank, profile.clone()));
+        }
+        out.sort_by_key(|(origin, rank, _)| (*origin, *rank));
+        out.into_iter().map(|(origin, _, profile)| (origin, profile)).collect()
+    }
+}
+
+/// Generations whose efficiencies serve a generation without measurements, nearest first. Microseconds and efficiencies move
+/// better from a younger neighbour: Ada, Gaudi and Trainium take Hopper's, other AMD parts that of CDNA 3.
+fn neighbours(generation: &str) -> [&'static str; 3] {
+    let hopper = ["ada", "gaudi", "neuron"].iter().any(|p| generation.starts_with(p));
+    match generation {
+        _ if generation.starts_with("tpu") => ["tpu-v5e", "hopper", "ampere"],
+        _ if generation.starts_with("blackwell") => ["blackwell", "hopper", "ampere"],
+        _ if generation.starts_with("cdna") => ["cdna3", "hopper", "ampere"],
+        "hopper" => ["blackwell", "ampere", "hopper"],
+        _ if hopper => ["hopper", "ampere", "blackwell"],
+        _ => ["ampere", "hopper", "blackwell"],
+    }
+}
