@@ -95,6 +95,8 @@ fn run(bencher: Bencher<'_, '_>, file: &str) {
     "collective/permutation-1024-ecmp.toml",
     "scale/scale-16384.toml",
     "scale/scale-16384-straggler.toml",
+    "serving/speed-100k.toml",
+    "serving/mooncake.toml",
 ], sample_count = 10)]
 fn scenario(bencher: Bencher<'_, '_>, file: &str) {
     run(bencher, file);

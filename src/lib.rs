@@ -21,6 +21,7 @@ pub mod operations;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod serving;
 pub mod simulate;
 pub mod storage;
 pub mod tables;

@@ -46,7 +46,7 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct RunArgs {
     /// Scenario files
     pub(super) files: Vec<PathBuf>,
@@ -59,6 +59,9 @@ pub(super) struct RunArgs {
     /// Replace a value: a dotted key and a TOML value, such as training.parallel.tensor=4
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+    /// Leave out rows of request traces that cannot be read, and count them
+    #[arg(long)]
+    pub(super) skip_bad_rows: bool,
     /// Seed of all random streams
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -180,6 +183,10 @@ pub(super) enum ValidateKind {
     Gemm,
     /// Attention kernels
     Attention,
+    /// Closed-loop serving, or offline throughput
+    Serving,
+    /// Folders with logs of serving engines, request by request
+    ServingLog,
     /// Mixture-of-experts layers
     Moe,
 }
@@ -189,7 +196,7 @@ pub(super) struct ValidateArgs {
     /// What the table holds
     #[arg(value_enum)]
     pub(super) kind: ValidateKind,
-    /// Tables
+    /// Tables (serving-log: folders)
     #[arg(required = true)]
     pub(super) files: Vec<PathBuf>,
     /// Print JSON
@@ -237,8 +244,10 @@ pub(super) enum CatalogKind {
     Storage,
     /// Rents and purchase prices
     Prices,
-    /// Software stacks
+    /// Software stacks of training
     Stacks,
+    /// Serving engines
+    Engines,
 }
 
 #[derive(Debug, Args)]

@@ -99,6 +99,19 @@ fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
             let frameworks = stacks().iter().map(|s| row(&s.id, &s.title, s.framework.word(), &s.source));
             frameworks.chain(expert_stacks().iter().map(|s| row(&s.id, &s.title, "experts", &s.source))).collect()
         }
+        CatalogKind::Engines => crate::serving::stacks()
+            .iter()
+            .map(|s| {
+                vec![
+                    ("id", json!(*s.id)),
+                    ("title", json!(*s.title)),
+                    ("batching", json!(s.batching.word())),
+                    ("max_tokens", json!(*s.max_tokens)),
+                    ("max_sequences", json!(*s.max_sequences)),
+                    ("source", json!(*s.source)),
+                ]
+            })
+            .collect(),
     }
 }
 

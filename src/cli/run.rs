@@ -28,6 +28,15 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         out.note("error: --max-work needs a number of seconds above 0");
         return Status::BadInput;
     }
+    let with_skip;
+    let args = if args.skip_bad_rows {
+        let mut set = args.set.clone();
+        set.push("serving.traffic.skip_bad_rows=true".into());
+        with_skip = RunArgs { set, ..args.clone() };
+        &with_skip
+    } else {
+        args
+    };
     let loaded = match load_all(args, out) {
         Ok(loaded) => loaded,
         Err(status) => return status,
@@ -79,6 +88,7 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         json: args.json,
         out: args.out.clone(),
         set: Vec::new(),
+        skip_bad_rows: false,
         seed: None,
         timeline: None,
         chakra: None,
@@ -98,11 +108,12 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
     if shown != Status::Done { shown } else { verdict(&outcomes) }
 }
 
-/// 1 where something does not fit, a run never ends, or checkpoints need more room than their place has.
+/// 1 where something does not fit, a run never ends, checkpoints need more room than their place has, or a target is missed.
 fn verdict(outcomes: &[Outcome]) -> Status {
     let holds = |r: &RunOutcome| r.checkpoint.iter().flat_map(|c| &c.levels).all(|l| l.fits);
     let ends = |o: &Outcome| o.run.as_ref().is_none_or(|r| r.unfinished.is_none() && holds(r));
-    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits) && ends(o));
+    let served = |o: &Outcome| o.serving.as_ref().is_none_or(|s| s.slo_met);
+    let fits = outcomes.iter().all(|o| o.training.as_ref().is_none_or(|t| t.fits) && ends(o) && served(o));
     if fits { Status::Done } else { Status::FallsShort }
 }
 
@@ -128,13 +139,14 @@ fn load_all(args: &RunArgs, out: &mut Stream) -> Result<Vec<Loaded>, Status> {
     if refused { Err(Status::BadInput) } else { Ok(loaded) }
 }
 
-/// What runs can be written as traces of: jobs, not collectives by themselves.
+/// What runs can be written as traces of: steps and traces, not collectives by themselves, nor serving.
 fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
-    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_)));
+    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_) | Job::Serving(_)));
     let Some(Loaded { diags, .. }) = without else { return Ok(()) };
     let mut diags = diags.clone();
     let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
-    let said = Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself").at(place, "this scenario");
+    let said =
+        Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself or for serving").at(place, "this scenario");
     diags.push(said.hint("leave it out, or run a training step or a trace"));
     Err(out.refuse(&diags, format))
 }
@@ -183,6 +195,7 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
             .at(place, "this scenario")
             .hint("use fewer microbatches or ranks, or raise --max-work"),
         Failure::NoWay => Diagnostic::error(codes::DISCONNECTED, failure.to_string()).at(place, "this scenario"),
+        Failure::Serving(_) => Diagnostic::error(codes::CONFLICT, failure.to_string()).at(place, "this scenario"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
         Failure::Replay(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string())
             .at(place, "this scenario")
@@ -209,6 +222,9 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("communication.csv", report::communication_csv(outcome)),
         ("run.csv", report::run_csv(outcome)),
         ("intervals.csv", report::intervals_csv(outcome)),
+        ("requests.csv", report::requests_csv(outcome)),
+        ("load.csv", report::load_csv(outcome)),
+        ("load.svg", report::load_svg(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {

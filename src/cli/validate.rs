@@ -5,7 +5,7 @@ use super::args::{MessageFormat, ValidateArgs, ValidateKind};
 use super::stream::Stream;
 use crate::diag::{Diagnostics, codes};
 use crate::report::{ScatterPoint, SourceRow, validation_html, write_folder};
-use crate::validate::{Kind, Report, Summary, parse_bounds, validate};
+use crate::validate::{Kind, Report, Summary, parse_bounds, validate, validate_logs};
 use std::fmt::Write;
 
 pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
@@ -14,6 +14,8 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::Collective => Kind::Collective,
         ValidateKind::Gemm => Kind::Gemm,
         ValidateKind::Attention => Kind::Attention,
+        ValidateKind::Serving => Kind::Serving,
+        ValidateKind::ServingLog => Kind::ServingLog,
         ValidateKind::Moe => Kind::Moe,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
@@ -24,11 +26,13 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         }
     };
     let mut diags = Diagnostics::new();
-    let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
-    if diags.has_errors() {
-        return out.refuse(&diags, MessageFormat::Human);
-    }
-    let Some(report) = validate(kind, &sources, &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
+    let report = if kind == Kind::ServingLog {
+        validate_logs(&args.files, &mut diags)
+    } else {
+        let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
+        if diags.has_errors() { None } else { validate(kind, &sources, &mut diags) }
+    };
+    let Some(report) = report else { return out.refuse(&diags, MessageFormat::Human) };
     if let Some(folder) = &args.out {
         let files = vec![("report.html".to_owned(), page(&report)), ("rows.json".to_owned(), format!("{:#}\n", report.json()))];
         if let Err(error) = write_folder(folder, &files) {
@@ -50,42 +54,76 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
 }
 
 fn text(report: &Report) -> String {
-    let mut out = format!("{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}\n", "source", "rows", "skipped", "median", "p90", "bias");
-    let mut line = |name: &str, s: &Summary| {
-        let _ = write!(out, "{name:<34}{:>7}{:>9}", s.n, s.skipped);
-        let _ = if s.n > 0 {
-            writeln!(out, "{:>9.1}%{:>9.1}%{:>+9.1}%", 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias)
-        } else {
-            writeln!(out, "{:>10}{:>10}{:>10}", "-", "-", "-")
-        };
-    };
-    for (name, summary) in &report.by_source {
-        line(name, summary);
+    let mut out = String::new();
+    if report.kind == Kind::ServingLog {
+        return logs(report);
     }
-    line("all", &report.all);
+    for (at, column) in report.columns.iter().enumerate() {
+        if report.columns.len() > 1 {
+            let _ = writeln!(out, "{column}");
+        }
+        let _ = writeln!(out, "{:<34}{:>7}{:>9}{:>10}{:>10}{:>10}", "source", "rows", "skipped", "median", "p90", "bias");
+        let mut line = |name: &str, s: &Summary| {
+            let _ = write!(out, "{name:<34}{:>7}{:>9}", s.n, s.skipped);
+            let _ = if s.n > 0 {
+                writeln!(out, "{:>9.1}%{:>9.1}%{:>+9.1}%", 100.0 * s.median, 100.0 * s.p90, 100.0 * s.bias)
+            } else {
+                writeln!(out, "{:>10}{:>10}{:>10}", "-", "-", "-")
+            };
+        };
+        for (name, summary) in &report.by_source {
+            line(name, &summary[at]);
+        }
+        line("all", &report.all[at]);
+    }
     for (reason, n) in report.skipped().iter().take(12) {
         let _ = writeln!(out, "skipped {n}: {reason}");
     }
     out
 }
 
+/// Errors of every log, one line a quantity.
+fn logs(report: &Report) -> String {
+    let mut out = String::new();
+    for row in &report.rows {
+        let _ = writeln!(out, "{} ({})", row.id, row.source);
+        match &row.outcome {
+            Ok(predicted) => {
+                for (i, column) in report.columns.iter().enumerate() {
+                    let error = 100.0 * row.error(i).unwrap_or(0.0);
+                    let _ = writeln!(
+                        out,
+                        "  {column:<14}measured {:>10.4}  predicted {:>10.4}  {error:>+7.1} %",
+                        row.measured[i], predicted[i]
+                    );
+                }
+            }
+            Err(reason) => {
+                let _ = writeln!(out, "  skipped: {reason}");
+            }
+        }
+    }
+    out
+}
+
 fn page(report: &Report) -> String {
-    let points: Vec<ScatterPoint> = report
-        .rows
-        .iter()
-        .filter_map(|r| {
-            Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured, predicted: *r.outcome.as_ref().ok()? })
-        })
-        .collect();
-    let row = |source: &str, s: &Summary| SourceRow {
-        source: source.into(),
-        n: s.n,
-        skipped: s.skipped,
-        median: s.median,
-        p90: s.p90,
-        bias: s.bias,
+    let part = |column: usize| {
+        let points: Vec<ScatterPoint> = report
+            .rows
+            .iter()
+            .filter_map(|r| {
+                let predicted = r.outcome.as_ref().ok()?[column];
+                Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured[column], predicted })
+            })
+            .collect();
+        let row = |source: &str, s: &[Summary]| {
+            let s = s[column];
+            SourceRow { source: source.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias }
+        };
+        let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
+        sources.push(row("all", &report.all));
+        (report.columns[column], points, sources)
     };
-    let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
-    sources.push(row("all", &report.all));
-    validation_html(report.kind.word(), report.kind.unit(), &points, &sources)
+    let parts: Vec<_> = (0..report.columns.len()).map(part).collect();
+    validation_html(report.kind.word(), &parts)
 }

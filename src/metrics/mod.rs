@@ -2,6 +2,7 @@
 
 mod outcome;
 mod run;
+mod serving;
 mod trace;
 mod training;
 mod uncertainty;
@@ -14,5 +15,6 @@ pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossSeconds, RunNumbers, RunOutcome, RunSegment, SensitivityOutcome,
     StorageOutcome, UtilizationPoint,
 };
+pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use trace::trace_outcome;
 pub use training::training_outcome;

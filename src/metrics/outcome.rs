@@ -1,6 +1,7 @@
 //! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
 
 use super::run::{RunOutcome, RunSegment, StorageOutcome};
+use super::{ServingDetail, ServingOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ pub struct Outcome {
     pub orrery: Identity,
     /// Title of the scenario.
     pub title: String,
-    /// `training`, `collective`, `trace` or `storage` (the object of that name is there).
+    /// `training`, `serving`, `collective`, `trace` or `storage` (the object of that name is there).
     pub kind: &'static str,
     /// One training step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,9 @@ pub struct Outcome {
     /// The feeding of data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageOutcome>,
+    /// Serving of a stream of requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingOutcome>,
     /// Collectives by size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collective: Option<Vec<CollectiveOutcome>>,
@@ -48,6 +52,18 @@ pub struct Outcome {
     #[serde(skip)]
     #[schemars(skip)]
     pub detail: Detail,
+}
+
+impl Outcome {
+    /// What its cost is of.
+    #[must_use]
+    pub const fn priced(&self) -> &'static str {
+        match (self.run.is_some(), self.serving.is_some()) {
+            (true, _) => "Run",
+            (_, true) => "All requests",
+            _ => "One step",
+        }
+    }
 }
 
 /// One training step.
@@ -293,7 +309,7 @@ pub struct CostOutcome {
     pub usd_total: f64,
     /// By the hour.
     pub usd_per_hour: f64,
-    /// By million tokens trained.
+    /// By million tokens trained, or of prompts and answers together.
     pub usd_per_million_tokens: f64,
     /// Energy with cooling and losses (PUE).
     pub energy_kwh: f64,
@@ -339,6 +355,8 @@ pub struct Detail {
     pub profile: Vec<ProfileUse>,
     /// Pieces of the first run's time.
     pub run_segments: Vec<RunSegment>,
+    /// Requests and load of serving.
+    pub serving: Option<ServingDetail>,
 }
 
 /// A fact with its name.

@@ -234,6 +234,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         source: expert_stack.source.value.clone(),
     });
     Detail {
+        serving: None,
         facts,
         stages,
         processes: (0..step.layers.len() * step.variants.len()).map(|c| process_name(config, fabric, step, c)).collect(),

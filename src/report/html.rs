@@ -64,6 +64,7 @@ pub fn html(outcome: &Outcome) -> String {
         @if let Some(t) = &outcome.training { (training(outcome, t)) }
         @if let Some(run) = outcome.run.as_ref().filter(|r| r.seeds.is_some() || r.lost_s > 0.0) { (run_html(outcome, run)) }
         @if let Some(storage) = &outcome.storage { (storage_html(storage, outcome.training.is_none())) }
+        @if let Some(s) = &outcome.serving { (super::serving::markup(outcome, s)) }
         @if let Some(list) = &outcome.collective { (collectives(list)) }
         @if let Some(t) = &outcome.trace { (trace(outcome, t)) }
         @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
@@ -305,11 +306,11 @@ fn collectives(list: &[CollectiveOutcome]) -> Markup {
 }
 
 fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
-    let what = if outcome.run.is_some() { "the whole run" } else { "one step" };
+    let what = outcome.priced();
     html! {
         h2 { "Cost, energy, carbon" }
         table {
-            caption { "Of " (what) }
+            caption { (what) }
             tbody {
                 @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (si(*usd, "USD")) } } }
                 tr { td { "all together" } td { (si(cost.usd_total, "USD")) } }

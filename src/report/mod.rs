@@ -6,6 +6,7 @@ mod json;
 mod plot;
 mod run;
 mod run_charts;
+mod serving;
 mod text;
 mod timeline;
 mod validation;
@@ -15,6 +16,7 @@ pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, rank
 pub use html::html;
 pub use json::{NotFinite, json};
 pub use run::{intervals_csv, run_csv};
+pub use serving::{load_csv, load_svg, requests_csv};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
 pub use validation::{ScatterPoint, SourceRow, validation_html};

@@ -140,3 +140,46 @@ fn scatter_like(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str
     }
     themed(&svg)
 }
+
+/// Lines by series; the horizontal axis is logarithmic on request.
+pub(super) fn lines(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str, log: bool) -> String {
+    let all = || series.iter().flat_map(|s| s.1.iter().copied());
+    let high = all().map(|p| p.1).fold(0.0, f64::max).max(1e-9) * 1.05;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (900, 300)).into_drawing_area();
+        let mut builder = ChartBuilder::on(&root);
+        builder.margin(12).x_label_area_size(44).y_label_area_size(80);
+        let label = |v: &f64| crate::units::si(*v, "").trim().to_owned();
+        macro_rules! draw {
+            ($x:expr) => {
+                (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+                    let mut chart = builder.build_cartesian_2d($x, 0.0..high)?;
+                    chart
+                        .configure_mesh()
+                        .x_desc(x_name)
+                        .y_desc(y_name)
+                        .x_label_formatter(&label)
+                        .y_label_formatter(&label)
+                        .label_style(("sans-serif", 13).into_font().color(&BLACK))
+                        .axis_style(BLACK.mix(0.5))
+                        .bold_line_style(colour("#8c8c8c").mix(0.35))
+                        .light_line_style(TRANSPARENT)
+                        .draw()?;
+                    for (i, (_, points)) in series.iter().enumerate() {
+                        chart.draw_series([PathElement::new(points.clone(), colour(PALETTE[i % PALETTE.len()]).stroke_width(2))])?;
+                    }
+                    root.present()
+                })()
+            };
+        }
+        let drawn = if log {
+            let x = span(all().map(|p| p.0));
+            draw!((x.0..x.1).log_scale())
+        } else {
+            draw!(0.0..all().map(|p| p.0).fold(0.0, f64::max).max(1e-9))
+        };
+        drop(drawn);
+    }
+    themed(&svg)
+}

@@ -40,7 +40,7 @@ fn html_is_well_formed_and_asks_for_nothing() {
     }
     let points = [ScatterPoint { id: "a".into(), source: "s".into(), measured: 1.0, predicted: 1.1 }];
     let rows = [SourceRow { source: "s".into(), n: 1, skipped: 0, median: 0.1, p90: 0.1, bias: 0.1 }];
-    assert_eq!(well_formed(&validation_html("training", "seconds", &points, &rows)), Ok(()));
+    assert_eq!(well_formed(&validation_html("training", &[("step_time_s", points.to_vec(), rows.to_vec())])), Ok(()));
 }
 
 #[test]

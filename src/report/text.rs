@@ -53,6 +53,9 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(training) = &outcome.training {
         out.push_str(&training_text(outcome, training));
     }
+    if let Some(serving) = &outcome.serving {
+        out.push_str(&super::serving::text(outcome, serving));
+    }
     if let Some(list) = &outcome.collective {
         out.push_str(&collective_text(list));
     }
@@ -75,7 +78,7 @@ pub fn text(outcome: &Outcome) -> String {
         out.push_str(&run_text(run));
     }
     if let Some(cost) = &outcome.cost {
-        out.push_str(&cost_text(cost, outcome.run.is_some()));
+        out.push_str(&cost_text(cost, outcome.priced()));
     }
     let _ = writeln!(out, "Simulated {} events in {}", grouped(outcome.simulation.events as f64), Seconds::new(outcome.simulation.wall_s));
     out
@@ -207,8 +210,7 @@ fn busbw_bars(list: &[CollectiveOutcome]) -> String {
     format!("Bus bandwidth by size\n{}\n\n", rows.trim_fmt())
 }
 
-fn cost_text(cost: &CostOutcome, run: bool) -> String {
-    let what = if run { "Run" } else { "One step" };
+fn cost_text(cost: &CostOutcome, what: &str) -> String {
     let mut out = String::new();
     let money = if cost.usd_total >= 100.0 { grouped(cost.usd_total) } else { three(cost.usd_total) };
     let _ = writeln!(

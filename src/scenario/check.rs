@@ -4,6 +4,7 @@ use super::collective::sweep;
 use super::input::{CostInput, Payment, ScenarioInput};
 use super::load::{Job, head};
 use super::operations::{operations, storage_job};
+use super::serving::serving_job;
 use super::training::{steps, training_job};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::economics::{CostPlan, Ownership};
@@ -15,13 +16,14 @@ use crate::units::{HOUR, KWH};
 pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mut Diagnostics) -> Option<Job> {
     let tables = [
         input.training.is_some().then_some(input.training.span),
+        input.serving.is_some().then_some(input.serving.span),
         input.collective.is_some().then_some(input.collective.span),
         input.trace.is_some().then_some(input.trace.span),
     ];
     let given: Vec<Span> = tables.into_iter().flatten().collect();
     if let [one, another, ..] = given[..] {
         diags.push(
-            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [collective] and [trace]")
+            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [serving], [collective] and [trace]")
                 .at(head(one, diags), "one")
                 .at(head(another, diags), "another"),
         );
@@ -32,6 +34,11 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
         let tokens = 4.0 * config.model.sequence_length as f64;
         let (steps, operations) = (steps(input, &config, diags), operations(input, tokens, fabric, diags));
         return Some(Job::Training { config: Box::new(config), steps: steps?, band, operations: Box::new(operations?) });
+    }
+    if let Some(serving) = &input.serving.value {
+        alone(input, "serving", diags)?;
+        let given = At { value: serving.clone(), span: input.serving.span };
+        return Some(Job::Serving(Box::new(serving_job(&given, fabric, diags)?)));
     }
     if let Some(collective) = &input.collective.value {
         alone(input, "a collective", diags)?;
@@ -51,7 +58,7 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
     diags.push(
         Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
             .at(head(root, diags), "this file")
-            .hint("add a [training], a [collective], a [trace] or a [storage] table"),
+            .hint("add a [training], a [serving], a [collective], a [trace] or a [storage] table"),
     );
     None
 }
@@ -60,10 +67,10 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
 fn alone(input: &ScenarioInput, kind: &str, diags: &mut Diagnostics) -> Option<()> {
     let no_cluster = input.topology.is_none();
     // A scenario without another job is one of emulated accelerators.
-    let emulated = input.collective.is_none() && input.trace.is_none();
+    let emulated = input.collective.is_none() && input.trace.is_none() && input.serving.is_none();
     for (given, span, name) in [
         (input.run.is_some(), input.run.span, "[run]"),
-        (input.cost.is_some(), input.cost.span, "[cost]"),
+        (input.cost.is_some() && input.serving.is_none(), input.cost.span, "[cost]"),
         (input.checkpoint.is_some(), input.checkpoint.span, "[checkpoint]"),
         (input.failures.is_some(), input.failures.span, "[failures]"),
         (!emulated && input.storage.is_some(), input.storage.span, "[storage]"),

@@ -35,6 +35,8 @@ pub enum Failure {
     Replay(String),
     /// A reader has no way to its storage.
     NoWay,
+    /// A deployment cannot run.
+    Serving(String),
 }
 
 impl fmt::Display for Failure {
@@ -44,6 +46,7 @@ impl fmt::Display for Failure {
             Self::Step(error) => write!(f, "{error}"),
             Self::Replay(said) => write!(f, "{said}"),
             Self::NoWay => write!(f, "a host has no way to its storage tier"),
+            Self::Serving(reason) => f.write_str(reason),
         }
     }
 }
@@ -62,6 +65,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     let start = wall();
     let mut outcome = match &scenario.job {
         Job::Training { config, steps, band, operations } => training(scenario, config, *steps, *band, operations, max_work)?,
+        Job::Serving(job) => super::serving::run(scenario, job, max_work)?,
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
         Job::Trace(job) => trace(scenario, job, max_work)?,
         Job::Storage(job) => storage(scenario, job, max_work)?,
@@ -70,7 +74,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
     Ok(outcome)
 }
 
-fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
+pub(super) fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
     Outcome {
         orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: scenario.seed, scenario_hash: scenario.hash.clone() },
         title: scenario.title.clone(),
@@ -78,6 +82,7 @@ fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
         training: None,
         run: None,
         storage: None,
+        serving: None,
         collective: None,
         trace: None,
         cost: None,
@@ -140,7 +145,8 @@ fn trace(scenario: &Scenario, job: &TraceJob, max_work: f64) -> Result<Outcome, 
 /// Bytes of one operation in a trace file and how many of them are written in a second, about.
 const EXPORT: (f64, f64) = (120.0, 100e6);
 
-/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective or emulated accelerators, which are no workload.
+/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, serving and emulated accelerators, which
+/// have no such trace.
 ///
 /// # Errors
 /// As [`execute`], or when the files would be too large for `max_work` seconds of writing.
@@ -151,7 +157,7 @@ pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failu
             let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
             timed(&job.trace, &run)
         }
-        Job::Collective(_) | Job::Storage(_) => return Ok(None),
+        Job::Collective(_) | Job::Serving(_) | Job::Storage(_) => return Ok(None),
     };
     let tasks: f64 = trace.ranks.iter().map(|r| r.ops.len() as f64 * f64::from(r.count)).sum();
     let seconds = tasks * EXPORT.0 / EXPORT.1;

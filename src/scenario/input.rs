@@ -1,6 +1,7 @@
 //! The scenario file: its keys, types and defaults.
 
 use super::operations_input::{CheckpointInput, FailuresInput, StorageInput};
+use super::serving::ServingInput;
 use crate::collectives::{Algorithm, Engine, Launch, Op};
 use crate::diag::{
     At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
@@ -298,6 +299,8 @@ record! {
         pub seed: Whole = 1,
         /// Training of one job.
         pub training: Option<TrainingInput>,
+        /// Inference serving.
+        pub serving: Option<ServingInput>,
         /// A collective by itself.
         pub collective: Option<CollectiveInput>,
         /// A trace of a job.

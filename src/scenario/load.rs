@@ -5,6 +5,7 @@ use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
 use super::operations::{Operations, StorageJob};
 use super::profile;
+use super::serving::ServingJob;
 use super::trace::TraceJob;
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
 use crate::economics::CostPlan;
@@ -27,6 +28,8 @@ pub enum Job {
         /// Checkpoints, failures, feeding of data.
         operations: Box<Operations>,
     },
+    /// Serving of requests.
+    Serving(Box<ServingJob>),
     /// A collective over sizes.
     Collective(Box<Sweep>),
     /// A trace of a job.

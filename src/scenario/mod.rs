@@ -12,6 +12,7 @@ mod operations_input;
 mod profile;
 mod run;
 mod schema;
+mod serving;
 mod trace;
 mod training;
 
@@ -25,4 +26,5 @@ pub use operations::{FailureClass, Failures, Operations, StorageJob};
 pub use operations_input::{CheckpointInput, CheckpointLevelInput, EmulateInput, FailuresInput, Interval, LemonInput, StorageInput};
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
+pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};
 pub use trace::TraceJob;

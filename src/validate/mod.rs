@@ -6,10 +6,13 @@ mod collective;
 mod gemm;
 mod moe;
 mod other;
+mod serving;
+mod serving_log;
 mod summary;
 mod table;
 mod training;
 
+pub use serving_log::validate_logs;
 pub use summary::{Bound, Report, Row, Summary, parse_bounds};
 
 use crate::diag::{Diagnostics, SourceId};
@@ -25,6 +28,10 @@ pub enum Kind {
     Gemm,
     /// Attention kernels.
     Attention,
+    /// Time to first token and per token of serving; or throughput, told apart by its column.
+    Serving,
+    /// Logs of serving engines, request by request.
+    ServingLog,
     /// Mixture-of-experts layers.
     Moe,
 }
@@ -38,29 +45,34 @@ impl Kind {
             Self::Collective => "collective",
             Self::Gemm => "gemm",
             Self::Attention => "attention",
+            Self::Serving => "serving",
+            Self::ServingLog => "serving-log",
             Self::Moe => "moe",
-        }
-    }
-    /// Unit of the measured column.
-    #[must_use]
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Training => "seconds",
-            _ => "microseconds",
         }
     }
 }
 
 /// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
-    let rows = match kind {
-        Kind::Training => training_rows(sources, diags),
-        Kind::Collective => table::predict(sources, &collective::COLUMNS, diags, collective::predict),
-        Kind::Gemm => table::predict(sources, &gemm::COLUMNS, diags, gemm::predict),
-        Kind::Attention => table::predict(sources, &attention::COLUMNS, diags, attention::predict),
-        Kind::Moe => table::predict(sources, &moe::COLUMNS, diags, moe::predict),
-    }?;
-    Some(Report::new(kind, rows))
+    use Kind::{Attention, Collective, Gemm, Moe, Serving, Training};
+    let (columns, rows): (&'static [&'static str], _) = match kind {
+        Training => (training::COLUMNS.measured, training_rows(sources, diags)),
+        Collective => (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, collective::predict)),
+        Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, gemm::predict)),
+        Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
+        Moe => (moe::COLUMNS.measured, table::predict(sources, &moe::COLUMNS, diags, moe::predict)),
+        Serving if is_throughput(sources, diags) => {
+            (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
+        }
+        Serving | Kind::ServingLog => (serving::COLUMNS.measured, table::predict_all(sources, &serving::COLUMNS, diags, serving::predict)),
+    };
+    Some(Report::new(kind, columns, rows?))
+}
+
+/// Whether the first table has a column of throughput.
+fn is_throughput(sources: &[SourceId], diags: &Diagnostics) -> bool {
+    let header = sources.first().and_then(|&s| diags.source(s).text.lines().next()).unwrap_or("");
+    header.split(',').any(|name| name.trim() == serving::THROUGHPUT.measured[0])
 }
 
 /// Tables with layouts, and those without, told apart by their columns.

@@ -10,17 +10,17 @@ pub struct Row {
     pub id: String,
     /// Its source.
     pub source: String,
-    /// Measured value in the unit of the table.
-    pub measured: f64,
-    /// Predicted value, or why there is none.
-    pub outcome: Result<f64, String>,
+    /// Measured values in the units of the table's columns.
+    pub measured: Vec<f64>,
+    /// Predicted values, or why there are none.
+    pub outcome: Result<Vec<f64>, String>,
 }
 
 impl Row {
-    /// predicted ÷ measured − 1.
+    /// predicted ÷ measured − 1 of a column.
     #[must_use]
-    pub fn error(&self) -> Option<f64> {
-        self.outcome.as_ref().ok().map(|p| p / self.measured - 1.0)
+    pub fn error(&self, column: usize) -> Option<f64> {
+        self.outcome.as_ref().ok().map(|p| p[column] / self.measured[column] - 1.0)
     }
 }
 
@@ -52,10 +52,10 @@ fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
 }
 
 impl Summary {
-    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>, column: usize) -> Self {
         let (mut errors, mut skipped) = (Vec::new(), 0);
         for row in rows {
-            match row.error() {
+            match row.error(column) {
                 Some(error) => errors.push(error),
                 None => skipped += 1,
             }
@@ -79,7 +79,8 @@ impl Summary {
 /// A requirement on a figure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
-    /// `median`, `mean`, `p90`, `bias` (at most) or `covered` (at least).
+    /// `median`, `mean`, `p90`, `bias` (at most) or `covered` (at least); for one of several columns with its name before, such as
+    /// `ttft.median`.
     pub name: String,
     /// The bound.
     pub value: f64,
@@ -92,7 +93,8 @@ pub struct Bound {
 pub fn parse_bounds(text: &str) -> Result<Vec<Bound>, String> {
     let one = |part: &str| {
         let (name, value) = part.split_once('=').ok_or_else(|| format!("`{part}` has no `=`"))?;
-        if !["median", "mean", "p90", "bias", "covered"].contains(&name.trim()) {
+        let figure = name.trim().split_once('.').map_or(name.trim(), |(_, figure)| figure);
+        if !["median", "mean", "p90", "bias", "covered"].contains(&figure) {
             return Err(format!("`{name}` is none of median, mean, p90, bias, covered"));
         }
         match value.trim().parse::<f64>() {
@@ -108,28 +110,33 @@ pub fn parse_bounds(text: &str) -> Result<Vec<Bound>, String> {
 pub struct Report {
     /// What the table holds.
     pub kind: Kind,
+    /// The measured columns.
+    pub columns: &'static [&'static str],
     /// Every row, in order.
     pub rows: Vec<Row>,
-    /// Over all rows.
-    pub all: Summary,
-    /// By source, most rows first.
-    pub by_source: Vec<(String, Summary)>,
+    /// Over all rows, by column.
+    pub all: Vec<Summary>,
+    /// By source, most rows first, by column.
+    pub by_source: Vec<(String, Vec<Summary>)>,
 }
 
 impl Report {
     /// Sums up rows.
     #[must_use]
-    pub fn new(kind: Kind, rows: Vec<Row>) -> Self {
+    pub fn new(kind: Kind, columns: &'static [&'static str], rows: Vec<Row>) -> Self {
         let mut names: Vec<String> = Vec::new();
         for row in &rows {
             if !names.contains(&row.source) {
                 names.push(row.source.clone());
             }
         }
-        let mut by_source: Vec<(String, Summary)> =
-            names.into_iter().map(|n| (n.clone(), Summary::of(rows.iter().filter(|r| r.source == n)))).collect();
-        by_source.sort_by(|a, b| (b.1.n + b.1.skipped).cmp(&(a.1.n + a.1.skipped)).then(a.0.cmp(&b.0)));
-        Self { kind, all: Summary::of(rows.iter()), by_source, rows }
+        let of = |name: Option<&str>| -> Vec<Summary> {
+            (0..columns.len()).map(|c| Summary::of(rows.iter().filter(|r| name.is_none_or(|n| r.source == n)), c)).collect()
+        };
+        let mut by_source: Vec<(String, Vec<Summary>)> = names.into_iter().map(|n| (n.clone(), of(Some(&n)))).collect();
+        let size = |s: &[Summary]| s[0].n + s[0].skipped;
+        by_source.sort_by(|a, b| size(&b.1).cmp(&size(&a.1)).then(a.0.cmp(&b.0)));
+        Self { kind, columns, all: of(None), by_source, rows }
     }
 
     /// Reasons for skipping with their counts, most frequent first.
@@ -146,33 +153,54 @@ impl Report {
         out
     }
 
-    /// The bounds that do not hold, in words.
+    /// The bounds that do not hold, in words. A bound without a column holds for all of them.
     #[must_use]
     pub fn missed(&self, bounds: &[Bound]) -> Vec<String> {
-        let s = &self.all;
-        let covered = s.n as f64 / (s.n + s.skipped).max(1) as f64;
-        let miss = |b: &Bound| {
-            let (value, holds) = match b.name.as_str() {
-                "median" => (s.median, s.median <= b.value),
-                "mean" => (s.mean, s.mean <= b.value),
-                "p90" => (s.p90, s.p90 <= b.value),
-                "bias" => (s.bias, s.bias.abs() <= b.value),
-                _ => (covered, covered >= b.value),
-            };
-            (!holds).then(|| format!("{} is {value:.4}, bound {}", b.name, b.value))
-        };
-        bounds.iter().filter_map(miss).collect()
+        let mut out = Vec::new();
+        for (column, s) in self.columns.iter().zip(&self.all) {
+            let covered = s.n as f64 / (s.n + s.skipped).max(1) as f64;
+            for b in bounds {
+                let (of, figure) = b.name.split_once('.').map_or((None, b.name.as_str()), |(c, f)| (Some(c), f));
+                if of.is_some_and(|c| !column.starts_with(c)) {
+                    continue;
+                }
+                let (value, holds) = match figure {
+                    "median" => (s.median, s.median <= b.value),
+                    "mean" => (s.mean, s.mean <= b.value),
+                    "p90" => (s.p90, s.p90 <= b.value),
+                    "bias" => (s.bias, s.bias.abs() <= b.value),
+                    _ => (covered, covered >= b.value),
+                };
+                if !holds {
+                    let name = if self.columns.len() > 1 { format!("{column} {figure}") } else { figure.to_owned() };
+                    out.push(format!("{name} is {value:.4}, bound {}", b.value));
+                }
+            }
+        }
+        out
+    }
+
+    /// A value for each column: itself where there is one column, an object by column where there are several.
+    fn keyed(&self, values: impl Iterator<Item = Json>) -> Json {
+        let mut map: Map<String, Json> = self.columns.iter().map(|c| (*c).to_owned()).zip(values).collect();
+        if self.columns.len() == 1 { map.shift_remove(self.columns[0]).unwrap_or(Json::Null) } else { Json::Object(map) }
     }
 
     /// The contract of `validate --json`.
     #[must_use]
     pub fn json(&self) -> Json {
         let row = |r: &Row| match &r.outcome {
-            Ok(p) => json!({"id": r.id, "measured": r.measured, "predicted": p, "error": r.error()}),
+            Ok(p) => json!({
+                "id": r.id,
+                "measured": self.keyed(r.measured.iter().map(|&v| json!(v))),
+                "predicted": self.keyed(p.iter().map(|&v| json!(v))),
+                "error": self.keyed((0..self.columns.len()).map(|c| json!(r.error(c)))),
+            }),
             Err(reason) => json!({"id": r.id, "skipped": reason}),
         };
-        let mut summary = self.all.json();
-        let by_source: Map<String, Json> = self.by_source.iter().map(|(n, s)| (n.clone(), s.json())).collect();
+        let mut summary = self.keyed(self.all.iter().map(Summary::json));
+        let by_source: Map<String, Json> =
+            self.by_source.iter().map(|(n, s)| (n.clone(), self.keyed(s.iter().map(Summary::json)))).collect();
         if let Some(map) = summary.as_object_mut() {
             map.insert("by_source".into(), Json::Object(by_source));
         }
@@ -185,18 +213,33 @@ mod tests {
     use super::*;
 
     fn row(id: &str, measured: f64, outcome: Result<f64, String>) -> Row {
-        Row { id: id.into(), source: "s".into(), measured, outcome }
+        Row { id: id.into(), source: "s".into(), measured: vec![measured], outcome: outcome.map(|v| vec![v]) }
     }
 
     #[test]
     fn quantiles_bounds_and_contract() {
-        let report = Report::new(Kind::Gemm, vec![row("a", 1.0, Ok(1.1)), row("b", 2.0, Ok(1.8)), row("c", 1.0, Err("no".into()))]);
-        assert!((report.all.median - 0.1).abs() < 1e-12 && report.all.bias.abs() < 1e-12 && report.all.skipped == 1);
+        let report =
+            Report::new(Kind::Gemm, &["time_us"], vec![row("a", 1.0, Ok(1.1)), row("b", 2.0, Ok(1.8)), row("c", 1.0, Err("no".into()))]);
+        let all = report.all[0];
+        assert!((all.median - 0.1).abs() < 1e-12 && all.bias.abs() < 1e-12 && all.skipped == 1);
         assert_eq!(report.missed(&parse_bounds("median=0.2,covered=0.5").unwrap()), Vec::<String>::new());
         assert_eq!(report.missed(&parse_bounds("median=0.05").unwrap()).len(), 1);
         assert!(parse_bounds("mode=1").is_err() && parse_bounds("median").is_err() && parse_bounds("median=x").is_err());
         let json = report.json();
         assert_eq!(json["rows"][2]["skipped"], "no");
         assert_eq!(json["summary"]["n"], 2);
+        assert!((json["rows"][0]["error"].as_f64().unwrap() - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn several_columns_are_keyed_by_name() {
+        let both = |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]) };
+        let report = Report::new(Kind::Serving, &["ttft_ms", "tpot_ms"], vec![both(1.2, 2.0)]);
+        let json = report.json();
+        assert_eq!(json["rows"][0]["predicted"]["tpot_ms"], 2.0);
+        assert!((json["summary"]["ttft_ms"]["median_abs_error"].as_f64().unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!(json["summary"]["by_source"]["s"]["tpot_ms"]["n"], 1);
+        assert_eq!(report.missed(&parse_bounds("tpot.median=0.1").unwrap()).len(), 0);
+        assert_eq!(report.missed(&parse_bounds("median=0.1").unwrap()), ["ttft_ms median is 0.2000, bound 0.1"]);
     }
 }

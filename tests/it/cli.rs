@@ -57,7 +57,7 @@ fn overrides_reach_any_key() {
 
 #[test]
 fn catalogue_lists_parse() {
-    for kind in ["accelerators", "models", "nics", "switches", "hosts", "links", "storage", "prices", "stacks"] {
+    for kind in ["accelerators", "models", "nics", "switches", "hosts", "links", "storage", "prices", "stacks", "engines"] {
         let out = orrery(&["catalog", kind, "--json"]);
         let list: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         for entry in list.as_array().unwrap() {

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("workload", 5),
     ("simulate", 6),
     ("training", 7),
+    ("serving", 7),
     ("replay", 8),
     ("operations", 8),
     ("metrics", 9),

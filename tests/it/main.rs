@@ -11,6 +11,7 @@ mod layouts;
 mod operations;
 mod packets;
 mod physics;
+mod serving;
 mod traces;
 
 /// Root of the package.

@@ -1,0 +1,288 @@
+//! Requests that were served to numbers: latencies with exact percentiles, throughput, goodput, load.
+
+use super::{Detail, Fact, ProfileUse};
+use crate::fabric::{AcceleratorId, Fabric};
+use crate::serving::{Deployment, Memory, Pool, Record, Requests, Series, Served, StackRow};
+use crate::units::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Mean and percentiles of one quantity; percentiles are exact, linear between neighbours in order.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
+pub struct Percentiles {
+    /// Mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// Of values that come so many times each, ascending.
+    #[must_use]
+    pub fn of_sorted(values: &[(f64, u64)]) -> Self {
+        let n: u64 = values.iter().map(|v| v.1).sum();
+        if n == 0 {
+            return Self::default();
+        }
+        let mean = values.iter().map(|v| v.0 * v.1 as f64).sum::<f64>() / n as f64;
+        let quantile = |q: f64| {
+            let at = q * (n - 1) as f64;
+            let low = at.floor() as u64;
+            let mut before = 0;
+            for (i, &(value, count)) in values.iter().enumerate() {
+                before += count;
+                if low < before {
+                    let next = if low + 1 < before { value } else { values.get(i + 1).map_or(value, |v| v.0) };
+                    return value + (next - value) * (at - low as f64);
+                }
+            }
+            values[values.len() - 1].0
+        };
+        Self { mean, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+    /// Of single values.
+    #[must_use]
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut list: Vec<(f64, u64)> = values.map(|v| (v, 1)).collect();
+        list.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        Self::of_sorted(&list)
+    }
+}
+
+/// Serving of a stream of requests.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ServingOutcome {
+    /// Time to first token: first token − sent, queueing included.
+    pub ttft_s: Percentiles,
+    /// Time per output token after the first: (last − first token) ÷ (tokens − 1), by request; requests of one token have none.
+    pub tpot_s: Percentiles,
+    /// Time between successive tokens of a request, over all tokens.
+    pub itl_s: Percentiles,
+    /// Time to the last token: last token − sent.
+    pub e2e_s: Percentiles,
+    /// Time from sending until the prompt first runs.
+    pub queue_s: Percentiles,
+    /// Output tokens of counted requests over the duration.
+    pub output_tokens_per_s: f64,
+    /// Prompt tokens of counted requests over the duration.
+    pub input_tokens_per_s: f64,
+    /// Output tokens per second and accelerator.
+    pub output_tokens_per_s_per_accelerator: f64,
+    /// Counted requests over the duration.
+    pub requests_per_s: f64,
+    /// Counted requests that meet all targets over the duration (all of them where none is set).
+    pub goodput_requests_per_s: f64,
+    /// Share of the counted requests that meet all targets.
+    pub slo_attainment: f64,
+    /// Whether as large a share as is asked meets them.
+    pub slo_met: bool,
+    /// Requests that are counted: completed, and sent after the warm-up.
+    pub completed: u64,
+    /// Requests that no engine's cache can hold.
+    pub rejected: u64,
+    /// Rows of the trace that could not be read and were left out.
+    pub skipped_rows: u64,
+    /// From the end of the warm-up to the last token.
+    pub duration_s: f64,
+    /// How often a running request was put back and computed again.
+    pub preemptions: u64,
+    /// Iterations of all engines.
+    pub iterations: u64,
+    /// Share of the time in which engines run an iteration.
+    pub busy_share: f64,
+    /// Requests in the system on average over the whole run.
+    pub mean_requests: f64,
+    /// Share of the prompt tokens that came from the prefix cache.
+    pub cached_prompt_share: f64,
+    /// Blocks of the key-value cache of an engine (the fullest one).
+    pub kv_blocks: u64,
+    /// Greatest share of them in use.
+    pub kv_peak_share: f64,
+    /// All cost over output tokens alone.
+    pub usd_per_million_output_tokens: f64,
+    /// All cost over prompt tokens alone.
+    pub usd_per_million_input_tokens: f64,
+    /// All energy over output tokens.
+    pub joules_per_output_token: f64,
+}
+
+/// One request for tables.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestRow {
+    /// What became of it.
+    pub record: Record,
+    /// Prompt tokens.
+    pub input: u32,
+    /// Answer tokens.
+    pub output: u32,
+}
+
+/// What reports of serving draw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServingDetail {
+    /// Every request in order of arrival.
+    pub requests: Vec<RequestRow>,
+    /// Load over time.
+    pub series: Series,
+    /// Engines.
+    pub replicas: u64,
+    /// Memory of a rank.
+    pub memory: Memory,
+    /// Targets (time to first token, per token, to the last token) and the share that has to meet them.
+    pub goals: Option<[f64; 4]>,
+}
+
+/// What ran, for the numbers.
+pub struct ServingFrame<'a, 'f> {
+    /// The cluster.
+    pub fabric: &'a Fabric,
+    /// The engines.
+    pub deployment: &'a Deployment,
+    /// Their settings.
+    pub stack: &'a StackRow,
+    /// Their iteration times.
+    pub pool: &'a Pool<'f>,
+    /// Targets and the share that has to meet them.
+    pub goals: Option<[f64; 4]>,
+    /// Seconds before which arrivals are not counted.
+    pub warm_up: f64,
+    /// Rows of a trace that were left out.
+    pub skipped: u64,
+    /// The traffic in words.
+    pub title: String,
+}
+
+/// Sums that cost needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counted {
+    /// Prompt tokens.
+    pub input: f64,
+    /// Output tokens.
+    pub output: f64,
+    /// Events of the simulation.
+    pub events: u64,
+}
+
+/// The numbers and the detail of a run, and what cost needs. Costs are still zero.
+#[must_use]
+pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served: Served) -> (ServingOutcome, Detail, Counted) {
+    let all: Vec<RequestRow> =
+        requests.list.iter().zip(&served.records).map(|(q, &record)| RequestRow { record, input: q.input, output: q.output }).collect();
+    let counted: Vec<&RequestRow> = all.iter().filter(|r| r.record.is_done() && r.record.arrival >= frame.warm_up).collect();
+    let n = counted.len() as f64;
+    let last = counted.iter().map(|r| r.record.last).fold(0.0, f64::max);
+    let duration = if counted.is_empty() { served.end_s.max(1e-9) } else { last - frame.warm_up };
+    let good = counted.iter().filter(|r| frame.goals.is_none_or(|g| meets(r, g))).count() as f64;
+    let input: f64 = counted.iter().map(|r| f64::from(r.input)).sum();
+    let output: f64 = counted.iter().map(|r| f64::from(r.output)).sum();
+    let accelerators = frame.fabric.accelerator_count() as f64;
+    let attainment = if counted.is_empty() { 0.0 } else { good / n };
+    let e2e: f64 = all.iter().filter(|r| r.record.is_done()).map(|r| r.record.e2e()).sum();
+    let cached: f64 = counted.iter().map(|r| f64::from(r.record.cached)).sum();
+    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(0));
+    let numbers = ServingOutcome {
+        ttft_s: Percentiles::of(counted.iter().map(|r| r.record.ttft())),
+        tpot_s: Percentiles::of(counted.iter().filter_map(|r| r.record.tpot(r.output))),
+        itl_s: Percentiles::of_sorted(&served.gaps.into_sorted()),
+        e2e_s: Percentiles::of(counted.iter().map(|r| r.record.e2e())),
+        queue_s: Percentiles::of(counted.iter().map(|r| r.record.scheduled - r.record.arrival)),
+        output_tokens_per_s: output / duration,
+        input_tokens_per_s: input / duration,
+        output_tokens_per_s_per_accelerator: output / duration / accelerators,
+        requests_per_s: n / duration,
+        goodput_requests_per_s: good / duration,
+        slo_attainment: attainment,
+        slo_met: !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3]),
+        completed: counted.len() as u64,
+        rejected: served.rejected,
+        skipped_rows: frame.skipped,
+        duration_s: duration,
+        preemptions: served.preemptions,
+        iterations: served.iterations,
+        busy_share: (served.busy_s.iter().sum::<f64>() / (served.busy_s.len() as f64 * served.end_s.max(1e-9))).min(1.0),
+        mean_requests: e2e / served.end_s.max(1e-9),
+        cached_prompt_share: if input > 0.0 { cached / input } else { 0.0 },
+        kv_blocks: served.peak_blocks.1,
+        kv_peak_share: served.peak_blocks.0 as f64 / served.peak_blocks.1.max(1) as f64,
+        usd_per_million_output_tokens: 0.0,
+        usd_per_million_input_tokens: 0.0,
+        joules_per_output_token: 0.0,
+    };
+    let detail = Detail {
+        facts: facts(frame, &memory, numbers.kv_blocks),
+        profile: profile(frame),
+        serving: Some(ServingDetail {
+            requests: all,
+            series: served.series,
+            replicas: frame.deployment.replicas * frame.deployment.data,
+            memory,
+            goals: frame.goals,
+        }),
+        ..Detail::default()
+    };
+    (numbers, detail, Counted { input, output, events: served.events })
+}
+
+fn meets(r: &RequestRow, goals: [f64; 4]) -> bool {
+    r.record.ttft() <= goals[0] && r.record.tpot(r.output).unwrap_or(0.0) <= goals[1] && r.record.e2e() <= goals[2]
+}
+
+fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact> {
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let d = frame.deployment;
+    let s = frame.stack;
+    let data = if d.data > 1 { format!(" × attention DP {}", d.data) } else { String::new() };
+    let guesses = d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step, each right with {}", s.drafts, s.acceptance));
+    let experts = if d.expert > 1 { format!(", EP {}", d.expert) } else { String::new() };
+    let parameters = d.shape.parameters() / 1e9;
+    let given = if d.blocks.is_some() { "given" } else { "estimated from what weights and workspace leave" };
+    vec![
+        fact("Model", format!("{}, {parameters:.1} G parameters", d.shape.title)),
+        fact("Cluster", frame.fabric.title().to_owned()),
+        fact("Engines", format!("{} × TP {}{data}{experts}, {} ({}){guesses}", d.replicas, d.tensor, *s.title, *s.id)),
+        fact("Formats", format!("{} weights, {} attention projections, {} cache", d.formats.linear, d.formats.attention, d.formats.kv)),
+        fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
+        fact(
+            "Cache",
+            format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
+        ),
+        fact("Routing", if d.replicas * d.data > 1 { d.router.to_string() } else { "to one engine".into() }),
+        fact("Traffic", frame.title.clone()),
+    ]
+}
+
+fn profile(frame: &ServingFrame<'_, '_>) -> Vec<ProfileUse> {
+    let mut out: Vec<ProfileUse> = Vec::new();
+    for cost in &frame.pool.costs {
+        for used in cost.device().provenance().into_iter().filter(|u| u.operator.starts_with("matrix")) {
+            out.push(ProfileUse { operator: "matrix products, attention".into(), entry: used.entry, source: used.source });
+        }
+    }
+    out.dedup();
+    out.push(ProfileUse {
+        operator: "scheduler, host, small kernels".into(),
+        entry: format!("serving/stacks.toml, {}", *frame.stack.id),
+        source: frame.stack.source.value.clone(),
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_exact() {
+        let p = Percentiles::of((0..=100).map(f64::from));
+        assert_eq!((p.mean, p.p50, p.p90, p.p99), (50.0, 50.0, 90.0, 99.0));
+        // Counted values give the same as the values one by one.
+        let one_by_one = Percentiles::of([1.0, 1.0, 1.0, 2.0, 5.0, 5.0].into_iter());
+        assert_eq!(Percentiles::of_sorted(&[(1.0, 3), (2.0, 1), (5.0, 2)]), one_by_one);
+        assert_eq!(one_by_one.p50, 1.5);
+        assert_eq!(Percentiles::of(std::iter::empty()), Percentiles::default());
+    }
+}

@@ -1,0 +1,207 @@
+//! Serving in text, HTML, CSV and pictures.
+
+use super::plot::{PALETTE, lines};
+use crate::metrics::{Outcome, Percentiles, RequestRow, ServingDetail, ServingOutcome};
+use crate::units::{Bytes, Seconds, si, three};
+use maud::{Markup, PreEscaped, html};
+use std::fmt::Write;
+
+const DEFINITIONS: &str = "TTFT: first token − sent, queueing included. TPOT: (last − first token) ÷ (tokens − 1) of each request. \
+    ITL: between successive tokens, over all tokens. E2E: last token − sent. Percentiles are exact, linear between neighbours. \
+    Goodput: requests that meet all targets over the duration.";
+
+fn latencies(s: &ServingOutcome) -> [(&'static str, Percentiles); 5] {
+    [
+        ("time to first token (TTFT)", s.ttft_s),
+        ("time per output token (TPOT)", s.tpot_s),
+        ("between tokens (ITL)", s.itl_s),
+        ("to the last token (E2E)", s.e2e_s),
+        ("in the queue", s.queue_s),
+    ]
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", three(100.0 * share))
+}
+
+/// Names and values beside the latencies.
+fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, String)> {
+    let mut out = vec![
+        ("output", format!("{}tokens/s, {} per accelerator", si(s.output_tokens_per_s, ""), three(s.output_tokens_per_s_per_accelerator))),
+        ("prompts", format!("{}tokens/s, {} of them from the prefix cache", si(s.input_tokens_per_s, ""), percent(s.cached_prompt_share))),
+        ("requests", format!("{} completed, {} a second over {}", s.completed, three(s.requests_per_s), Seconds::new(s.duration_s))),
+    ];
+    if let Some(g) = goals {
+        let named = [("TTFT", g[0]), ("TPOT", g[1]), ("E2E", g[2])];
+        let asked: Vec<String> = named.iter().filter(|x| x.1.is_finite()).map(|(n, v)| format!("{n} ≤ {}", Seconds::new(*v))).collect();
+        let verdict = if s.slo_met { "met" } else { "MISSED" };
+        out.push((
+            "targets",
+            format!(
+                "{}: {} of {} asked, {verdict}; goodput {} requests/s",
+                asked.join(", "),
+                percent(s.slo_attainment),
+                percent(g[3]),
+                three(s.goodput_requests_per_s)
+            ),
+        ));
+    }
+    out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
+    out.push(("cache", format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), s.kv_blocks, s.preemptions)));
+    if s.rejected > 0 {
+        out.push(("rejected", format!("{} requests are larger than any engine's cache", s.rejected)));
+    }
+    if s.skipped_rows > 0 {
+        out.push(("left out", format!("{} rows of the trace cannot be read", s.skipped_rows)));
+    }
+    out.push(("energy", format!("{} J per output token", three(s.joules_per_output_token))));
+    out
+}
+
+/// The serving part of the summary.
+pub(super) fn text(outcome: &Outcome, s: &ServingOutcome) -> String {
+    let mut out = format!("{:<30}{:>12}{:>12}{:>12}{:>12}\n", "", "mean", "p50", "p90", "p99");
+    for (name, p) in latencies(s) {
+        let cells = [p.mean, p.p50, p.p90, p.p99].map(|v| format!("{:>12}", Seconds::new(v).to_string()));
+        let _ = writeln!(out, "{name:<30}{}", cells.concat());
+    }
+    let goals = outcome.detail.serving.as_ref().and_then(|d| d.goals);
+    out.push('\n');
+    for (name, value) in figures(s, goals) {
+        let _ = writeln!(out, "  {name:<10}{value}");
+    }
+    let _ = writeln!(out, "\n{DEFINITIONS}\n");
+    out
+}
+
+/// The serving part of the report.
+pub(super) fn markup(outcome: &Outcome, s: &ServingOutcome) -> Markup {
+    let Some(detail) = &outcome.detail.serving else { return html! {} };
+    html! {
+        h2 { "Latencies" }
+        table {
+            thead { tr { th { "" } th { "mean" } th { "p50" } th { "p90" } th { "p99" } } }
+            tbody { @for (name, p) in latencies(s) { tr { td { (name) } @for v in [p.mean, p.p50, p.p90, p.p99] { td { (Seconds::new(v)) } } } } }
+        }
+        p.soft { (DEFINITIONS) }
+        h2 { "Throughput and load" }
+        table.facts { tbody { @for (name, value) in figures(s, detail.goals) { tr { td { (name) } td { (value) } } } } }
+        h2 { "Distribution of latencies" }
+        (picture(&cumulative(detail), "seconds, logarithmic", "share of requests", true))
+        h2 { "Over time" }
+        (picture(&over_time(detail, &["running requests", "waiting requests"]), "seconds", "requests", false))
+        (picture(&over_time(detail, &["output tokens/s", "prompt tokens/s"]), "seconds", "tokens per second", false))
+        (picture(&over_time(detail, &["cache in use"]), "seconds", "share of the blocks", false))
+        h2 { "Memory of a rank" }
+        table { tbody {
+            @let m = &detail.memory;
+            @for (name, bytes) in [("weights", m.weights), ("activations, graphs, buffers", m.workspace), ("keys and values", m.cache), ("capacity", m.capacity), ("one token's keys and values", m.token)] {
+                tr { td { (name) } td { (Bytes::new(bytes)) } }
+            }
+        } }
+    }
+}
+
+type Curves = Vec<(String, Vec<(f64, f64)>)>;
+
+fn picture(curves: &Curves, x: &str, y: &str, log: bool) -> Markup {
+    html! {
+        figure {
+            (PreEscaped(lines(curves, x, y, log)))
+            div.key { @for (i, (name, _)) in curves.iter().enumerate() { span { i style={"background:" (PALETTE[i % PALETTE.len()])} {} (name) } } }
+        }
+    }
+}
+
+/// Cumulative shares of requests by latency, 200 points a curve.
+fn cumulative(detail: &ServingDetail) -> Curves {
+    let curve = |name: &str, of: &dyn Fn(&RequestRow) -> Option<f64>| {
+        let mut values: Vec<f64> = detail.requests.iter().filter(|r| r.record.is_done()).filter_map(of).filter(|v| *v > 0.0).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let n = values.len();
+        let points = (0..=200usize).filter(|_| n > 0).map(|i| (values[(i * (n - 1)) / 200], i as f64 / 200.0)).collect();
+        (name.to_owned(), points)
+    };
+    vec![curve("TTFT", &|r| Some(r.record.ttft())), curve("TPOT", &|r| r.record.tpot(r.output)), curve("E2E", &|r| Some(r.record.e2e()))]
+}
+
+/// Mean values of every slice of time.
+fn slices(detail: &ServingDetail) -> Vec<[f64; 7]> {
+    let width = detail.series.width;
+    let one = |(i, s): (usize, &crate::serving::Slice)| {
+        let cache = s.cache / width / detail.replicas as f64;
+        [
+            i as f64 * width,
+            s.running / width,
+            s.waiting / width,
+            cache,
+            s.busy / width / detail.replicas as f64,
+            s.output / width,
+            s.input / width,
+        ]
+    };
+    detail.series.slices.iter().enumerate().map(one).collect()
+}
+
+const COLUMNS: [&str; 7] =
+    ["start_s", "running_requests", "waiting_requests", "kv_used_share", "busy_share", "output_tokens_per_s", "input_tokens_per_s"];
+
+fn over_time(detail: &ServingDetail, names: &[&str]) -> Curves {
+    let column = |name: &str| match name {
+        "running requests" => 1,
+        "waiting requests" => 2,
+        "cache in use" => 3,
+        "output tokens/s" => 5,
+        _ => 6,
+    };
+    let slices = slices(detail);
+    names.iter().map(|name| ((*name).to_owned(), slices.iter().map(|s| (s[0], s[column(name)])).collect())).collect()
+}
+
+/// Load over time, one row a slice.
+#[must_use]
+pub fn load_csv(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.serving.as_ref()?;
+    let mut out = COLUMNS.join(",") + "\n";
+    for slice in slices(detail) {
+        let _ = writeln!(out, "{}", slice.map(|v| v.to_string()).join(","));
+    }
+    Some(out)
+}
+
+/// Every request, one row each; cells of what did not happen are empty.
+#[must_use]
+pub fn requests_csv(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.serving.as_ref()?;
+    let mut out = String::from(
+        "request,arrival_s,scheduled_s,first_token_s,last_token_s,ttft_s,tpot_s,e2e_s,input_tokens,output_tokens,cached_tokens,preemptions,replica\n",
+    );
+    for (i, r) in detail.requests.iter().enumerate() {
+        let q = &r.record;
+        let cell = |v: f64| if v.is_finite() { v.to_string() } else { String::new() };
+        let tpot = q.tpot(r.output).map_or_else(String::new, cell);
+        let replica = if q.is_done() { q.replica.to_string() } else { String::new() };
+        let _ = writeln!(
+            out,
+            "{i},{},{},{},{},{},{tpot},{},{},{},{},{},{replica}",
+            q.arrival,
+            cell(q.scheduled),
+            cell(q.first),
+            cell(q.last),
+            cell(q.ttft()),
+            cell(q.e2e()),
+            r.input,
+            r.output,
+            q.cached,
+            q.preemptions,
+        );
+    }
+    Some(out)
+}
+
+/// Load over time as a picture.
+#[must_use]
+pub fn load_svg(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.serving.as_ref()?;
+    Some(lines(&over_time(detail, &["running requests", "waiting requests"]), "seconds", "requests", false))
+}

@@ -1,0 +1,12 @@
+//! Serving scenarios: their keys, their checks, their runs.
+
+mod check;
+mod input;
+mod run;
+mod traffic;
+
+pub use input::{ServingInput, SpreadInput};
+pub use run::{Goals, ServingJob, Source};
+
+pub(super) use check::serving_job;
+pub(super) use run::run;

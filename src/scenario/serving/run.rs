@@ -1,0 +1,153 @@
+//! A checked serving job to its outcome.
+
+use super::super::execute::{Failure, empty};
+use super::super::load::Scenario;
+use crate::economics::cost;
+use crate::engine::Streams;
+use crate::hardware::Accelerator;
+use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
+use crate::metrics::{Detail, SimulationOutcome};
+use crate::serving::{Arrivals, Deployment, Requests, StackRow, Synthetic, serve, synthesize};
+
+/// Where the requests come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Distributions.
+    Synthetic(Synthetic),
+    /// A trace, cut and scaled.
+    Trace {
+        /// Its requests.
+        requests: Requests,
+        /// How often it is run through.
+        repeat: u64,
+        /// Rate of Poisson arrivals instead of its own.
+        rate: Option<f64>,
+        /// Rows that were left out.
+        skipped: u64,
+    },
+}
+
+/// What a request has to meet, seconds; infinite where nothing is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goals {
+    /// Time to first token.
+    pub ttft: f64,
+    /// Time per output token after the first.
+    pub tpot: f64,
+    /// Time to the last token.
+    pub e2e: f64,
+    /// Share of the requests that has to meet all.
+    pub share: f64,
+}
+
+/// A serving job that fits its cluster.
+#[derive(Debug, Clone)]
+pub struct ServingJob {
+    /// The engines.
+    pub deployment: Deployment,
+    /// Their settings.
+    pub stack: StackRow,
+    /// The requests.
+    pub source: Source,
+    /// How they come.
+    pub arrivals: Arrivals,
+    /// What they have to meet.
+    pub goals: Option<Goals>,
+    /// Seconds before which arrivals are not counted.
+    pub warm_up: f64,
+}
+
+/// Seconds that one iteration and one request of the simulation take, about (2 cores of 2024).
+const SECONDS_PER_ITERATION: f64 = 1.5e-7;
+const SECONDS_PER_REQUEST: f64 = 5e-6;
+
+impl ServingJob {
+    /// Tasks at most (iterations and requests) and the seconds that they take.
+    fn work(&self) -> (f64, f64) {
+        let (requests, tokens) = match &self.source {
+            Source::Synthetic(s) => (s.requests as f64, s.requests as f64 * s.output.mean()),
+            Source::Trace { requests, repeat, .. } => {
+                let n = requests.list.len() as f64 * *repeat as f64;
+                (n, requests.list.iter().map(|r| f64::from(r.output)).sum::<f64>() * *repeat as f64)
+            }
+        };
+        (requests + tokens, requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION)
+    }
+
+    fn requests(&self, streams: &Streams) -> (Requests, u64) {
+        match &self.source {
+            Source::Synthetic(s) => (synthesize(s, streams), 0),
+            Source::Trace { requests, repeat, rate, skipped } => {
+                let mut requests = requests.clone();
+                requests.repeat(*repeat);
+                if let Some(rate) = rate {
+                    requests.arrive_at(*rate, streams);
+                }
+                (requests, *skipped)
+            }
+        }
+    }
+}
+
+/// Share of the way from idle to design power that a busy accelerator draws while it serves (assumed as in training; decoding draws less).
+const BUSY_POWER: f64 = 0.85;
+
+/// Runs a serving job.
+pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: f64) -> Result<Outcome, Failure> {
+    let (tasks, seconds) = job.work();
+    if seconds > max_work {
+        return Err(Failure::TooMuchWork { tasks, seconds });
+    }
+    let fabric = &scenario.fabric;
+    // The check has built the pool once.
+    let mut pool = job.deployment.pool(fabric, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
+    let streams = Streams::new(scenario.seed);
+    let (requests, skipped) = job.requests(&streams);
+    let served = serve(&mut pool, &requests, job.arrivals, job.warm_up, &streams);
+    let frame = ServingFrame {
+        fabric,
+        deployment: &job.deployment,
+        stack: &job.stack,
+        pool: &pool,
+        goals: job.goals.map(|g| [g.ttft, g.tpot, g.e2e, g.share]),
+        warm_up: job.warm_up,
+        skipped,
+        title: job.describe(&requests),
+    };
+    let (mut numbers, detail, counted) = serving_outcome(&frame, &requests, served);
+    let cost = price(scenario, &mut numbers, &counted);
+    Ok(Outcome {
+        simulation: SimulationOutcome { events: counted.events, wall_s: 0.0 },
+        serving: Some(numbers),
+        cost: Some(cost),
+        detail: Detail { ..detail },
+        ..empty(scenario, "serving")
+    })
+}
+
+fn price(scenario: &Scenario, numbers: &mut ServingOutcome, counted: &Counted) -> crate::metrics::CostOutcome {
+    let mean = |of: fn(&Accelerator) -> f64| scenario.fabric.part_shares().iter().map(|(p, share)| share * of(p)).sum::<f64>();
+    let (idle, tdp) = (mean(|p| p.idle_power.get()), mean(|p| p.tdp.get()));
+    let accelerators = scenario.fabric.accelerator_count() as f64;
+    let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * numbers.busy_share) + scenario.fabric.overhead_power();
+    let cost = cost(&scenario.cost, accelerators, power, numbers.duration_s, counted.input + counted.output);
+    numbers.usd_per_million_output_tokens = 1e6 * cost.usd_total / counted.output.max(1.0);
+    numbers.usd_per_million_input_tokens = 1e6 * cost.usd_total / counted.input.max(1.0);
+    numbers.joules_per_output_token = cost.energy_kwh * crate::units::KWH / counted.output.max(1.0);
+    cost
+}
+
+impl ServingJob {
+    /// The traffic in words.
+    fn describe(&self, requests: &Requests) -> String {
+        let n = requests.list.len();
+        let mean = |of: fn(&crate::serving::Request) -> u32| requests.list.iter().map(|r| f64::from(of(r))).sum::<f64>() / n.max(1) as f64;
+        let lengths = format!("{:.0} tokens in, {:.0} out on average", mean(|r| r.input), mean(|r| r.output));
+        let last = requests.list.last().map_or(0.0, |r| r.arrival);
+        match self.arrivals {
+            Arrivals::Closed { clients, .. } => format!("{n} requests of {clients} clients, {lengths}"),
+            Arrivals::Open if last > 0.0 => format!("{n} requests, {:.3} a second, {lengths}", (n as f64 - 1.0) / last),
+            Arrivals::Open => format!("{n} requests at once, {lengths}"),
+        }
+    }
+}

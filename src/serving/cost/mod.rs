@@ -1,0 +1,408 @@
+//! Time of one iteration of an engine: matrix products, attention, all-reduces, small kernels, output projection, host.
+//!
+//! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
+//! batch and mean context that is linear between contexts a sixteenth of an octave apart.
+
+mod grid;
+mod latent;
+
+use super::experts::{self, ExpertKernel};
+
+use super::shape::{Mixture, Shape};
+use super::stack::StackRow;
+use crate::collectives::{Communicator, Op};
+use crate::hardware::Dtype;
+use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
+use grid::{context_of, graph_size, knot_below};
+
+/// Number formats of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// Weights and operands of the large matrix products (of the experts alone, where a checkpoint keeps the others wider).
+    pub linear: Dtype,
+    /// Weights and operands of the attention projections.
+    pub attention: Dtype,
+    /// Keys and values in the cache.
+    pub kv: Dtype,
+}
+
+/// The work of one iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Batch {
+    /// Sequences that decode.
+    pub decodes: u64,
+    /// Tokens that each of them runs (1 without speculation).
+    pub width: u64,
+    /// Context tokens of all of them together, new ones included.
+    pub context: u64,
+    /// Chunks of prompts.
+    pub chunks: u64,
+    /// Tokens of the chunks.
+    pub chunk_tokens: u64,
+    /// Pairs of query and key of the chunks: chunk × (tokens before + chunk / 2).
+    pub chunk_pairs: f64,
+    /// Prompts that end in this iteration.
+    pub finished: u64,
+}
+
+/// A prefill that every part with attention kernels can run.
+const TRIAL: Prefill = Prefill { batch: 1, tokens: 16, heads: 1, kv_heads: 1, kv_bytes: 2.0, query_bytes: 2.0 };
+/// Numbers of tokens from which on times are not kept.
+const LONGEST_TABLE: u64 = 1 << 20;
+/// Bytes above which an all-reduce is a bulk one.
+const BULK: f64 = 8e6;
+/// Small kernels of a layer with latent attention (assumed: as many as the prototype that met TPOT of DeepSeek-V3).
+const LATENT_KERNELS: f64 = 10.0;
+/// Router: product, scores, choice.
+const ROUTER: f64 = 8e-6;
+/// Bytes of small kernels for one token of a layer: six passes over the hidden vector, twice the attention vectors, three over the
+/// feed-forward width, 16 bit.
+const PASSES: (f64, f64, f64) = (6.0, 2.0, 3.0);
+/// Share of memory bandwidth of small kernels in serving.
+const SMALL_MEMORY: f64 = 0.8;
+const SMALL_GAP: f64 = 2e-6;
+
+/// The iteration times of one deployment on one kind of part.
+pub struct Cost<'f> {
+    device: DeviceModel,
+    attention: DeviceModel,
+    tensor_group: Option<Communicator<'f>>,
+    all_ranks: Option<Communicator<'f>>,
+    shape: Shape,
+    stack: StackRow,
+    formats: Formats,
+    query: Dtype,
+    tensor: u64,
+    data: u64,
+    expert: u64,
+    drafts: u64,
+    expert_kernel: ExpertKernel,
+    bulk: f64,
+    /// Speed of the slowest accelerator of the group.
+    speed: f64,
+    by_tokens: Vec<f64>,
+    by_total: Vec<f64>,
+    by_logits: Vec<f64>,
+    by_context: Vec<Vec<f64>>,
+}
+
+/// What a deployment is, for the iteration times.
+pub struct Parts<'f> {
+    /// The accelerator with an engine's kernels.
+    pub device: DeviceModel,
+    /// Whose attention kernels are taken where it has none.
+    pub attention: DeviceModel,
+    /// The tensor-parallel group, where there are several ranks.
+    pub group: Option<Communicator<'f>>,
+    /// All ranks of the engine, where attention is data-parallel.
+    pub all: Option<Communicator<'f>>,
+    /// Tensor ranks.
+    pub tensor: u64,
+    /// Data-parallel attention ranks, each of `tensor` accelerators.
+    pub data: u64,
+    /// Expert ranks among all of them.
+    pub expert: u64,
+    /// Tokens that a draft layer guesses in every decode step.
+    pub drafts: u64,
+    /// Speed of the slowest accelerator, 1 for a sound one.
+    pub speed: f64,
+}
+
+impl<'f> Cost<'f> {
+    /// Joins model, engine and hardware.
+    ///
+    /// # Errors
+    /// Which operator has no kernels on the part.
+    pub fn new(parts: Parts<'f>, shape: &Shape, stack: &StackRow, formats: Formats) -> Result<Self, String> {
+        let mut cost = Self {
+            device: parts.device,
+            attention: parts.attention,
+            tensor_group: parts.group,
+            all_ranks: parts.all,
+            shape: shape.clone(),
+            stack: stack.clone(),
+            formats,
+            query: Dtype::Bf16,
+            tensor: parts.tensor,
+            data: parts.data,
+            expert: parts.expert,
+            drafts: parts.drafts,
+            expert_kernel: ExpertKernel::of(formats.linear),
+            bulk: *stack.bulk_all_reduce,
+            speed: parts.speed,
+            by_tokens: Vec::new(),
+            by_total: Vec::new(),
+            by_logits: Vec::new(),
+            by_context: Vec::new(),
+        };
+        for dtype in [formats.linear, formats.attention, Dtype::Bf16] {
+            if cost.device.peak(dtype).is_none() {
+                return Err(format!("this part has no matrix path for {dtype}"));
+            }
+        }
+        if shape.latent.is_none() {
+            if cost.device.prefill(Dtype::Bf16, Dtype::Bf16, TRIAL).is_ok() {
+                cost.attention = cost.device.clone();
+            }
+            cost.prefill_heads(Dtype::Bf16, 1, 16).or_else(|_| {
+                cost.query = Dtype::Fp8;
+                cost.prefill_heads(Dtype::Fp8, 1, 16)
+            })?;
+            cost.decode_heads(1, 16)?;
+        }
+        Ok(cost)
+    }
+
+    /// Seconds of one iteration: one batch for each data-parallel attention rank, in step with each other. The slowest rank counts; experts
+    /// see the tokens of all.
+    pub fn time(&mut self, batches: &[Batch]) -> f64 {
+        let most = *self.stack.graph_batch;
+        let eager = batches.iter().any(|b| b.chunks > 0 || b.decodes > most);
+        let (mut own, mut total, mut attention, mut logits, mut sequences, mut decodes) = (0, 0, 0.0, 0, 0, 0);
+        for b in batches {
+            let width = b.width.max(1);
+            let tokens = if eager { b.decodes * width + b.chunk_tokens } else { graph_size(b.decodes, most) * width };
+            own = tokens.max(own);
+            total += tokens;
+            let mut seconds = 0.0;
+            if b.decodes > 0 {
+                seconds += self.decode_attention(b.decodes, b.context);
+            }
+            if b.chunks > 0 {
+                seconds += self.prefill_attention(b);
+            }
+            attention = seconds.max(attention);
+            logits = (b.decodes * width + b.finished).max(logits);
+            sequences = (b.decodes + b.chunks).max(sequences);
+            decodes = b.decodes.max(decodes);
+        }
+        let layers = self.layers_by_tokens(own, total);
+        let mut seconds = layers + attention + self.head(logits);
+        if self.drafts > 0 {
+            seconds += self.draft(layers + attention, own, decodes, batches);
+        }
+        let floor = if eager && most > 0 { self.floor() } else { 0.0 };
+        let prefill = batches.iter().any(|b| b.chunks > 0);
+        let host = if prefill { self.stack.host_prefill.get() } else { self.stack.host_iteration.get() };
+        seconds.max(floor) / self.speed + host + self.stack.host_sequence.get() * sequences as f64
+    }
+
+    /// One draft layer with its output projection for every guess, and beside the prompts once.
+    fn draft(&mut self, model: f64, own: u64, decodes: u64, batches: &[Batch]) -> f64 {
+        let layer = 1.0 / self.shape.layers as f64;
+        let prompts = if batches.iter().any(|b| b.chunks > 0) && own > 0 { model * layer } else { 0.0 };
+        if decodes == 0 {
+            return prompts;
+        }
+        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum());
+        let attention = batches.iter().filter(|b| b.decodes > 0).map(|b| (b.decodes, b.context)).collect::<Vec<_>>();
+        let attention = attention.into_iter().map(|(n, context)| self.decode_attention(n, context)).fold(0.0, f64::max);
+        prompts + self.drafts as f64 * ((tokens + attention) * layer + self.head(decodes))
+    }
+
+    /// Least time of an iteration that is launched kernel by kernel.
+    fn floor(&self) -> f64 {
+        let layer = if self.shape.mixture.is_some() { &self.stack.eager_mixture_layer } else { &self.stack.eager_layer };
+        layer.get() * self.shape.layers as f64
+    }
+
+    fn gemm(&self, dtype: Dtype, m: u64, n: u64, k: u64) -> f64 {
+        let g = Gemm { m, n: n.max(1), k: k.max(1), batch: 1, output_bytes: 2.0 };
+        if self.stack.fused_casts.value { self.device.gemm_fused(dtype, g) } else { self.device.gemm(dtype, g) }
+    }
+
+    fn all_reduce(&self, bytes: f64) -> f64 {
+        let Some(group) = &self.tensor_group else { return 0.0 };
+        let seconds = group.time_alone(Op::AllReduce, bytes);
+        if bytes > BULK { seconds * self.bulk } else { seconds }
+    }
+
+    /// All of a model's layers except attention itself, for the tokens of a rank and of all ranks together.
+    fn layers_by_tokens(&mut self, own: u64, total: u64) -> f64 {
+        let mut seconds = lookup(&mut self.by_tokens, own).unwrap_or(f64::NAN);
+        if seconds.is_nan() {
+            seconds = self.layers(own);
+            keep(&mut self.by_tokens, own, seconds);
+        }
+        let Some(mixture) = self.shape.mixture else { return seconds };
+        let mut routed = lookup(&mut self.by_total, total).unwrap_or(f64::NAN);
+        if routed.is_nan() {
+            let layers = (self.shape.layers - self.shape.dense_layers()) as f64;
+            routed = layers * self.routed(total, mixture);
+            keep(&mut self.by_total, total, routed);
+        }
+        seconds + routed
+    }
+
+    /// What every rank does with its own tokens.
+    fn layers(&self, m: u64) -> f64 {
+        let s = &self.shape;
+        let dense = s.dense_layers() as f64;
+        let sparse = s.layers as f64 - dense;
+        let reduce = self.all_reduce(2.0 * (m * s.hidden) as f64);
+        // With data-parallel attention the experts' sum comes back by an exchange instead of an all-reduce.
+        let reduces = if self.data > 1 { dense + s.layers as f64 } else { 2.0 * s.layers as f64 };
+        let every = self.projections(m) + self.small(m);
+        let mut seconds = s.layers as f64 * every + reduces * reduce + dense * self.feed_forward(self.formats.linear, m, s.ffn);
+        if let Some(x) = s.mixture {
+            // Shared experts: half of their time beside the routed ones.
+            let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
+            seconds += sparse * (ROUTER + shared + self.exchange(m, x.per_token));
+        }
+        seconds
+    }
+
+    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), without merging copies.
+    fn exchange(&self, m: u64, per_token: u64) -> f64 {
+        let Some(all) = &self.all_ranks else { return 0.0 };
+        let elements = (m * per_token * self.shape.hidden) as f64;
+        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
+    }
+
+    /// Attention projections of a layer.
+    fn projections(&self, m: u64) -> f64 {
+        let (s, dtype, t) = (&self.shape, self.formats.attention, self.tensor);
+        if let Some(l) = s.latent {
+            let own = s.heads.div_ceil(t);
+            let down = self.gemm(dtype, m, l.query_rank + l.kv_rank + l.rope, s.hidden);
+            let up = self.gemm(dtype, m, own * (l.nope + l.rope), if l.query_rank > 0 { l.query_rank } else { s.hidden });
+            return down + up + self.gemm(dtype, m, s.hidden, own * l.value);
+        }
+        let own = s.heads.div_ceil(t);
+        let qkv = (own + 2 * s.kv_heads.div_ceil(t)) * s.head_dim;
+        self.gemm(dtype, m, qkv, s.hidden) + self.gemm(dtype, m, s.hidden, own * s.head_dim)
+    }
+
+    fn feed_forward(&self, dtype: Dtype, m: u64, width: u64) -> f64 {
+        let (s, own) = (&self.shape, width.div_ceil(self.tensor));
+        self.gemm(dtype, m, s.ffn_inputs * own, s.hidden) + self.gemm(dtype, m, s.hidden, own)
+    }
+
+    /// Routed experts of a layer for the tokens of all ranks.
+    fn routed(&self, total: u64, x: Mixture) -> f64 {
+        let rank = experts::Rank {
+            hidden: self.shape.hidden,
+            inputs: self.shape.ffn_inputs,
+            tensor: self.tensor * self.data / self.expert,
+            expert: self.expert,
+            bytes: self.formats.linear.bytes(),
+            peak: self.device.peak(self.formats.linear).unwrap_or(1.0),
+            bandwidth: self.device.memory_bandwidth(),
+        };
+        experts::routed(self.expert_kernel, &rank, x, total)
+    }
+
+    /// Norms, activation, rotation and cache writes of a layer.
+    fn small(&self, m: u64) -> f64 {
+        let (s, t) = (&self.shape, self.tensor as f64);
+        let qkv = ((s.heads + 2 * s.kv_heads.min(s.heads)) * s.head_dim) as f64 / t;
+        let width = s.mixture.map_or(s.ffn, |x| x.width * (x.per_token + x.shared)) as f64 / t / self.data as f64;
+        let bytes = 2.0 * m as f64 * (PASSES.0 * s.hidden as f64 + PASSES.1 * qkv + PASSES.2 * width);
+        let kernels = if s.latent.is_some() { LATENT_KERNELS } else { *self.stack.small_kernels };
+        kernels * SMALL_GAP + bytes / (SMALL_MEMORY * self.device.memory_bandwidth())
+    }
+
+    /// Output projection and the exchange of its parts, for the sequences that get a token.
+    fn head(&mut self, logits: u64) -> f64 {
+        let at = logits as usize;
+        if at == 0 {
+            return 0.0;
+        }
+        if at >= self.by_logits.len() {
+            self.by_logits.resize(at + 1, f64::NAN);
+        }
+        if self.by_logits[at].is_nan() {
+            let own = self.shape.vocabulary.div_ceil(self.tensor);
+            let product = Gemm { m: logits, n: own, k: self.shape.hidden, batch: 1, output_bytes: 2.0 };
+            let bytes = 2.0 * (logits * self.shape.vocabulary) as f64;
+            let gather = self.tensor_group.as_ref().map_or(0.0, |g| g.time_alone(Op::AllGather, bytes));
+            self.by_logits[at] = self.device.gemm(Dtype::Bf16, product) + gather;
+        }
+        self.by_logits[at]
+    }
+
+    /// Decode attention of all layers.
+    fn decode_attention(&mut self, batch: u64, context: u64) -> f64 {
+        let mean = context as f64 / batch as f64;
+        let (low, high) = (knot_below(mean as u64), knot_below(mean as u64) + 1);
+        let (x0, x1) = (context_of(low) as f64, context_of(high) as f64);
+        let (y0, y1) = (self.decode_at(batch, low), self.decode_at(batch, high));
+        y0 + (y1 - y0) * (mean - x0) / (x1 - x0)
+    }
+
+    fn decode_at(&mut self, batch: u64, knot: usize) -> f64 {
+        let at = batch as usize;
+        if at >= self.by_context.len() {
+            self.by_context.resize(at + 1, Vec::new());
+        }
+        if knot >= self.by_context[at].len() {
+            self.by_context[at].resize(knot + 1, f64::NAN);
+        }
+        if self.by_context[at][knot].is_nan() {
+            let context = context_of(knot);
+            let layer = match self.shape.latent {
+                Some(l) => self.latent_decode(l, batch, context),
+                // The constructor has tried it.
+                None => self.decode_heads(batch, context).unwrap_or(0.0),
+            };
+            self.by_context[at][knot] = layer * self.shape.layers as f64;
+        }
+        self.by_context[at][knot]
+    }
+
+    fn own_heads(&self) -> (u64, u64) {
+        (self.shape.heads.div_ceil(self.tensor), self.shape.kv_heads.div_ceil(self.tensor))
+    }
+
+    fn decode_heads(&self, batch: u64, context: u64) -> Result<f64, String> {
+        let (heads, kv_heads) = self.own_heads();
+        // Kernels were measured at head size 128; others are taken as so many more or fewer tokens.
+        let context = (context as f64 * self.shape.head_dim as f64 / 128.0).ceil().max(1.0) as u64;
+        self.attention
+            .decode(self.formats.kv, Decode { batch, context, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: 2.0 })
+    }
+
+    fn prefill_heads(&self, query: Dtype, batch: u64, tokens: u64) -> Result<f64, String> {
+        let (heads, kv_heads) = self.own_heads();
+        let prefill = Prefill { batch, tokens, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: query.bytes() };
+        self.attention.prefill(query, self.formats.kv, prefill)
+    }
+
+    /// Prefill attention of all layers: chunks as prompts of equal length with as many pairs of query and key.
+    fn prefill_attention(&self, batch: &Batch) -> f64 {
+        let layers = self.shape.layers as f64;
+        if let Some(l) = self.shape.latent {
+            return layers * self.latent_prefill(l, batch);
+        }
+        let each = (2.0 * batch.chunk_pairs / batch.chunks as f64).sqrt() * (self.shape.head_dim as f64 / 128.0).sqrt();
+        layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
+    }
+
+    /// Which constants serve it.
+    #[must_use]
+    pub const fn device(&self) -> &DeviceModel {
+        &self.device
+    }
+    /// The engine.
+    #[must_use]
+    pub const fn stack(&self) -> &StackRow {
+        &self.stack
+    }
+}
+
+/// A kept time; none from a length on at which times are not kept.
+fn lookup(table: &mut Vec<f64>, at: u64) -> Option<f64> {
+    if at >= LONGEST_TABLE {
+        return None;
+    }
+    if at as usize >= table.len() {
+        table.resize(at as usize + 1, f64::NAN);
+    }
+    Some(table[at as usize])
+}
+
+fn keep(table: &mut [f64], at: u64, seconds: f64) {
+    if let Some(slot) = table.get_mut(at as usize) {
+        *slot = seconds;
+    }
+}

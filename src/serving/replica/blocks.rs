@@ -1,0 +1,155 @@
+//! The blocks of a replica's cache: who gets them, who has to give them back.
+
+use super::{Live, Replica, Shared, Stage};
+
+impl Replica {
+    pub(super) fn free(&self) -> u64 {
+        self.limits.blocks - self.used - self.cache.len() * self.hash_blocks
+    }
+
+    /// Makes room for blocks by dropping unused prompts; whether it is there.
+    pub(super) fn make_room(&mut self, blocks: u64) -> bool {
+        let free = self.free();
+        if free >= blocks {
+            return true;
+        }
+        if self.hash_blocks == 0 || free + self.cache.unused() * self.hash_blocks < blocks {
+            return false;
+        }
+        self.cache.evict((blocks - free).div_ceil(self.hash_blocks));
+        true
+    }
+
+    /// Gives the decodes their blocks, putting the youngest requests back until there is room.
+    pub(super) fn grow_decodes(&mut self, s: &mut Shared<'_>) {
+        if !self.limits.reserve_output {
+            loop {
+                let need = self.phases[(self.step % self.limits.block_tokens) as usize];
+                if need == 0 {
+                    break;
+                }
+                if self.make_room(need) {
+                    self.used += need;
+                    break;
+                }
+                self.preempt(s);
+            }
+            self.grown = true;
+        }
+        self.decodes_now = self.decoding > 0;
+    }
+
+    /// Gives a running prompt the blocks of its next chunk; false where it was put back itself.
+    pub(super) fn grow_prompt(&mut self, id: u32, chunk: u64, s: &mut Shared<'_>) -> bool {
+        loop {
+            let live = s.live[id as usize];
+            if live.stage != Stage::Prefill {
+                return false;
+            }
+            if self.limits.reserve_output {
+                return true;
+            }
+            let held = u64::from(live.own) + u64::from(live.shared) * self.hash_blocks;
+            let need = (u64::from(live.done) + chunk).div_ceil(self.limits.block_tokens).saturating_sub(held);
+            if self.make_room(need) {
+                self.used += need;
+                s.live[id as usize].own += need as u32;
+                return true;
+            }
+            self.preempt(s);
+        }
+    }
+
+    /// Puts the youngest running request back to the head of the queue: its tokens are computed again.
+    fn preempt(&mut self, s: &mut Shared<'_>) {
+        while let Some((id, epoch)) = self.order.pop() {
+            let live = s.live[id as usize];
+            if live.epoch != epoch || live.stage == Stage::Done || live.stage == Stage::Waiting {
+                continue;
+            }
+            let mut generated = live.generated;
+            let mut token_at = live.token_at;
+            if live.stage == Stage::Decode {
+                generated += (self.step - live.joined) as u32;
+                token_at = self.decoded_at;
+                if let Some(at) = self.fresh.iter().position(|f| f.0 == id && f.1 == epoch) {
+                    token_at = self.fresh.swap_remove(at).2;
+                }
+                self.leave_decode(&live);
+            } else {
+                self.prefilling.retain(|&p| p != id);
+                self.chunks.retain(|c| c.0 != id);
+            }
+            self.give_back(id, &live, s);
+            let live = &mut s.live[id as usize];
+            live.stage = Stage::Waiting;
+            live.generated = generated;
+            live.token_at = token_at;
+            live.done = 0;
+            s.records[id as usize].preemptions = s.records[id as usize].preemptions.saturating_add(1);
+            self.preemptions += 1;
+            self.running -= 1;
+            self.waiting.push_front(id);
+            return;
+        }
+    }
+
+    /// Takes a request out of the sums of the decodes.
+    pub(super) fn leave_decode(&mut self, live: &Live) {
+        self.decoding -= 1;
+        self.context -= u64::from(live.target) + (self.step - live.joined);
+        self.extra_pace -= live.pace - 1.0;
+        self.extra_context -= (live.pace - 1.0) * (self.step - live.joined) as f64;
+        let phase = self.phase(live);
+        self.phases[phase] -= 1;
+    }
+
+    /// The remainder of steps in which a decoding request starts a new block.
+    pub(super) const fn phase(&self, live: &Live) -> usize {
+        let block = self.limits.block_tokens;
+        ((live.joined % block + block - live.target as u64 % block) % block) as usize
+    }
+
+    /// Gives the blocks of a request back; shared ones stay in the cache.
+    pub(super) fn give_back(&mut self, id: u32, live: &Live, s: &Shared<'_>) {
+        let mut own = u64::from(live.own);
+        if live.stage == Stage::Decode && !self.limits.reserve_output {
+            let held = (u64::from(live.target) + (self.step - live.joined) + u64::from(self.grown)).div_ceil(self.limits.block_tokens);
+            own = held.saturating_sub(u64::from(live.shared) * self.hash_blocks);
+        }
+        self.used -= own;
+        let request = &s.requests.list[id as usize];
+        self.cache.release(&s.requests.hashes_of(request)[..live.shared as usize]);
+    }
+
+    /// Puts the full blocks of a prompt that has run into the prefix cache.
+    pub(super) fn keep_prompt(&mut self, id: u32, s: &mut Shared<'_>) {
+        if !self.limits.prefix_cache || self.hash_blocks == 0 {
+            return;
+        }
+        let request = &s.requests.list[id as usize];
+        let hashes = s.requests.hashes_of(request);
+        let live = &mut s.live[id as usize];
+        let full = (u64::from(request.input) / u64::from(s.requests.hash_tokens)) as usize;
+        let (from, to) = (live.shared as usize, full.min(hashes.len()));
+        if to <= from {
+            return;
+        }
+        let blocks = (to - from) as u64 * self.hash_blocks;
+        self.cache.add(&hashes[from..to]);
+        self.used -= blocks;
+        live.own -= blocks as u32;
+        live.shared = to as u32;
+    }
+
+    /// Whether the cache could ever hold a request.
+    pub(in crate::serving) fn can_hold(&self, input: u32, output: u32) -> bool {
+        let all = u64::from(input) + u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts);
+        all.div_ceil(self.limits.block_tokens) <= self.limits.blocks
+    }
+
+    /// Blocks that requests hold, cached prompts left out.
+    pub(in crate::serving) const fn held(&self) -> u64 {
+        self.used
+    }
+}

@@ -1,0 +1,174 @@
+//! How a replica forms the batch of an iteration, by policy.
+
+use super::{Batching, Replica, Shared, Stage};
+use crate::serving::cost::Batch;
+
+impl Replica {
+    /// Moves what the engine may see from the inbox into its queue.
+    pub(super) fn read(&mut self, now: f64) {
+        let idle = self.running == 0 && self.waiting.is_empty();
+        if !idle && self.unread_steps < self.limits.read_interval {
+            return;
+        }
+        self.unread_steps = 0;
+        let until = if self.limits.lag && !idle { self.batch_start } else { now };
+        while let Some(&(id, at)) = self.inbox.front() {
+            if at > until {
+                break;
+            }
+            self.waiting.push_back(id);
+            self.inbox.pop_front();
+        }
+    }
+
+    pub(super) fn batch(&self, s: &Shared<'_>) -> Batch {
+        let mut batch = Batch { width: 1 + self.limits.speculation.map_or(0, |s| s.drafts), ..Batch::default() };
+        if self.decodes_now {
+            batch.decodes = if self.limits.batching == Batching::Static { self.batch_size } else { self.decoding };
+            batch.context = self.context + self.decoding + self.extra_context.max(0.0) as u64;
+        }
+        for &(id, chunk) in &self.chunks {
+            let live = &s.live[id as usize];
+            let (done, chunk) = (f64::from(live.done), f64::from(chunk));
+            batch.chunks += 1;
+            batch.chunk_tokens += chunk as u64;
+            batch.chunk_pairs += chunk * (done + 0.5 * chunk);
+            batch.finished += u64::from(live.done + chunk as u32 == live.target);
+        }
+        batch
+    }
+
+    /// Decodes first, then unfinished prompts, then new ones, until the budget is used up.
+    pub(super) fn form_chunked(&mut self, s: &mut Shared<'_>) {
+        let before = self.preemptions;
+        self.grow_decodes(s);
+        let mut budget = self.limits.max_tokens.saturating_sub(self.decoding);
+        let mut at = 0;
+        while at < self.prefilling.len() && budget > 0 {
+            let id = self.prefilling[at];
+            let live = s.live[id as usize];
+            let chunk = u64::from(live.target - live.done).min(budget);
+            if self.grow_prompt(id, chunk, s) {
+                self.chunks.push((id, chunk as u32));
+                budget -= chunk;
+                at += 1;
+            }
+        }
+        if self.preemptions > before {
+            return;
+        }
+        while budget > 0 && self.running < self.limits.max_sequences {
+            let Some(&id) = self.waiting.front() else { break };
+            let found = self.look_up(id, s);
+            let target = self.target(id, s);
+            let chunk = (target - found).min(budget);
+            if !self.admit(id, found, (found + chunk).div_ceil(self.limits.block_tokens), s) {
+                break;
+            }
+            self.chunks.push((id, chunk as u32));
+            self.prefilling.push(id);
+            budget -= chunk;
+        }
+    }
+
+    /// Whole prompts beside the decodes; they may have to wait for company.
+    pub(super) fn form_whole(&mut self, s: &mut Shared<'_>) {
+        self.decodes_now = self.decoding > 0;
+        if self.waiting.is_empty() {
+            self.waited = 0;
+            return;
+        }
+        let budget = self.limits.max_tokens.saturating_sub(self.decoding);
+        if self.decodes_now && self.limits.wait_iterations > 0 && self.running < self.limits.max_sequences {
+            let mut pending = self.decoding;
+            for &id in &self.waiting {
+                pending += self.target(id, s);
+                if pending >= self.limits.wait_tokens {
+                    break;
+                }
+            }
+            if pending < self.limits.wait_tokens && self.waited < self.limits.wait_iterations {
+                self.waited += 1;
+                return;
+            }
+        }
+        self.waited = 0;
+        self.admit_whole(budget, s);
+    }
+
+    /// A batch of prompts alone where any can run, else the decodes.
+    pub(super) fn form_separate(&mut self, s: &mut Shared<'_>) {
+        self.admit_whole(self.limits.max_tokens, s);
+        if self.chunks.is_empty() {
+            self.grow_decodes(s);
+        }
+    }
+
+    /// A new batch when the last has ended; decodes until then.
+    pub(super) fn form_static(&mut self, s: &mut Shared<'_>) {
+        if self.running == 0 {
+            self.admit_whole(u64::MAX, s);
+            self.batch_size = self.chunks.len() as u64;
+            return;
+        }
+        self.grow_decodes(s);
+    }
+
+    /// Admits whole prompts in order while they fit the budget; one that is larger than it runs alone.
+    fn admit_whole(&mut self, mut budget: u64, s: &mut Shared<'_>) {
+        while self.running < self.limits.max_sequences {
+            let Some(&id) = self.waiting.front() else { break };
+            let found = self.look_up(id, s);
+            let target = self.target(id, s);
+            let chunk = target - found;
+            if chunk > budget && !self.chunks.is_empty() {
+                break;
+            }
+            if !self.admit(id, found, target.div_ceil(self.limits.block_tokens), s) {
+                break;
+            }
+            self.chunks.push((id, chunk as u32));
+            self.prefilling.push(id);
+            budget = budget.saturating_sub(chunk);
+        }
+    }
+
+    /// Tokens that a waiting request has to run before its next one.
+    fn target(&self, id: u32, s: &Shared<'_>) -> u64 {
+        u64::from(s.requests.list[id as usize].input) + u64::from(s.live[id as usize].generated)
+    }
+
+    fn look_up(&self, id: u32, s: &Shared<'_>) -> u64 {
+        if self.limits.prefix_cache { self.cached(s.requests, id) / self.limits.block_tokens * self.limits.block_tokens } else { 0 }
+    }
+
+    /// Admits a waiting request with `found` tokens from the cache, if `blocks` (all of the answer's, where those are reserved) have room.
+    fn admit(&mut self, id: u32, found: u64, blocks: u64, s: &mut Shared<'_>) -> bool {
+        let request = &s.requests.list[id as usize];
+        let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
+        let hashes = &s.requests.hashes_of(request)[..shared as usize];
+        let all = u64::from(request.input) + u64::from(request.output) + self.limits.speculation.map_or(0, |s| s.drafts);
+        let blocks = if self.limits.reserve_output { all.div_ceil(self.limits.block_tokens) } else { blocks };
+        self.cache.take(hashes);
+        let own = blocks.saturating_sub(shared * self.hash_blocks);
+        if !self.make_room(own) {
+            self.cache.release(hashes);
+            return false;
+        }
+        self.used += own;
+        self.waiting.pop_front();
+        let live = &mut s.live[id as usize];
+        if live.epoch == 0 {
+            s.records[id as usize].cached = found as u32;
+        }
+        live.epoch += 1;
+        live.stage = Stage::Prefill;
+        live.target = request.input + live.generated;
+        live.done = found as u32;
+        live.own = own as u32;
+        live.shared = shared as u32;
+        self.order.push((id, live.epoch));
+        self.running += 1;
+        true
+    }
+}

@@ -1,0 +1,84 @@
+//! Requests: what comes in, and what became of each.
+
+/// A request as it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Request {
+    /// Arrival, seconds. In a closed loop the moment is set when a slot is free.
+    pub arrival: f64,
+    /// Prompt tokens.
+    pub input: u32,
+    /// Tokens to generate.
+    pub output: u32,
+    /// Session that it belongs to; `NO_SESSION` for none.
+    pub session: u32,
+    /// Hashes of the prompt's blocks: first and one past the last in [`Requests::hashes`].
+    pub hashes: (u32, u32),
+}
+
+/// The session of a request without one.
+pub const NO_SESSION: u32 = u32::MAX;
+
+/// Requests in order of arrival, with the hashes of their prompts' blocks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Requests {
+    /// The requests.
+    pub list: Vec<Request>,
+    /// Hashes of prompt blocks: equal hashes mean equal prompts up to the end of the block.
+    pub hashes: Vec<u64>,
+    /// Tokens of a hashed block (0: no hashes).
+    pub hash_tokens: u32,
+}
+
+impl Requests {
+    /// The hashes of one request's prompt.
+    #[must_use]
+    pub fn hashes_of(&self, request: &Request) -> &[u64] {
+        &self.hashes[request.hashes.0 as usize..request.hashes.1 as usize]
+    }
+}
+
+/// What became of a request; times in seconds, infinite for what did not happen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Record {
+    /// When it was sent.
+    pub arrival: f64,
+    /// When its prompt first ran.
+    pub scheduled: f64,
+    /// When its first token was there.
+    pub first: f64,
+    /// When its last token was there.
+    pub last: f64,
+    /// Prompt tokens found in the prefix cache when it was admitted first.
+    pub cached: u32,
+    /// How often it was put back.
+    pub preemptions: u16,
+    /// Replica that served it.
+    pub replica: u16,
+}
+
+impl Record {
+    pub(super) const fn new(arrival: f64) -> Self {
+        let never = f64::INFINITY;
+        Self { arrival, scheduled: never, first: never, last: never, cached: 0, preemptions: 0, replica: u16::MAX }
+    }
+    /// Whether the last token came.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.last < f64::INFINITY
+    }
+    /// Time to first token: first token − sent.
+    #[must_use]
+    pub const fn ttft(&self) -> f64 {
+        self.first - self.arrival
+    }
+    /// Time from sending to the last token.
+    #[must_use]
+    pub const fn e2e(&self) -> f64 {
+        self.last - self.arrival
+    }
+    /// Time per output token after the first: (last − first) ÷ (tokens − 1); none for a single token.
+    #[must_use]
+    pub fn tpot(&self, output: u32) -> Option<f64> {
+        (output > 1).then(|| (self.last - self.first) / f64::from(output - 1))
+    }
+}

@@ -1,0 +1,207 @@
+//! What a served model computes: sizes of attention, feed-forward networks and experts, weights and cache bytes.
+
+use crate::hardware::Dtype;
+use crate::model::{Architecture, Preset};
+
+/// A mixture of experts in place of the feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixture {
+    /// Experts that the router chooses from.
+    pub experts: u64,
+    /// Experts that a token visits.
+    pub per_token: u64,
+    /// Width of one expert.
+    pub width: u64,
+    /// Experts that every token visits.
+    pub shared: u64,
+    /// Dense layers before the first mixture layer.
+    pub dense_layers: u64,
+}
+
+/// Latent attention: keys and values are kept as one compressed vector.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Latent {
+    /// Rank of the compressed queries.
+    pub query_rank: u64,
+    /// Rank of the compressed keys and values.
+    pub kv_rank: u64,
+    /// Size of a head's part without rotation.
+    pub nope: u64,
+    /// Size of a head's rotated part.
+    pub rope: u64,
+    /// Size of a value head.
+    pub value: u64,
+}
+
+/// The sizes of a served model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// Name for people.
+    pub title: String,
+    /// Layers.
+    pub layers: u64,
+    /// Hidden size.
+    pub hidden: u64,
+    /// Width of the dense feed-forward network.
+    pub ffn: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads.
+    pub kv_heads: u64,
+    /// Size of a head.
+    pub head_dim: u64,
+    /// Vocabulary.
+    pub vocabulary: u64,
+    /// Matrices of the feed-forward network that read its input: 2 where it is gated, else 1.
+    pub ffn_inputs: u64,
+    /// Whether the output projection shares the embedding.
+    pub tied: bool,
+    /// Experts, where there are any.
+    pub mixture: Option<Mixture>,
+    /// Latent attention, where it is used.
+    pub latent: Option<Latent>,
+}
+
+impl From<&Architecture> for Shape {
+    fn from(a: &Architecture) -> Self {
+        Self {
+            title: a.title.clone(),
+            layers: a.layers,
+            hidden: a.hidden,
+            ffn: a.ffn_hidden,
+            heads: a.heads,
+            kv_heads: a.kv_heads,
+            head_dim: a.head_dim,
+            vocabulary: a.vocabulary,
+            ffn_inputs: if a.gated_mlp { 2 } else { 1 },
+            tied: a.tied_embeddings,
+            mixture: None,
+            latent: None,
+        }
+    }
+}
+
+impl Shape {
+    /// The sizes of a preset.
+    ///
+    /// # Errors
+    /// What of it is not modelled: sliding windows.
+    pub fn of_preset(p: &Preset) -> Result<Self, String> {
+        if *p.sliding_window > 0 {
+            return Err(format!("`{}` attends over sliding windows in some layers, which serving does not model yet", *p.id));
+        }
+        let mixture = (*p.experts > 0).then(|| Mixture {
+            experts: *p.experts,
+            per_token: *p.experts_per_token,
+            width: *p.moe_ffn_hidden,
+            shared: *p.shared_experts,
+            dense_layers: *p.first_dense_layers,
+        });
+        let latent = (*p.kv_lora_rank > 0).then(|| Latent {
+            query_rank: *p.q_lora_rank,
+            kv_rank: *p.kv_lora_rank,
+            nope: *p.qk_nope_head_dim,
+            rope: *p.qk_rope_head_dim,
+            value: *p.v_head_dim,
+        });
+        Ok(Self {
+            title: p.title.value.clone(),
+            layers: *p.layers,
+            hidden: *p.hidden,
+            ffn: *p.ffn_hidden,
+            heads: *p.heads,
+            kv_heads: *p.kv_heads,
+            head_dim: *p.head_dim,
+            vocabulary: *p.vocabulary,
+            ffn_inputs: if *p.gated_mlp { 2 } else { 1 },
+            tied: *p.tied_embeddings,
+            mixture,
+            latent,
+        })
+    }
+
+    /// Layers with a dense feed-forward network.
+    #[must_use]
+    pub fn dense_layers(&self) -> u64 {
+        self.mixture.map_or(self.layers, |m| m.dense_layers.min(self.layers))
+    }
+    /// Weights of the attention projections of one layer.
+    #[must_use]
+    pub fn attention_parameters(&self) -> f64 {
+        let h = self.hidden as f64;
+        match self.latent {
+            None => h * ((2 * self.heads + 2 * self.kv_heads) * self.head_dim) as f64,
+            Some(l) => {
+                let query = if l.query_rank > 0 {
+                    l.query_rank as f64 * (h + (self.heads * (l.nope + l.rope)) as f64)
+                } else {
+                    h * (self.heads * (l.nope + l.rope)) as f64
+                };
+                let kv = h * (l.kv_rank + l.rope) as f64 + (l.kv_rank * self.heads * (l.nope + l.value)) as f64;
+                query + kv + h * (self.heads * l.value) as f64
+            }
+        }
+    }
+    /// Weights of a feed-forward network of some width.
+    #[must_use]
+    pub fn ffn_parameters(&self, width: u64) -> f64 {
+        self.hidden as f64 * width as f64 * (self.ffn_inputs + 1) as f64
+    }
+    /// Weights of all experts of all layers that the router chooses from.
+    #[must_use]
+    pub fn expert_parameters(&self) -> f64 {
+        self.mixture.map_or(0.0, |m| (self.layers - self.dense_layers()) as f64 * m.experts as f64 * self.ffn_parameters(m.width))
+    }
+    /// Weights of the dense feed-forward networks and of the experts that every token visits.
+    #[must_use]
+    pub fn dense_ffn_parameters(&self) -> f64 {
+        let dense = self.dense_layers();
+        let shared = self.mixture.map_or(0.0, |m| (self.layers - dense) as f64 * m.shared as f64 * self.ffn_parameters(m.width));
+        dense as f64 * self.ffn_parameters(self.ffn) + shared
+    }
+    /// Weights of the embedding and the output projection.
+    #[must_use]
+    pub fn table_parameters(&self) -> f64 {
+        (self.vocabulary * self.hidden) as f64 * if self.tied { 1.0 } else { 2.0 }
+    }
+    /// All weights, norms left out.
+    #[must_use]
+    pub fn parameters(&self) -> f64 {
+        self.layers as f64 * self.attention_parameters() + self.dense_ffn_parameters() + self.expert_parameters() + self.table_parameters()
+    }
+    /// Bytes of keys and values that one token leaves on one of `tensor` ranks.
+    #[must_use]
+    pub fn kv_bytes_per_token(&self, kv: Dtype, tensor: u64) -> f64 {
+        let elements = match self.latent {
+            Some(l) => l.kv_rank + l.rope,
+            None => 2 * self.kv_heads.div_ceil(tensor) * self.head_dim,
+        };
+        self.layers as f64 * elements as f64 * kv.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets;
+
+    fn shape(id: &str) -> Shape {
+        Shape::of_preset(presets().iter().find(|p| p.id.value == id).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn parameters_of_published_models() {
+        for (id, billions) in [("llama-3.1-70b", 70.55), ("llama-3.1-8b", 8.03), ("deepseek-v3", 671.03)] {
+            let got = shape(id).parameters() / 1e9;
+            assert!((got / billions - 1.0).abs() < 0.002, "{id}: {got}");
+        }
+    }
+
+    #[test]
+    fn cache_of_a_token() {
+        // Llama 70B, 16 bit: 80 layers × 2 × 8 heads × 128 × 2 B = 327,680 B; DeepSeek-V3, 8 bit: 61 × 576 B.
+        assert_eq!(shape("llama-3.1-70b").kv_bytes_per_token(Dtype::Bf16, 1), 327_680.0);
+        assert_eq!(shape("llama-3.1-70b").kv_bytes_per_token(Dtype::Bf16, 16), 40_960.0);
+        assert_eq!(shape("deepseek-v3").kv_bytes_per_token(Dtype::Fp8, 8), 35_136.0);
+    }
+}
