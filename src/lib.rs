@@ -16,6 +16,7 @@ pub mod ids;
 pub mod kernels;
 pub mod metrics;
 pub mod model;
+pub mod plan;
 pub mod replay;
 pub mod report;
 pub mod scenario;

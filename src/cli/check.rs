@@ -4,6 +4,7 @@ use super::Status;
 use super::args::CheckArgs;
 use super::stream::Stream;
 use crate::diag::{Diagnostics, Node, Value};
+use crate::plan::load_sweep;
 use crate::scenario::{load, load_topology};
 use std::path::Path;
 
@@ -21,17 +22,21 @@ pub(super) fn run(args: &CheckArgs, out: &mut Stream) -> Status {
     status
 }
 
-/// A topology has `fabric` and no `topology`; everything else is read as a scenario.
-fn is_topology(file: &Path) -> bool {
+/// The keys at the top of a file.
+fn keys(file: &Path) -> Vec<String> {
     let mut quiet = Diagnostics::new();
     let root = quiet.read_file(file, None).and_then(|source| Node::parse(source, &mut quiet));
-    let Some(Node { value: Value::Table(table), .. }) = root else { return false };
-    let has = |key: &str| table.entries.contains_key(key);
-    !has("topology") && (has("fabric") || has("node"))
+    let Some(Node { value: Value::Table(table), .. }) = root else { return Vec::new() };
+    table.entries.keys().cloned().collect()
 }
 
+/// A sweep has axes, a topology has `fabric` and no `topology`; everything else is read as a scenario.
 fn check(file: &Path, diags: &mut Diagnostics) {
-    if is_topology(file) {
+    let keys = keys(file);
+    let has = |key: &str| keys.iter().any(|k| k == key);
+    if has("axis") || (has("base") && has("columns")) {
+        load_sweep(file, diags);
+    } else if !has("topology") && (has("fabric") || has("node")) {
         load_topology(file, &[], diags);
     } else {
         load(file, &[], None, diags);

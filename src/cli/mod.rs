@@ -10,6 +10,7 @@ mod collective;
 mod flows;
 mod run;
 mod stream;
+mod sweep;
 mod topology;
 mod validate;
 
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> Status {
         Command::Collective(args) => collective::run(&args, &mut out),
         Command::Flows(args) => flows::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
+        Command::Sweep { command } => sweep::run(&command, &mut out),
         Command::Catalog(args) => catalog::run(&args, &mut out),
         Command::Schema { kind } => schema(kind, &mut out),
         Command::Explain { code } => explain(&code, &mut out),
@@ -76,6 +78,7 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
     let schema = match kind {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
+        SchemaKind::Sweep => crate::plan::schema("sweep"),
         SchemaKind::Output => crate::scenario::schema("output"),
     };
     match schema {

@@ -1,5 +1,6 @@
 //! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
 
+use super::base::Shared;
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
@@ -10,6 +11,7 @@ use crate::fabric::{Fabric, FabricInput, TopologyInput};
 use crate::hardware::Catalogue;
 use crate::training::Config;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a scenario computes.
 pub enum Job {
@@ -36,8 +38,8 @@ pub struct Scenario {
     pub seed: u64,
     /// Hash of all that was read.
     pub hash: String,
-    /// The cluster.
-    pub fabric: Fabric,
+    /// The cluster; scenarios of a sweep or a plan share it.
+    pub fabric: Arc<Fabric>,
     /// What it computes.
     pub job: Job,
     /// Payment and site.
@@ -63,8 +65,13 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
     if diags.has_errors() {
         return None;
     }
+    resolve(&node, seed, None, diags)
+}
+
+/// Decodes a tree and checks it; the fabric comes from `shared` where one was built from the same input.
+pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Scenario> {
     let root = node.span;
-    let input = ScenarioInput::decode(&node, diags)?;
+    let input = ScenarioInput::decode(node, diags)?;
     if *input.format != 1 {
         diags.push(
             Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *input.format))
@@ -73,9 +80,16 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
         );
         return None;
     }
-    let (mut fabric, catalogue) = fabric_of(&input, root, diags)?;
     let seed = seed.unwrap_or(*input.seed);
-    fabric.set_seed(seed);
+    let build = |diags: &mut Diagnostics| {
+        let (mut fabric, catalogue) = fabric_of(&input, root, diags)?;
+        fabric.set_seed(seed);
+        Some((Arc::new(fabric), Arc::new(catalogue)))
+    };
+    let (fabric, catalogue) = match shared {
+        Some(shared) => shared.fabric(node, seed, diags, build)?,
+        None => build(diags)?,
+    };
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
     let (job, cost) = (job?, cost?);

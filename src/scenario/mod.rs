@@ -1,5 +1,6 @@
 //! Scenarios: TOML of every kind to checked input for the rooms below, and the one way from there to an outcome.
 
+mod base;
 mod check;
 mod collective;
 mod execute;
@@ -9,6 +10,7 @@ mod schema;
 mod trace;
 mod training;
 
+pub use base::{Base, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
 pub use input::{

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("metrics", 9),
     ("economics", 10),
     ("scenario", 11),
+    ("plan", 12),
     ("validate", 12),
     ("report", 13),
     ("cli", 14),

@@ -1,4 +1,4 @@
-//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism.
+//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps.
 
 mod cli;
 mod contract;
@@ -11,6 +11,7 @@ mod layouts;
 mod packets;
 mod physics;
 mod traces;
+mod sweep;
 
 /// Root of the package.
 fn root() -> std::path::PathBuf {
