@@ -27,6 +27,8 @@ pub(super) enum Command {
     Flows(FlowsArgs),
     /// Compare predictions with a table of measurements
     Validate(ValidateArgs),
+    /// Say what to buy or rent for a training job, in which layout, at what cost
+    Plan(PlanArgs),
     /// Run a scenario with many values of any keys: on one machine, or in shards on many
     Sweep {
         #[command(subcommand)]
@@ -201,6 +203,18 @@ pub(super) struct ValidateArgs {
     pub(super) bound: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Plan file
+    pub(super) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write report.html and plan.json into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum SweepCommand {
     /// Run a sweep, or a shard of it; results are written as they come
@@ -281,6 +295,10 @@ pub(super) enum SchemaKind {
     Topology,
     /// Sweep files
     Sweep,
+    /// Plan files
+    Plan,
+    /// What `plan --json` prints
+    PlanOutput,
     /// What `run --json` prints for a scenario
     Output,
 }

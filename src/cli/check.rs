@@ -4,7 +4,7 @@ use super::Status;
 use super::args::CheckArgs;
 use super::stream::Stream;
 use crate::diag::{Diagnostics, Node, Value};
-use crate::plan::load_sweep;
+use crate::plan::{load_plan, load_sweep};
 use crate::scenario::{load, load_topology};
 use std::path::Path;
 
@@ -30,12 +30,14 @@ fn keys(file: &Path) -> Vec<String> {
     table.entries.keys().cloned().collect()
 }
 
-/// A sweep has axes, a topology has `fabric` and no `topology`; everything else is read as a scenario.
+/// A sweep has axes, a plan a goal or candidates, a topology has `fabric` and no `topology`; everything else is read as a scenario.
 fn check(file: &Path, diags: &mut Diagnostics) {
     let keys = keys(file);
     let has = |key: &str| keys.iter().any(|k| k == key);
     if has("axis") || (has("base") && has("columns")) {
         load_sweep(file, diags);
+    } else if has("goal") || has("candidate") {
+        load_plan(file, diags);
     } else if !has("topology") && (has("fabric") || has("node")) {
         load_topology(file, &[], diags);
     } else {

@@ -8,6 +8,7 @@ mod catalog;
 mod check;
 mod collective;
 mod flows;
+mod plan;
 mod run;
 mod stream;
 mod sweep;
@@ -67,6 +68,7 @@ fn dispatch(cli: Cli) -> Status {
         Command::Collective(args) => collective::run(&args, &mut out),
         Command::Flows(args) => flows::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
+        Command::Plan(args) => plan::run(&args, &mut out),
         Command::Sweep { command } => sweep::run(&command, &mut out),
         Command::Catalog(args) => catalog::run(&args, &mut out),
         Command::Schema { kind } => schema(kind, &mut out),
@@ -78,6 +80,8 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
     let schema = match kind {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
+        SchemaKind::Plan => crate::plan::schema("plan"),
+        SchemaKind::PlanOutput => crate::plan::schema("plan-output"),
         SchemaKind::Sweep => crate::plan::schema("sweep"),
         SchemaKind::Output => crate::scenario::schema("output"),
     };

@@ -69,3 +69,56 @@ fn draws_depend_on_seed_axis_and_index_alone() {
         assert!(numbers(&long, i).iter().all(|v| (1.0..2.0).contains(v)));
     }
 }
+
+/// The pruned search gives the answer of the exhaustive one: best, runner-up, second layout, front, and what is in the way.
+#[test]
+fn pruning_never_loses_the_best() {
+    use super::{decide, decide_exhaustively, load_plan};
+    let folder = tempfile::tempdir().unwrap();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let cases: u64 = std::env::var("PROPTEST_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(60);
+    let (mut feasible, mut infeasible, mut saved, mut all) = (0, 0, 0, 0);
+    for case in 0..cases {
+        let mut state = case.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 12345;
+        let mut draw = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % n
+        };
+        let topology = ["dgx-a100-hdr", "dgx-h100-ndr", "pcie-16", "traditional-ethernet"][draw(4) as usize];
+        let (layers, batch) = ([8, 12, 30][draw(3) as usize], [16, 24, 64][draw(3) as usize]);
+        let model = [("gpt-22b", ""), ("llama-2-7b", ""), ("gpt3-13b", "sequence_length = 8192\n")][draw(3) as usize];
+        let base = format!(
+            "title = \"t\"\ntopology = \"{root}/topologies/dgx-a100-hdr.toml\"\nnodes = 1\n[training]\nglobal_batch = {batch}\n[training.model]\npreset = \"{}\"\nlayers = {layers}\n{}\n\
+             [training.parallel]\ntensor = 8\n[run]\nsteps = 1000\n",
+            model.0, model.1
+        );
+        std::fs::write(folder.path().join("base.toml"), base).unwrap();
+        let objective = ["cost", "time", "energy", "pareto"][draw(4) as usize];
+        let goal = match draw(3) {
+            0 => "kind = \"layout\"".to_owned(),
+            1 => format!("kind = \"train\"\nwithin = \"{} min\"", 5 + draw(120)),
+            _ => format!("kind = \"train\"\nbudget = \"{} USD\"\nwithin = \"{} h\"", 20 + draw(400), 1 + draw(10)),
+        };
+        let nodes = if topology == "pcie-16" { "[1]" } else { ["[1]", "[1, 2]", "[2]"][draw(3) as usize] };
+        let payment = if topology.starts_with("dgx-a") { "payment = [\"on-demand\", \"owned\"]\n" } else { "" };
+        let plan = format!(
+            "title = \"t\"\nbase = \"base.toml\"\nobjective = \"{objective}\"\n[goal]\n{goal}\n[layout]\nmicrobatch = [1, 2]\nvirtual_stages = [1, 2]\n\
+             [[candidate]]\ntopology = \"{root}/topologies/{topology}.toml\"\nnodes = {nodes}\n{payment}[[candidate]]\nname = \"own\"\nnodes = [1]\n"
+        );
+        let path = folder.path().join("plan.toml");
+        std::fs::write(&path, &plan).unwrap();
+        let mut diags = Diagnostics::new();
+        let Some(loaded) = load_plan(&path, &mut diags) else { panic!("{plan}\n{}", render(&diags, Style::Plain)) };
+        let (pruned, whole) = (decide(&loaded), decide_exhaustively(&loaded));
+        assert_eq!(pruned.best, whole.best, "case {case}: {plan}");
+        assert_eq!(pruned.runner_up, whole.runner_up, "case {case}: {plan}");
+        assert_eq!(pruned.runner_up_layout, whole.runner_up_layout, "case {case}: {plan}");
+        assert_eq!(pruned.front, whole.front, "case {case}: {plan}");
+        assert_eq!(pruned.binding, whole.binding, "case {case}: {plan}");
+        if pruned.feasible { feasible += 1 } else { infeasible += 1 }
+        saved += whole.search.simulated - pruned.search.simulated;
+        all += whole.search.simulated;
+    }
+    println!("{feasible} feasible, {infeasible} not, {saved} of {all} simulations saved");
+    assert!(feasible > cases / 4 && infeasible > cases / 20 && saved * 2 > all, "{feasible} {infeasible} {saved} of {all}");
+}

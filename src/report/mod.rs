@@ -3,6 +3,7 @@
 mod csv;
 mod html;
 mod json;
+mod plan;
 mod plot;
 mod text;
 mod timeline;
@@ -12,6 +13,7 @@ mod write;
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
+pub use plan::{plan_html, plan_json, plan_text};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
 pub use validation::{ScatterPoint, SourceRow, validation_html};

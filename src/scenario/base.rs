@@ -1,6 +1,6 @@
 //! A scenario file that is loaded many times with other values: read once, its fabrics built once for the same input.
 
-use super::load::{Scenario, resolve};
+use super::load::{Scenario, cluster, resolve};
 use crate::diag::{Diagnostics, Node, Source, Span, Value};
 use crate::fabric::Fabric;
 use crate::hardware::Catalogue;
@@ -15,7 +15,8 @@ const KEPT_ACCELERATORS: usize = 500_000;
 /// Fabrics kept at most; a sweep over a continuous key of the topology builds each once anyway.
 const KEPT_FABRICS: usize = 64;
 
-type Built = (Arc<Fabric>, Arc<Catalogue>);
+/// A fabric with the catalogue of its parts and prices.
+pub(super) type Built = (Arc<Fabric>, Arc<Catalogue>);
 
 /// Fabrics by the input that they were built from, with the files that were read for each.
 #[derive(Default)]
@@ -151,21 +152,30 @@ impl Base {
     /// The scenario with some values changed, and what is wrong where there is none.
     #[must_use]
     pub fn with(&self, changes: &[Change]) -> (Option<Scenario>, Diagnostics) {
+        self.changed(changes, |node, diags| {
+            let mut scenario = resolve(node, None, Some(&self.shared), diags)?;
+            scenario.hash = hash(&scenario.hash, changes);
+            Some(scenario)
+        })
+    }
+
+    /// The cluster of the scenario with some values changed, whether or not the job fits it.
+    #[must_use]
+    pub fn cluster_with(&self, changes: &[Change]) -> (Option<(Arc<Fabric>, Arc<Catalogue>)>, Diagnostics) {
+        self.changed(changes, |node, diags| cluster(node, &self.shared, diags))
+    }
+
+    fn changed<T>(&self, changes: &[Change], read: impl FnOnce(&Node, &mut Diagnostics) -> Option<T>) -> (Option<T>, Diagnostics) {
         let mut diags = self.read.clone();
-        let scenario = diags.including(self.from, |diags| {
+        let found = diags.including(self.from, |diags| {
             let mut node = self.node.clone();
             for change in changes {
                 node.put(&change.key, change.value.clone(), change.place, diags);
             }
-            if diags.has_errors() {
-                return None;
-            }
-            let mut scenario = resolve(&node, None, Some(&self.shared), diags)?;
-            scenario.hash = hash(&scenario.hash, changes);
-            Some(scenario)
+            if diags.has_errors() { None } else { read(&node, diags) }
         });
-        let scenario = if diags.has_errors() { None } else { scenario };
-        (scenario, diags)
+        let found = if diags.has_errors() { None } else { found };
+        (found, diags)
     }
 }
 

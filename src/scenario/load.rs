@@ -1,6 +1,6 @@
 //! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
 
-use super::base::Shared;
+use super::base::{Built, Shared};
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
@@ -81,19 +81,30 @@ pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, d
         return None;
     }
     let seed = seed.unwrap_or(*input.seed);
-    let build = |diags: &mut Diagnostics| {
-        let (mut fabric, catalogue) = fabric_of(&input, root, diags)?;
-        fabric.set_seed(seed);
-        Some((Arc::new(fabric), Arc::new(catalogue)))
-    };
-    let (fabric, catalogue) = match shared {
-        Some(shared) => shared.fabric(node, seed, diags, build)?,
-        None => build(diags)?,
-    };
+    let (fabric, catalogue) = built(&input, node, seed, shared, diags)?;
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
     let (job, cost) = (job?, cost?);
     Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost })
+}
+
+/// Builds the fabric of a scenario, or takes the one that was built from the same input.
+fn built(input: &ScenarioInput, node: &Node, seed: u64, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Built> {
+    let build = |diags: &mut Diagnostics| {
+        let (mut fabric, catalogue) = fabric_of(input, node.span, diags)?;
+        fabric.set_seed(seed);
+        Some((Arc::new(fabric), Arc::new(catalogue)))
+    };
+    match shared {
+        Some(shared) => shared.fabric(node, seed, diags, build),
+        None => build(diags),
+    }
+}
+
+/// Decodes a tree and builds its fabric; the job is not looked at.
+pub(super) fn cluster(node: &Node, shared: &Shared, diags: &mut Diagnostics) -> Option<Built> {
+    let input = ScenarioInput::decode(node, diags)?;
+    built(&input, node, *input.seed, Some(shared), diags)
 }
 
 /// The hash of all texts that were read, in order.

@@ -112,7 +112,7 @@ fn the_program() {
     let other = tempfile::tempdir().unwrap();
     let out = other.path().join("manifest.json");
     std::fs::write(&out, "{}").unwrap();
-    let text = err(&["sweep", "run", "scenarios/sweep/all-reduce-oversubscription.toml", "--out", other.path().to_str().unwrap()]);
+    let text = err(&["sweep", "run", "scenarios/sweep/permutation-oversubscription.toml", "--out", other.path().to_str().unwrap()]);
     check("E0503", &text.replace(other.path().to_str().unwrap(), "FOLDER"));
     check("E0601", &err(&["validate", "gemm", "tests/it/bad/table.csv"]));
     check("E0602", &err(&["flows", "tests/it/bad/flows.json"]));
