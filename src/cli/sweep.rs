@@ -40,7 +40,9 @@ fn refuse(error: &StoreError, out: &mut Stream) -> Status {
         StoreError::Started(path) => (path, codes::FOREIGN_RESULTS, "go on with --resume, or choose another folder with --out"),
         StoreError::Busy(path) => (path, codes::FOREIGN_RESULTS, "wait for it, or end it"),
         StoreError::Missing(_) => {
-            out.note(&format!("falls short: {error}\nhint: run each again with `orrery sweep run SWEEP.toml --out DIR --resume --shard K/N`"));
+            out.note(&format!(
+                "falls short: {error}\nhint: run each again with `orrery sweep run SWEEP.toml --out DIR --resume --shard K/N`"
+            ));
             return Status::FallsShort;
         }
     };
@@ -150,7 +152,8 @@ fn work(sweep: &Sweep, part: Part) -> Result<(), StoreError> {
 }
 
 fn told(collected: &Collected, out: &mut Stream) -> Status {
-    let refused = if collected.refused > 0 { format!(", {} with an error instead of an outcome", collected.refused) } else { String::new() };
+    let refused =
+        if collected.refused > 0 { format!(", {} with an error instead of an outcome", collected.refused) } else { String::new() };
     for name in &collected.empty {
         out.note(&format!("warning: the column `{name}` is empty in every row"));
     }

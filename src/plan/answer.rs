@@ -251,11 +251,11 @@ fn decide_with(plan: &Plan, want: &Want) -> PlanOutcome {
     }
     let value = |r: &Ran| r.score.value(want.objective);
     all.sort_by(|a, b| value(a.1).total_cmp(&value(b.1)).then(a.0.cmp(&b.0)).then(a.1.order.cmp(&b.1.order)));
-    let front: Vec<(Place, &Ran)> = if want.objective == Objective::Pareto {
-        all.iter().filter(|(_, r)| !all.iter().any(|(_, o)| o.score.beats(&r.score))).copied().collect()
-    } else {
-        Vec::new()
-    };
+    let mut front: Vec<(Place, &Ran)> = Vec::new();
+    if want.objective == Objective::Pareto {
+        front = all.iter().filter(|(_, r)| !all.iter().any(|(_, o)| o.score.beats(&r.score))).copied().collect();
+        all.clone_from(&front);
+    }
     let mut outcome = empty(plan, want);
     outcome.feasible = !all.is_empty();
     if let Some(&(place, best)) = all.first() {
@@ -274,7 +274,8 @@ fn decide_with(plan: &Plan, want: &Want) -> PlanOutcome {
     } else {
         let nearest = relaxed(plan, want, &mut counts);
         outcome.binding = binding(plan, want, &found, &nearest);
-        outcome.answer = format!("No candidate meets the goal. {}", outcome.binding.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join(" "));
+        outcome.answer =
+            format!("No candidate meets the goal. {}", outcome.binding.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join(" "));
         outcome.options = options(plan, &found, Some(&nearest), want);
     }
     outcome.search = counts;
@@ -349,7 +350,8 @@ fn sentence(plan: &Plan, best: &Choice, front: usize) -> String {
     let what = if plan.whole_run { "The run takes" } else { "A step takes" };
     let model = best.model.as_ref().map_or_else(String::new, |m| format!("{m} is the largest of the models that fits: "));
     let money = if best.usd > 0.0 { format!(", costs {}", si(best.usd, "USD")) } else { String::new() };
-    let more = if front > 1 { format!(" It is the fastest of {front} choices that nothing beats in both time and money.") } else { String::new() };
+    let more =
+        if front > 1 { format!(" It is the fastest of {front} choices that nothing beats in both time and money.") } else { String::new() };
     format!(
         "{model}{} ({} accelerators, {}), as {}. {what} {}{money} and draws {} with cooling.{more}",
         best.cluster,
@@ -364,7 +366,11 @@ fn sentence(plan: &Plan, best: &Choice, front: usize) -> String {
 /// A share over another in words: `3.2 % more`.
 fn more(this: f64, than: f64, up: &str, down: &str) -> String {
     let share = 100.0 * (this / than - 1.0);
-    if share.abs() < 0.05 { format!("as {}", up.split(' ').next_back().unwrap_or("much")) } else { format!("{} % {}", three(share.abs()), if share > 0.0 { up } else { down }) }
+    if share.abs() < 0.05 {
+        format!("as {}", up.split(' ').next_back().unwrap_or("much"))
+    } else {
+        format!("{} % {}", three(share.abs()), if share > 0.0 { up } else { down })
+    }
 }
 
 fn why_cluster(best: &Choice, other: &Choice, want: &Want) -> String {
@@ -376,7 +382,11 @@ fn why_cluster(best: &Choice, other: &Choice, want: &Want) -> String {
     if other.accelerators != best.accelerators {
         parts.push(format!("has {} accelerators instead of {}", other.accelerators, best.accelerators));
     }
-    format!("It {}; least {} was asked for.", parts.join(", "), if want.objective == Objective::Pareto { "time" } else { want.objective.word() })
+    format!(
+        "It {}; least {} was asked for.",
+        parts.join(", "),
+        if want.objective == Objective::Pareto { "time" } else { want.objective.word() }
+    )
 }
 
 /// Which parts of the step made a layout slower.
@@ -477,12 +487,19 @@ fn relaxed(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Nearest {
 }
 
 fn best_of<'a>(found: &'a [Option<Searched>], value: impl Fn(&Ran) -> f64) -> Option<(Place, &'a Ran)> {
-    let all = found.iter().enumerate().flat_map(|(c, s)| s.iter().flat_map(move |s| s.found.iter().enumerate().map(move |(p, f)| ((c, p), f))));
+    let all =
+        found.iter().enumerate().flat_map(|(c, s)| s.iter().flat_map(move |s| s.found.iter().enumerate().map(move |(p, f)| ((c, p), f))));
     all.filter_map(|(place, f)| f.first().map(|r| (place, r))).min_by(|a, b| value(a.1).total_cmp(&value(b.1)).then(a.0.cmp(&b.0)))
 }
 
 fn binding(plan: &Plan, want: &Want, found: &[Option<Searched>], nearest: &Nearest) -> Vec<Binding> {
-    let bound = |constraint: &str, limit: f64, nearest: f64, text: String| Binding { constraint: constraint.into(), limit, nearest, over: nearest / limit - 1.0, text };
+    let bound = |constraint: &str, limit: f64, nearest: f64, text: String| Binding {
+        constraint: constraint.into(),
+        limit,
+        nearest,
+        over: nearest / limit - 1.0,
+        text,
+    };
     let Some((place, fastest)) = best_of(&nearest.fastest, |r| r.score.seconds) else {
         let least = found.iter().enumerate().filter_map(|(c, s)| Some((c, s.as_ref()?.least_peak?)));
         return match least.min_by(|a, b| (a.1.0 / a.1.1).total_cmp(&(b.1.0 / b.1.1))) {
@@ -554,8 +571,14 @@ fn options(plan: &Plan, found: &[Option<Searched>], nearest: Option<&Nearest>, w
             let why = match (best, near) {
                 (Some(_), _) => None,
                 (None, Some(r)) => Some(limits_missed(r, want)),
-                (None, None) if nearest.is_none() && searched.least[p].is_some_and(|s| s.is_within(want)) => searched.least[p].map(|s| at_least(&s, want)),
-                (None, None) if nearest.is_none() && (want.within.is_some() || want.budget.is_some()) && searched.counts.bounded + searched.counts.simulated > 0 => {
+                (None, None) if nearest.is_none() && searched.least[p].is_some_and(|s| s.is_within(want)) => {
+                    searched.least[p].map(|s| at_least(&s, want))
+                }
+                (None, None)
+                    if nearest.is_none()
+                        && (want.within.is_some() || want.budget.is_some())
+                        && searched.counts.bounded + searched.counts.simulated > 0 =>
+                {
                     Some("no layout that fits meets the limits".into())
                 }
                 _ => Some(match searched.least_peak {

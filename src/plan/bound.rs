@@ -91,7 +91,8 @@ impl<'a> Bounds<'a> {
     /// The bounds of a layout that the scenario's checks took.
     pub(super) fn of(&self, config: &Config, layout: &Layout) -> Least {
         let p = &config.parallel;
-        let split = split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, p.first_stage_layers, p.last_stage_layers);
+        let split =
+            split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, p.first_stage_layers, p.last_stage_layers);
         let Ok(layers) = split else { return Least { step: 0.0, peak: 0.0, capacity: self.memory } };
         // In mixed clusters the fastest part bounds.
         let (passes, collective) = self.passes(config, layout);

@@ -36,7 +36,8 @@ impl Columns {
                         None if fault.known.is_empty() => "a column is one number, word or truth value".to_owned(),
                         None => format!("the keys here are {}", fault.known.join(", ")),
                     };
-                    diags.push(Diagnostic::error(codes::UNKNOWN_KEY, fault.message).at(name.span, "no such value in an outcome").hint(hint));
+                    diags
+                        .push(Diagnostic::error(codes::UNKNOWN_KEY, fault.message).at(name.span, "no such value in an outcome").hint(hint));
                 }
             }
         }
@@ -99,7 +100,9 @@ fn resolve<'a>(root: &'a Json, mut at: &'a Json) -> &'a Json {
     for _ in 0..8 {
         if let Some(name) = at.get("$ref").and_then(Json::as_str) {
             at = root.pointer(name.trim_start_matches('#')).unwrap_or(at);
-        } else if let Some(some) = at.get("anyOf").and_then(Json::as_array).and_then(|a| a.iter().find(|s| s.get("type") != Some(&Json::from("null")))) {
+        } else if let Some(some) =
+            at.get("anyOf").and_then(Json::as_array).and_then(|a| a.iter().find(|s| s.get("type") != Some(&Json::from("null"))))
+        {
             at = some;
         } else {
             break;

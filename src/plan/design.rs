@@ -58,7 +58,13 @@ impl Range {
             self.from + u * (self.to - self.from)
         };
         // The ends as they were given, not as rounding leaves them.
-        let value = if u == 0.0 { self.from } else if u == 1.0 { self.to } else { value };
+        let value = if u == 0.0 {
+            self.from
+        } else if u == 1.0 {
+            self.to
+        } else {
+            value
+        };
         let value = if self.whole {
             Value::Int(libm::round(value) as i64)
         } else if self.unit.is_empty() {

@@ -75,12 +75,8 @@ pub fn load_plan(path: &Path, diags: &mut Diagnostics) -> Option<Plan> {
         return None;
     }
     let objective = input.objective.unwrap_or(if input.goal.within.is_some() { Objective::Cost } else { Objective::Time });
-    let want = Want {
-        objective,
-        within: input.goal.within.map(|w| w.get()),
-        budget: input.goal.budget.map(|b| b.get()),
-        exhaustive: false,
-    };
+    let want =
+        Want { objective, within: input.goal.within.map(|w| w.get()), budget: input.goal.budget.map(|b| b.get()), exhaustive: false };
     let text: Vec<&str> = diags.sources().iter().map(|s| s.text.as_str()).collect();
     let hash = blake3::hash(text.join("\0").as_bytes()).to_hex()[..16].to_owned();
     let base_name = diags.folder_of(source).join(input.base.value.as_str()).display().to_string();
@@ -173,7 +169,8 @@ fn known(model: &At<String>, diags: &mut Diagnostics) {
         return;
     }
     let names = presets().iter().map(|p| p.id.value.as_str());
-    let hint = nearest(model, names).map_or_else(|| "presets are listed by `orrery catalog models`".into(), |n| format!("did you mean \"{n}\"?"));
+    let hint =
+        nearest(model, names).map_or_else(|| "presets are listed by `orrery catalog models`".into(), |n| format!("did you mean \"{n}\"?"));
     diags.push(Diagnostic::error(codes::UNKNOWN_PART, format!("there is no model `{}`", **model)).at(model.span, "unknown").hint(hint));
 }
 
@@ -181,8 +178,11 @@ fn candidate(candidate: &CandidateInput, diags: &mut Diagnostics) {
     for (key, value) in candidate.set.value.iter().flatten() {
         if JOB_KEYS.iter().any(|j| key == j || key.strip_prefix(j).is_some_and(|rest| rest.starts_with('.')) && *j != "topology") {
             diags.push(
-                Diagnostic::error(codes::CONFLICT, format!("a candidate cannot set `{key}`: all do the same job, and the plan varies the rest"))
-                    .at(value.span, "not here"),
+                Diagnostic::error(
+                    codes::CONFLICT,
+                    format!("a candidate cannot set `{key}`: all do the same job, and the plan varies the rest"),
+                )
+                .at(value.span, "not here"),
             );
         }
     }
@@ -278,7 +278,8 @@ fn expand(
             found.is_some()
         });
         let Some(legal) = legal.copied() else {
-            let why = reason.as_ref().map_or_else(|| "no degrees of the layout divide the accelerators and the batch".into(), first_message);
+            let why =
+                reason.as_ref().map_or_else(|| "no degrees of the layout divide the accelerators and the batch".into(), first_message);
             let full = model.name.as_ref().map_or_else(|| name.clone(), |m| format!("{m} on {name}"));
             barred.push((full, why.clone()));
             let mut faults = reason.unwrap_or_else(|| diags.clone());
@@ -324,12 +325,17 @@ fn payments(
         let own = base.value("cost.payment").and_then(|n| if let Value::Str(s) = &n.value { Some(s.clone()) } else { None });
         let name = word.or(own).unwrap_or_else(|| "on-demand".into());
         let priced = input.objective.is_none_or(|o| o != Objective::Time) || input.goal.budget.is_some();
-        if plan.ownership == Ownership::Unknown && (priced && *input.goal.kind == GoalKind::Train || input.objective.value == Some(Objective::Cost)) {
+        if plan.ownership == Ownership::Unknown
+            && (priced && *input.goal.kind == GoalKind::Train || input.objective.value == Some(Objective::Cost))
+        {
             let span = change.as_ref().map_or(input.base.span, |c| c.place);
             diags.push(
-                Diagnostic::error(codes::UNKNOWN_PART, format!("no {name} price is known for the accelerators of {}", scenario.fabric.title()))
-                    .at(span, "no price")
-                    .hint("give `\"cost.rent\" = \"2.50 USD/h\"` in the candidate's `set`, or a [[price]] in the topology"),
+                Diagnostic::error(
+                    codes::UNKNOWN_PART,
+                    format!("no {name} price is known for the accelerators of {}", scenario.fabric.title()),
+                )
+                .at(span, "no price")
+                .hint("give `\"cost.rent\" = \"2.50 USD/h\"` in the candidate's `set`, or a [[price]] in the topology"),
             );
             return None;
         }

@@ -197,7 +197,9 @@ impl Work<'_> {
     /// The layout under every way to pay; nothing where it does not fit or cannot run.
     fn simulate(&self, cluster: &Cluster, open: &Open) -> Vec<Ran> {
         let (scenario, _) = self.base.with(&self.changes(cluster, &open.layout));
-        let Some((scenario, outcome)) = scenario.and_then(|s| execute(&s, MAX_WORK, &|| 0.0).ok().map(|o| (s, o))) else { return Vec::new() };
+        let Some((scenario, outcome)) = scenario.and_then(|s| execute(&s, MAX_WORK, &|| 0.0).ok().map(|o| (s, o))) else {
+            return Vec::new();
+        };
         let Job::Training { config, steps, .. } = &scenario.job else { return Vec::new() };
         let (Some(numbers), Some(paid)) = (outcome.training, outcome.cost) else { return Vec::new() };
         if !numbers.fits {

@@ -76,7 +76,12 @@ impl fmt::Display for Layout {
         if self.virtual_stages > 1 {
             write!(f, ", {} chunks a stage", self.virtual_stages)?;
         }
-        write!(f, ", microbatch {}, {} recompute", self.microbatch, if self.recompute == Recompute::None { "no" } else { self.recompute.word() })?;
+        write!(
+            f,
+            ", microbatch {}, {} recompute",
+            self.microbatch,
+            if self.recompute == Recompute::None { "no" } else { self.recompute.word() }
+        )?;
         match self.distributed_optimizer {
             Some(true) => write!(f, ", sharded optimizer")?,
             Some(false) => write!(f, ", whole optimizer")?,
@@ -139,7 +144,10 @@ fn divisors(n: u64, most: u64) -> Vec<u64> {
 
 /// Every layout that could be legal; what the scenario's checks refuse is found out later.
 pub(super) fn layouts(input: Option<&LayoutInput>, model: &Sizes, global_batch: u64, accelerators: u64) -> Vec<Layout> {
-    let tensors = listed(input.map(|i| &i.tensor), divisors(accelerators, model.heads).into_iter().filter(|t| model.heads.is_multiple_of(*t)).collect());
+    let tensors = listed(
+        input.map(|i| &i.tensor),
+        divisors(accelerators, model.heads).into_iter().filter(|t| model.heads.is_multiple_of(*t)).collect(),
+    );
     let pipelines = listed(input.map(|i| &i.pipeline), divisors(accelerators, model.layers));
     let contexts = listed(input.map(|i| &i.context), divisors(accelerators, (model.sequence / CONTEXT_TOKENS).max(1)));
     let powers: Vec<u64> = (0..).map(|i| 1 << i).take_while(|b| *b <= MICROBATCH).collect();
@@ -150,7 +158,10 @@ pub(super) fn layouts(input: Option<&LayoutInput>, model: &Sizes, global_batch: 
     let sequences = listed(input.map(|i| &i.sequence), vec![true]);
     let mut out = Vec::new();
     for (tensor, pipeline, context) in triples(&tensors, &pipelines, &contexts) {
-        let Some(ways) = tensor.checked_mul(pipeline).and_then(|n| n.checked_mul(context)).filter(|n| accelerators.is_multiple_of(*n)) else { continue };
+        let Some(ways) = tensor.checked_mul(pipeline).and_then(|n| n.checked_mul(context)).filter(|n| accelerators.is_multiple_of(*n))
+        else {
+            continue;
+        };
         let data = accelerators / ways;
         if !global_batch.is_multiple_of(data) {
             continue;
@@ -162,7 +173,17 @@ pub(super) fn layouts(input: Option<&LayoutInput>, model: &Sizes, global_batch: 
                 for &recompute in &recomputes {
                     for &distributed_optimizer in &optimizers {
                         for &sequence in &split {
-                            out.push(Layout { tensor, pipeline, data, context, virtual_stages, microbatch, recompute, distributed_optimizer, sequence });
+                            out.push(Layout {
+                                tensor,
+                                pipeline,
+                                data,
+                                context,
+                                virtual_stages,
+                                microbatch,
+                                recompute,
+                                distributed_optimizer,
+                                sequence,
+                            });
                         }
                     }
                 }

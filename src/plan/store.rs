@@ -140,7 +140,11 @@ impl Manifest {
     /// The file of a shard that is done; of the only shard, the results themselves.
     #[must_use]
     pub fn part_path(&self, folder: &Path, shard: u64) -> PathBuf {
-        if self.shards == 1 { folder.join("results.csv") } else { folder.join("parts").join(format!("{shard:05}-of-{:05}.csv", self.shards)) }
+        if self.shards == 1 {
+            folder.join("results.csv")
+        } else {
+            folder.join("parts").join(format!("{shard:05}-of-{:05}.csv", self.shards))
+        }
     }
 
     fn journal_path(&self, folder: &Path, shard: u64) -> PathBuf {

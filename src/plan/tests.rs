@@ -31,7 +31,9 @@ fn a_grid_is_every_value_with_every_other() {
 
 #[test]
 fn ranges_hold_their_ends() {
-    let rule = rule("design = \"list\"\n[[axis]]\nkey = \"a\"\nfrom = \"1 us\"\nto = \"100 us\"\ncount = 3\nscale = \"log\"\n[[axis]]\nkey = \"b\"\nfrom = 10\nto = 0\ncount = 3\n");
+    let rule = rule(
+        "design = \"list\"\n[[axis]]\nkey = \"a\"\nfrom = \"1 us\"\nto = \"100 us\"\ncount = 3\nscale = \"log\"\n[[axis]]\nkey = \"b\"\nfrom = 10\nto = 0\ncount = 3\n",
+    );
     let all: Vec<Vec<f64>> = (0..3).map(|i| numbers(&rule, i)).collect();
     assert!((all[1][0] - 10.0).abs() < 1e-9 && all[1][1] == 5.0, "{all:?}");
     assert_eq!([&all[0], &all[2]], [&vec![1.0, 10.0], &vec![100.0, 0.0]]);
@@ -60,7 +62,11 @@ fn a_hypercube_draws_every_part_once() {
 
 #[test]
 fn draws_depend_on_seed_axis_and_index_alone() {
-    let text = |seed: u64, samples: u64| format!("design = \"random\"\nseed = {seed}\nsamples = {samples}\n[[axis]]\nkey = \"a\"\nfrom = 1.0\nto = 2.0\n[[axis]]\nkey = \"b\"\nfrom = 1.0\nto = 2.0\n");
+    let text = |seed: u64, samples: u64| {
+        format!(
+            "design = \"random\"\nseed = {seed}\nsamples = {samples}\n[[axis]]\nkey = \"a\"\nfrom = 1.0\nto = 2.0\n[[axis]]\nkey = \"b\"\nfrom = 1.0\nto = 2.0\n"
+        )
+    };
     let (long, short, other) = (rule(&text(3, 1000)), rule(&text(3, 10)), rule(&text(4, 10)));
     for i in 0..10 {
         assert_eq!(numbers(&long, i), numbers(&short, i));
@@ -84,7 +90,7 @@ fn pruning_never_loses_the_best() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % n
         };
-        let topology = ["dgx-a100-hdr", "dgx-h100-ndr", "pcie-16", "traditional-ethernet"][draw(4) as usize];
+        let topology = ["dgx-a100-hdr", "dgx-h100-ndr", "pcie-16", "gb200-nvl72"][draw(4) as usize];
         let (layers, batch) = ([8, 12, 30][draw(3) as usize], [16, 24, 64][draw(3) as usize]);
         let model = [("gpt-22b", ""), ("llama-2-7b", ""), ("gpt3-13b", "sequence_length = 8192\n")][draw(3) as usize];
         let base = format!(
@@ -115,7 +121,11 @@ fn pruning_never_loses_the_best() {
         assert_eq!(pruned.runner_up_layout, whole.runner_up_layout, "case {case}: {plan}");
         assert_eq!(pruned.front, whole.front, "case {case}: {plan}");
         assert_eq!(pruned.binding, whole.binding, "case {case}: {plan}");
-        if pruned.feasible { feasible += 1 } else { infeasible += 1 }
+        if pruned.feasible {
+            feasible += 1
+        } else {
+            infeasible += 1
+        }
         saved += whole.search.simulated - pruned.search.simulated;
         all += whole.search.simulated;
     }

@@ -34,6 +34,11 @@ fn grouped(n: u64) -> String {
     out
 }
 
+/// A name that leaves room for the next column.
+fn short(name: &str) -> String {
+    if name.chars().count() > 44 { name.chars().take(43).chain(['…']).collect() } else { name.to_owned() }
+}
+
 fn goal(o: &PlanOutcome) -> String {
     let mut out = match o.goal.as_str() {
         "train" => "Train".to_owned(),
@@ -81,8 +86,8 @@ pub fn plan_text(o: &PlanOutcome) -> String {
         let _ = match &row.choice {
             Some(c) => writeln!(
                 out,
-                "{:<44}{:<12}{:>10}{:>12}{:>6.1} %  {}{}",
-                row.cluster,
+                "{:<46}{:<12}{:>10}{:>12}{:>6.1} %  {}{}",
+                short(&row.cluster),
                 row.payment,
                 time(c.time_s),
                 usd(c.usd),
@@ -90,7 +95,7 @@ pub fn plan_text(o: &PlanOutcome) -> String {
                 c.layout,
                 row.why_not.as_ref().map_or_else(String::new, |w| format!(" ({w})"))
             ),
-            None => writeln!(out, "{:<44}{:<12}{}", row.cluster, row.payment, row.why_not.as_deref().unwrap_or("")),
+            None => writeln!(out, "{:<46}{:<12}{}", short(&row.cluster), row.payment, row.why_not.as_deref().unwrap_or("")),
         };
     }
     let _ = writeln!(out, "\nSearch: {}", searched(o));
@@ -233,6 +238,7 @@ fn pictures(o: &PlanOutcome) -> Markup {
         @if money { h2 { "Money over time" } figure { (PreEscaped(scatter(o, &rows))) } }
         h2 { (if money { "Cost of every candidate" } else { "Time of every candidate" }) }
         figure { (PreEscaped(bars(o, &rows, money))) }
+        @if rows.len() < o.options.len() { p.soft { "Not drawn: candidates whose bounds show that they cannot be among the first two, and those on which nothing fits; see the table." } }
         div.key {
             span { i style={"background:" (PALETTE[2])} {} "the best" } span { i style={"background:" (PALETTE[0])} {} "meets the goal" }
             span { i style={"background:" (PALETTE[7])} {} "does not" }
@@ -241,7 +247,13 @@ fn pictures(o: &PlanOutcome) -> Markup {
 }
 
 fn ink(o: &PlanOutcome, row: &OptionRow) -> &'static str {
-    if is_best(o, row) { PALETTE[2] } else if row.feasible { PALETTE[0] } else { PALETTE[7] }
+    if is_best(o, row) {
+        PALETTE[2]
+    } else if row.feasible {
+        PALETTE[0]
+    } else {
+        PALETTE[7]
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -267,23 +279,60 @@ fn scatter(o: &PlanOutcome, rows: &[(&OptionRow, &Choice)]) -> String {
         most(&|c| c.usd).max(o.budget_usd.map_or(0.0, |b| 1.05 * b)),
     );
     let (x, y) = (|v: f64| LEFT + WIDTH * v / xm, |v: f64| 12.0 + HEIGHT * (1.0 - v / ym));
-    let mut out = format!("<svg viewBox=\"0 0 900 440\" role=\"img\" aria-label=\"money over time\" font-size=\"12\" fill=\"currentColor\">");
+    let mut out =
+        "<svg viewBox=\"0 0 900 440\" role=\"img\" aria-label=\"money over time\" font-size=\"12\" fill=\"currentColor\">".to_owned();
     for v in steps(xm) {
-        let _ = write!(out, "<path d=\"M{0:.1} 12V{1:.1}\" stroke=\"var(--line)\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>", x(v), y(0.0), y(0.0) + 18.0, three(v));
+        let _ = write!(
+            out,
+            "<path d=\"M{0:.1} 12V{1:.1}\" stroke=\"var(--line)\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>",
+            x(v),
+            y(0.0),
+            y(0.0) + 18.0,
+            three(v)
+        );
     }
     for v in steps(ym) {
-        let _ = write!(out, "<path d=\"M{LEFT} {0:.1}H{1:.1}\" stroke=\"var(--line)\"/><text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>", y(v), LEFT + WIDTH, LEFT - 8.0, y(v) + 4.0, si(v, ""));
+        let _ = write!(
+            out,
+            "<path d=\"M{LEFT} {0:.1}H{1:.1}\" stroke=\"var(--line)\"/><text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
+            y(v),
+            LEFT + WIDTH,
+            LEFT - 8.0,
+            y(v) + 4.0,
+            si(v, "")
+        );
     }
-    let _ = write!(out, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>", LEFT + WIDTH / 2.0, y(0.0) + 42.0, if unit == DAY { "days" } else { "seconds" });
-    let _ = write!(out, "<text x=\"16\" y=\"{0:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {0:.0})\">USD</text>", 12.0 + HEIGHT / 2.0);
+    let _ = write!(
+        out,
+        "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
+        LEFT + WIDTH / 2.0,
+        y(0.0) + 42.0,
+        if unit == DAY { "days" } else { "seconds" }
+    );
+    let _ = write!(
+        out,
+        "<text x=\"16\" y=\"{0:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {0:.0})\">USD</text>",
+        12.0 + HEIGHT / 2.0
+    );
     let limit = "stroke=\"#d55e00\" stroke-dasharray=\"6 4\" stroke-width=\"1.5\"";
     if let Some(within) = o.within_s {
         let at = x(within / unit);
-        let _ = write!(out, "<path d=\"M{at:.1} 12V{:.1}\" {limit}/><text x=\"{:.1}\" y=\"24\" text-anchor=\"end\" fill=\"#d55e00\">time allowed</text>", y(0.0), at - 6.0);
+        let _ = write!(
+            out,
+            "<path d=\"M{at:.1} 12V{:.1}\" {limit}/><text x=\"{:.1}\" y=\"24\" text-anchor=\"end\" fill=\"#d55e00\">time allowed</text>",
+            y(0.0),
+            at - 6.0
+        );
     }
     if let Some(budget) = o.budget_usd {
         let at = y(budget);
-        let _ = write!(out, "<path d=\"M{LEFT} {at:.1}H{:.1}\" {limit}/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#d55e00\">budget</text>", LEFT + WIDTH, LEFT + 6.0, at - 5.0);
+        let _ = write!(
+            out,
+            "<path d=\"M{LEFT} {at:.1}H{:.1}\" {limit}/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#d55e00\">budget</text>",
+            LEFT + WIDTH,
+            LEFT + 6.0,
+            at - 5.0
+        );
     }
     let mut front: Vec<&Choice> = rows.iter().map(|(_, c)| *c).collect();
     front.sort_by(|a, b| a.time_s.total_cmp(&b.time_s).then(a.usd.total_cmp(&b.usd)));
@@ -294,16 +343,31 @@ fn scatter(o: &PlanOutcome, rows: &[(&OptionRow, &Choice)]) -> String {
         better
     });
     let line: Vec<String> = front.iter().map(|c| format!("{:.1} {:.1}", x(c.time_s / unit), y(c.usd))).collect();
-    let _ = write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>", line.join("L"), PALETTE[2]);
+    let _ =
+        write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>", line.join("L"), PALETTE[2]);
     for (row, c) in rows {
         let words = format!("{}, {}: {}, {}; {}", row.cluster, row.payment, time(c.time_s), usd(c.usd), c.layout);
         let radius = if is_best(o, row) { 7.0 } else { 5.0 };
-        let _ = write!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\" fill=\"{}\" stroke=\"var(--page)\"><title>{}</title></circle>", x(c.time_s / unit), y(c.usd), ink(o, row), escaped(&words));
+        let _ = write!(
+            out,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\" fill=\"{}\" stroke=\"var(--page)\"><title>{}</title></circle>",
+            x(c.time_s / unit),
+            y(c.usd),
+            ink(o, row),
+            escaped(&words)
+        );
     }
     if let Some(best) = &o.best {
         let (cx, cy) = (x(best.time_s / unit), y(best.usd));
         let (anchor, dx) = if cx > LEFT + 0.6 * WIDTH { ("end", -11.0) } else { ("start", 11.0) };
-        let _ = write!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-weight=\"600\">{}, {}</text>", cx + dx, cy + 4.0, escaped(&best.cluster), escaped(&best.payment));
+        let _ = write!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-weight=\"600\">{}, {}</text>",
+            cx + dx,
+            cy + 4.0,
+            escaped(&best.cluster),
+            escaped(&best.payment)
+        );
     }
     out.push_str("</svg>");
     out
@@ -316,7 +380,8 @@ fn bars(o: &PlanOutcome, rows: &[(&OptionRow, &Choice)], money: bool) -> String 
     sorted.truncate(30);
     let most = sorted.iter().map(|(_, c)| value(c)).fold(0.0, f64::max);
     let height = 26.0 * sorted.len() as f64 + 6.0;
-    let mut out = format!("<svg viewBox=\"0 0 900 {height:.0}\" role=\"img\" aria-label=\"candidates\" font-size=\"12.5\" fill=\"currentColor\">");
+    let mut out =
+        format!("<svg viewBox=\"0 0 900 {height:.0}\" role=\"img\" aria-label=\"candidates\" font-size=\"12.5\" fill=\"currentColor\">");
     for (i, (row, c)) in sorted.iter().enumerate() {
         let y = 26.0 * i as f64 + 4.0;
         let width = 400.0 * value(c) / most;

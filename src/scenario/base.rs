@@ -128,7 +128,8 @@ impl Base {
         let path = diags.folder_of(from.source).join(name);
         let source = diags.read_file(&path, Some(from))?;
         let mut node = diags.including(from, |diags| Node::parse(source, diags))?;
-        if inline && let Value::Table(table) = &mut node.value
+        if inline
+            && let Value::Table(table) = &mut node.value
             && let Some(entry) = table.entries.get_mut("topology")
             && let Value::Str(name) = &entry.node.value
         {

@@ -1,4 +1,4 @@
-//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps.
+//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps, plans.
 
 mod cli;
 mod contract;
@@ -11,6 +11,7 @@ mod layouts;
 mod packets;
 mod physics;
 mod traces;
+mod plan;
 mod sweep;
 
 /// Root of the package.

@@ -79,7 +79,9 @@ fn shards_threads_and_kills_give_the_same_bytes() {
             break;
         }
         kills += 1;
-        if i == 0 && let Ok(text) = std::fs::read(folder("killed").join("results.journal")) {
+        if i == 0
+            && let Ok(text) = std::fs::read(folder("killed").join("results.journal"))
+        {
             // A line that was only half written when the power went.
             std::fs::write(folder("killed").join("results.journal"), &text[..text.len().saturating_sub(5)]).unwrap();
         }
