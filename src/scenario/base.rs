@@ -33,6 +33,10 @@ impl Shared {
         diags: &mut Diagnostics,
         build: impl FnOnce(&mut Diagnostics) -> Option<Built>,
     ) -> Option<Built> {
+        // Without a topology there is nothing to build.
+        if !matches!(&node.value, Value::Table(t) if t.entries.contains_key("topology")) {
+            return build(diags);
+        }
         let key = key(node, seed, diags);
         if let Some((built, read)) = self.fabrics.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             for source in read {
