@@ -486,7 +486,7 @@ fn relaxed(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Nearest {
     Nearest { fastest, cheapest }
 }
 
-fn best_of<'a>(found: &'a [Option<Searched>], value: impl Fn(&Ran) -> f64) -> Option<(Place, &'a Ran)> {
+fn best_of(found: &[Option<Searched>], value: impl Fn(&Ran) -> f64) -> Option<(Place, &Ran)> {
     let all =
         found.iter().enumerate().flat_map(|(c, s)| s.iter().flat_map(move |s| s.found.iter().enumerate().map(move |(p, f)| ((c, p), f))));
     all.filter_map(|(place, f)| f.first().map(|r| (place, r))).min_by(|a, b| value(a.1).total_cmp(&value(b.1)).then(a.0.cmp(&b.0)))

@@ -129,6 +129,5 @@ fn pruning_never_loses_the_best() {
         saved += whole.search.simulated - pruned.search.simulated;
         all += whole.search.simulated;
     }
-    println!("{feasible} feasible, {infeasible} not, {saved} of {all} simulations saved");
     assert!(feasible > cases / 4 && infeasible > cases / 20 && saved * 2 > all, "{feasible} {infeasible} {saved} of {all}");
 }

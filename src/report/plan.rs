@@ -81,7 +81,7 @@ pub fn plan_text(o: &PlanOutcome) -> String {
             let _ = writeln!(out, "\n{name}: {} ({}), {}. {why}", choice.cluster, choice.payment, choice.layout);
         }
     }
-    let _ = writeln!(out, "\n{:<44}{:<12}{:>10}{:>12}{:>8}  {}", "cluster", "payment", "time", "cost", "MFU", "layout");
+    let _ = writeln!(out, "\n{:<46}{:<12}{:>10}{:>12}{:>8}  layout", "cluster", "payment", "time", "cost", "MFU");
     for row in &o.options {
         let _ = match &row.choice {
             Some(c) => writeln!(

@@ -16,12 +16,15 @@ const KEPT_ACCELERATORS: usize = 500_000;
 const KEPT_FABRICS: usize = 64;
 
 /// A fabric with the catalogue of its parts and prices.
-pub(super) type Built = (Arc<Fabric>, Arc<Catalogue>);
+pub type Built = (Arc<Fabric>, Arc<Catalogue>);
+
+/// A fabric with the files that were read for it.
+type Kept = (Built, Vec<Source>);
 
 /// Fabrics by the input that they were built from, with the files that were read for each.
 #[derive(Default)]
 pub(super) struct Shared {
-    fabrics: Mutex<FxHashMap<[u8; 32], (Built, Vec<Source>)>>,
+    fabrics: Mutex<FxHashMap<[u8; 32], Kept>>,
 }
 
 impl Shared {
@@ -166,7 +169,7 @@ impl Base {
 
     /// The cluster of the scenario with some values changed, whether or not the job fits it.
     #[must_use]
-    pub fn cluster_with(&self, changes: &[Change]) -> (Option<(Arc<Fabric>, Arc<Catalogue>)>, Diagnostics) {
+    pub fn cluster_with(&self, changes: &[Change]) -> (Option<Built>, Diagnostics) {
         self.changed(changes, |node, diags| cluster(node, &self.shared, diags))
     }
 

@@ -10,7 +10,7 @@ mod schema;
 mod trace;
 mod training;
 
-pub use base::{Base, Change};
+pub use base::{Base, Built, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
 pub use input::{

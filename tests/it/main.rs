@@ -10,9 +10,9 @@ mod layers;
 mod layouts;
 mod packets;
 mod physics;
-mod traces;
 mod plan;
 mod sweep;
+mod traces;
 
 /// Root of the package.
 fn root() -> std::path::PathBuf {
