@@ -101,3 +101,21 @@ fn run(bencher: Bencher<'_, '_>, file: &str) {
 fn scenario(bencher: Bencher<'_, '_>, file: &str) {
     run(bencher, file);
 }
+
+/// Rows of a sweep over small trainings: loaded from one base, simulated, put into cells.
+#[divan::bench]
+fn sweep_rows(bencher: Bencher<'_, '_>) {
+    let mut diags = Diagnostics::new();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/sweep/hypercube-100k.toml");
+    let Some(sweep) = orrery::plan::load_sweep(&path, &mut diags) else { return };
+    bencher.bench_local(|| (0..100).filter(|i| sweep.row(*i).sound).count());
+}
+
+/// All legal layouts of GPT-3 175B on 1,024 accelerators.
+#[divan::bench(sample_count = 5)]
+fn plan_layouts(bencher: Bencher<'_, '_>) {
+    let mut diags = Diagnostics::new();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/plan/layout-175b-1024.toml");
+    let Some(plan) = orrery::plan::load_plan(&path, &mut diags) else { return };
+    bencher.bench_local(|| orrery::plan::decide(&plan).search.simulated);
+}

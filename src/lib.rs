@@ -18,6 +18,7 @@ pub mod kernels;
 pub mod metrics;
 pub mod model;
 pub mod operations;
+pub mod plan;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -32,6 +32,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CalibrateCommand,
     },
+    /// Say what to buy or rent for a training job, in which layout, at what cost
+    Plan(PlanArgs),
+    /// Run a scenario with many values of any keys: on one machine, or in shards on many
+    Sweep {
+        #[command(subcommand)]
+        command: SweepCommand,
+    },
     /// List the parts and models that ship with the program
     Catalog(CatalogArgs),
     /// Print the JSON Schema of a kind of file
@@ -226,6 +233,58 @@ pub(super) struct FitArgs {
     pub(super) out: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Plan file
+    pub(super) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write report.html and plan.json into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SweepCommand {
+    /// Run a sweep, or a shard of it; results are written as they come
+    Run(SweepRunArgs),
+    /// Cut a sweep into shards: a manifest, and job files for Slurm, Kubernetes and HyperQueue
+    Plan(SweepPlanArgs),
+    /// Merge the parts of all shards
+    Collect {
+        /// Folder of the results
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SweepRunArgs {
+    /// Sweep file
+    pub(super) file: PathBuf,
+    /// Folder of the results
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Go on with the results that are there
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Shard K of N, from 0; absent in a planned folder: SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, HQ_TASK_ID or OMPI_COMM_WORLD_RANK
+    #[arg(long, value_name = "K/N")]
+    pub(super) shard: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SweepPlanArgs {
+    /// Sweep file
+    pub(super) file: PathBuf,
+    /// Shards
+    #[arg(long, value_name = "N")]
+    pub(super) shards: u64,
+    /// Folder of the results
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum CatalogKind {
     /// GPUs, TPUs, other chips, CPU sockets
@@ -268,6 +327,12 @@ pub(super) enum SchemaKind {
     Topology,
     /// Kernel profiles
     Profile,
+    /// Sweep files
+    Sweep,
+    /// Plan files
+    Plan,
+    /// What `plan --json` prints
+    PlanOutput,
     /// What `run --json` prints for a scenario
     Output,
 }

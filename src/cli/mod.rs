@@ -9,8 +9,10 @@ mod catalog;
 mod check;
 mod collective;
 mod flows;
+mod plan;
 mod run;
 mod stream;
+mod sweep;
 mod topology;
 mod validate;
 
@@ -68,6 +70,8 @@ fn dispatch(cli: Cli) -> Status {
         Command::Flows(args) => flows::run(&args, &mut out),
         Command::Validate(args) => validate::run(&args, &mut out),
         Command::Calibrate { command } => calibrate::run(&command, &mut out),
+        Command::Plan(args) => plan::run(&args, &mut out),
+        Command::Sweep { command } => sweep::run(&command, &mut out),
         Command::Catalog(args) => catalog::run(&args, &mut out),
         Command::Schema { kind } => schema(kind, &mut out),
         Command::Explain { code } => explain(&code, &mut out),
@@ -79,6 +83,9 @@ fn schema(kind: SchemaKind, out: &mut Stream) -> Status {
         SchemaKind::Scenario => crate::scenario::schema("scenario"),
         SchemaKind::Topology => crate::scenario::schema("topology"),
         SchemaKind::Profile => crate::scenario::schema("profile"),
+        SchemaKind::Plan => crate::plan::schema("plan"),
+        SchemaKind::PlanOutput => crate::plan::schema("plan-output"),
+        SchemaKind::Sweep => crate::plan::schema("sweep"),
         SchemaKind::Output => crate::scenario::schema("output"),
     };
     match schema {

@@ -66,6 +66,8 @@ codes! {
     TOO_MUCH_WORK = "E0501";
     /// The simulation stopped while work remained.
     DEADLOCK = "E0502";
+    /// A folder of results that belongs to another sweep, or is in use.
+    FOREIGN_RESULTS = "E0503";
     /// A measurement table that cannot be read.
     BAD_TABLE = "E0601";
     /// A flow case that cannot be read.

@@ -92,15 +92,20 @@ impl Node {
             Err(_) => Self { span: whole, value: Value::Str(text.to_owned()) },
         };
         let value = Self { span: span(source, offset..assignment.len()), value: value.value };
+        self.put(path, value, whole, diags);
+    }
+
+    /// Puts a value at a dotted path: replaces or adds it, and makes the tables on the way. Faults are reported at `place`.
+    pub fn put(&mut self, path: &str, value: Self, place: Span, diags: &mut Diagnostics) {
         let mut node = self;
         let parts: Vec<&str> = path.trim().split('.').map(str::trim).collect();
         for (i, part) in parts.iter().enumerate() {
             if part.is_empty() {
-                diags.push(Diagnostic::error(codes::BAD_OVERRIDE, "a key of the path is empty").at(whole, "here"));
+                diags.push(Diagnostic::error(codes::BAD_OVERRIDE, "a key of the path is empty").at(place, "here"));
                 return;
             }
             let last = i + 1 == parts.len();
-            match step(node, part, whole) {
+            match step(node, part, place) {
                 Some(next) if last => {
                     *next = value;
                     return;
@@ -108,7 +113,7 @@ impl Node {
                 Some(next) => node = next,
                 None => {
                     let message = format!("`{part}` cannot be set: what it stands in is {}", "no table and no array that long");
-                    diags.push(Diagnostic::error(codes::BAD_OVERRIDE, message).at(whole, "here"));
+                    diags.push(Diagnostic::error(codes::BAD_OVERRIDE, message).at(place, "here"));
                     return;
                 }
             }

@@ -3,6 +3,7 @@
 mod csv;
 mod html;
 mod json;
+mod plan;
 mod plot;
 mod run;
 mod run_charts;
@@ -15,6 +16,7 @@ mod write;
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
+pub use plan::{plan_html, plan_json, plan_text};
 pub use run::{intervals_csv, run_csv};
 pub use serving::{load_csv, load_svg, requests_csv};
 pub use text::{compare, explain, text};

@@ -1,5 +1,6 @@
 //! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
 
+use super::base::{Built, Shared};
 use super::check;
 use super::collective::Sweep;
 use super::input::{ScenarioInput, TopologyRef};
@@ -14,6 +15,7 @@ use crate::hardware::Catalogue;
 use crate::kernels::Profiles;
 use crate::training::Config;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a scenario computes.
 pub enum Job {
@@ -46,8 +48,8 @@ pub struct Scenario {
     pub seed: u64,
     /// Hash of all that was read.
     pub hash: String,
-    /// The cluster.
-    pub fabric: Fabric,
+    /// The cluster; scenarios of a sweep or a plan share it.
+    pub fabric: Arc<Fabric>,
     /// What it computes.
     pub job: Job,
     /// Payment and site.
@@ -75,8 +77,13 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
     if diags.has_errors() {
         return None;
     }
+    resolve(&node, seed, None, diags)
+}
+
+/// Decodes a tree and checks it; the fabric comes from `shared` where one was built from the same input.
+pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Scenario> {
     let root = node.span;
-    let input = ScenarioInput::decode(&node, diags)?;
+    let input = ScenarioInput::decode(node, diags)?;
     if *input.format != 1 {
         diags.push(
             Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *input.format))
@@ -85,14 +92,32 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
         );
         return None;
     }
-    let (mut fabric, catalogue) = fabric_of(&input, root, diags)?;
     let seed = seed.unwrap_or(*input.seed);
-    fabric.set_seed(seed);
+    let (fabric, catalogue) = built(&input, node, seed, shared, diags)?;
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
     let profiles = profile::read(&input.profile, job.as_ref(), &fabric, diags);
     let (job, cost, profiles) = (job?, cost?, profiles?);
     Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost, profiles })
+}
+
+/// Builds the fabric of a scenario, or takes the one that was built from the same input.
+fn built(input: &ScenarioInput, node: &Node, seed: u64, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Built> {
+    let build = |diags: &mut Diagnostics| {
+        let (mut fabric, catalogue) = fabric_of(input, node.span, diags)?;
+        fabric.set_seed(seed);
+        Some((Arc::new(fabric), Arc::new(catalogue)))
+    };
+    match shared {
+        Some(shared) => shared.fabric(node, seed, diags, build),
+        None => build(diags),
+    }
+}
+
+/// Decodes a tree and builds its fabric; the job is not looked at.
+pub(super) fn cluster(node: &Node, shared: &Shared, diags: &mut Diagnostics) -> Option<Built> {
+    let input = ScenarioInput::decode(node, diags)?;
+    built(&input, node, *input.seed, Some(shared), diags)
 }
 
 /// The hash of all texts that were read, in order.

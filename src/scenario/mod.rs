@@ -1,5 +1,6 @@
 //! Scenarios: TOML of every kind to checked input for the rooms below, and the one way from there to an outcome.
 
+mod base;
 mod check;
 mod collective;
 mod execute;
@@ -16,6 +17,7 @@ mod serving;
 mod trace;
 mod training;
 
+pub use base::{Base, Built, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
 pub use input::{

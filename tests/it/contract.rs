@@ -21,7 +21,8 @@ fn run(path: &std::path::Path, threads: &str) -> Value {
 #[test]
 fn shipped_scenarios_keep_the_contract() {
     let mut trained = 0;
-    for path in files("scenarios", ".toml") {
+    let many = |path: &std::path::PathBuf| ["plan", "sweep"].iter().any(|f| path.parent().is_some_and(|p| p.ends_with(f)));
+    for path in files("scenarios", ".toml").into_iter().filter(|p| !many(p)) {
         let one = run(&path, "1");
         assert_eq!(one, run(&path, "8"), "{}: threads change the result", path.display());
         let kind = one["kind"].as_str().unwrap();

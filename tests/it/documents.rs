@@ -33,7 +33,7 @@ fn every_model_page_has_its_headings() {
 
 #[test]
 fn schemas_are_up_to_date() {
-    for kind in ["scenario", "topology", "profile", "output"] {
+    for kind in ["scenario", "topology", "profile", "sweep", "plan", "plan-output", "output"] {
         let out = orrery(&["schema", kind]);
         let want = String::from_utf8(out.stdout).unwrap();
         let path = root().join(format!("schema/{kind}.schema.json"));

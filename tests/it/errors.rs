@@ -109,6 +109,11 @@ fn the_program() {
     check("E0004", &err(&["run", "--out", "Cargo.toml/report"]));
     check("E0107", &err(&["run", "--set", "title.x=1"]));
     check("E0501", &err(&["run", "--max-work", "0.001", "--set", "training.global_batch=1600000"]));
+    let other = tempfile::tempdir().unwrap();
+    let out = other.path().join("manifest.json");
+    std::fs::write(&out, "{}").unwrap();
+    let text = err(&["sweep", "run", "scenarios/sweep/permutation-oversubscription.toml", "--out", other.path().to_str().unwrap()]);
+    check("E0503", &text.replace(other.path().to_str().unwrap(), "FOLDER"));
     check("E0601", &err(&["validate", "gemm", "tests/it/bad/table.csv"]));
     check("E0602", &err(&["flows", "tests/it/bad/flows.json"]));
     let folder = tempfile::tempdir().unwrap();

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("economics", 10),
     ("scenario", 11),
     ("calibrate", 12),
+    ("plan", 12),
     ("validate", 12),
     ("report", 13),
     ("cli", 14),

@@ -1,4 +1,4 @@
-//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism.
+//! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps, plans.
 
 mod cli;
 mod contract;
@@ -11,7 +11,9 @@ mod layouts;
 mod operations;
 mod packets;
 mod physics;
+mod plan;
 mod serving;
+mod sweep;
 mod traces;
 
 /// Root of the package.

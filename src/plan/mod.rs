@@ -1,0 +1,49 @@
+//! Many scenarios: sweeps over any keys, in shards and over crashes; plans that search what to buy and how to use it.
+//!
+//! A sweep is a rule that gives the scenario of every index (`design`), what is kept of an outcome (`columns`), and files that
+//! survive a kill at any moment (`store`). A plan (`question`, `load`) spans a `space` of clusters and layouts, which `search` walks
+//! with lower `bound`s, and `answer` says what came of it. Everything runs through `scenario::Base` and `scenario::execute`.
+
+mod answer;
+mod bound;
+mod columns;
+mod design;
+mod input;
+mod jobs;
+mod load;
+mod question;
+mod search;
+mod space;
+mod store;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Bill, Binding, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, decide, decide_exhaustively};
+pub use input::{AnyValue, AxisInput, Design, Scale, SweepInput};
+pub use jobs::job_files;
+pub use load::{Plan, load_plan};
+pub use question::{CandidateInput, GoalInput, GoalKind, LayoutInput, Objective, PlanInput};
+pub use space::Layout;
+pub use store::{Collected, Manifest, Part, StoreError, collect};
+pub use sweep::{Row, Sweep, load_sweep};
+
+use crate::diag::Decode;
+use serde_json::{Value as Json, json};
+
+/// The schema of a kind of file that this room reads or writes; `None` for other words.
+#[must_use]
+pub fn schema(kind: &str) -> Option<Json> {
+    let (title, body) = match kind {
+        "plan" => ("Orrery plan", PlanInput::describe()),
+        "plan-output" => return serde_json::to_value(schemars::schema_for!(PlanOutcome)).ok(),
+        "sweep" => ("Orrery sweep", SweepInput::describe()),
+        _ => return None,
+    };
+    let mut out = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title});
+    if let (Some(out), Json::Object(body)) = (out.as_object_mut(), body) {
+        out.extend(body);
+    }
+    Some(out)
+}

@@ -1,0 +1,273 @@
+//! The search over the layouts of a job on one cluster: bound, prune, simulate.
+//!
+//! Layouts are taken in order of their lower bounds, some at a time side by side; what a bound shows to be worse than what was found
+//! already is not simulated. A bound never lies above what the simulation gives, so the best is never lost; the number of
+//! layouts side by side is fixed, so the answer does not depend on threads.
+
+use super::bound::{Bounds, Least};
+use super::question::Objective;
+use super::space::{Cluster, Layout};
+use crate::diag::Span;
+use crate::economics::{CostPlan, cost};
+use crate::metrics::TrainingOutcome;
+use crate::scenario::{Base, Change, Job, execute};
+use crate::units::DAY;
+use rayon::prelude::*;
+
+/// Layouts that are simulated side by side.
+const BATCH: usize = 8;
+/// Layouts that are kept for each way to pay: the best and the one after it.
+const KEPT: usize = 2;
+/// Greatest estimated work of one layout, seconds.
+const MAX_WORK: f64 = 600.0;
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Want {
+    pub(super) objective: Objective,
+    /// Longest run, seconds.
+    pub(super) within: Option<f64>,
+    /// Most money, dollars.
+    pub(super) budget: Option<f64>,
+    /// Whether everything is simulated (tests).
+    pub(super) exhaustive: bool,
+}
+
+/// Time, money and energy of the run (of a step where no run is given).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Score {
+    pub(super) seconds: f64,
+    pub(super) usd: f64,
+    pub(super) kwh: f64,
+}
+
+/// A simulated layout under one way to pay.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    pub(super) order: usize,
+    pub(super) layout: Layout,
+    pub(super) score: Score,
+    pub(super) numbers: TrainingOutcome,
+    /// Mean power with cooling, watts.
+    pub(super) power: f64,
+}
+
+/// How many layouts were decided, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) considered: u64,
+    pub(super) illegal: u64,
+    pub(super) memory: u64,
+    pub(super) bounded: u64,
+    pub(super) simulated: u64,
+}
+
+/// What was found on a cluster.
+pub(super) struct Searched {
+    pub(super) counts: Counts,
+    /// By way to pay: the best first; for a front, all of it, the fastest first.
+    pub(super) found: Vec<Vec<Ran>>,
+    /// The least peak and the capacity over all legal layouts.
+    pub(super) least_peak: Option<(f64, f64)>,
+    /// The least bound by way to pay, over layouts that may fit.
+    pub(super) least: Vec<Option<Score>>,
+}
+
+/// What other clusters came to: what cannot beat the first two of them is not simulated.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rivals {
+    scores: Vec<Score>,
+}
+
+impl Rivals {
+    /// Adds what a cluster came to.
+    pub(super) fn add(&mut self, found: &[Vec<Ran>]) {
+        self.scores.extend(found.iter().flatten().map(|r| r.score));
+    }
+    /// The best value of one of them, and of the second.
+    fn first_two(&self, objective: Objective) -> [f64; 2] {
+        let mut values: Vec<f64> = self.scores.iter().map(|s| s.value(objective)).collect();
+        values.sort_by(f64::total_cmp);
+        [values.first().copied().unwrap_or(f64::INFINITY), values.get(1).copied().unwrap_or(f64::INFINITY)]
+    }
+}
+
+/// A cluster whose layouts have bounds.
+pub(super) struct Opened {
+    open: Vec<Open>,
+    counts: Counts,
+    least_peak: Option<(f64, f64)>,
+}
+
+impl Opened {
+    /// The least bound of all.
+    pub(super) fn best(&self, want: &Want) -> f64 {
+        self.open.first().map_or(f64::INFINITY, |o| best_bound(o, want))
+    }
+}
+
+struct Open {
+    order: usize,
+    layout: Layout,
+    least: Least,
+    bounds: Vec<Score>,
+}
+
+/// The job's part of a search.
+pub(super) struct Work<'a> {
+    pub(super) base: &'a Base,
+    pub(super) place: Span,
+    pub(super) layouts: &'a [Layout],
+}
+
+impl Work<'_> {
+    fn changes(&self, cluster: &Cluster, layout: &Layout) -> Vec<Change> {
+        let mut out = cluster.changes.clone();
+        out.extend(cluster.payments.first().and_then(|p| p.change.clone()));
+        out.extend(layout.changes(self.place));
+        out
+    }
+
+    /// Gives every layout its bounds.
+    pub(super) fn bound(&self, cluster: &Cluster, want: &Want) -> Opened {
+        let bounds = Bounds::new(&cluster.fabric);
+        let opened: Vec<Option<Open>> = self.layouts.par_iter().enumerate().map(|(i, l)| self.open(cluster, &bounds, i, l)).collect();
+        let mut counts = Counts { considered: opened.len() as u64, ..Counts::default() };
+        let mut open: Vec<Open> = opened.into_iter().flatten().collect();
+        counts.illegal = counts.considered - open.len() as u64;
+        let least_peak = open.iter().map(|o| (o.least.peak, o.least.capacity)).min_by(|a, b| a.0.total_cmp(&b.0));
+        if !want.exhaustive {
+            let legal = open.len();
+            open.retain(|o| o.least.peak <= o.least.capacity);
+            counts.memory = (legal - open.len()) as u64;
+        }
+        open.sort_by(|a, b| best_bound(a, want).total_cmp(&best_bound(b, want)).then(a.order.cmp(&b.order)));
+        Opened { open, counts, least_peak }
+    }
+
+    /// Simulates what its bounds do not rule out.
+    pub(super) fn search(&self, cluster: &Cluster, opened: Opened, want: &Want, rivals: &Rivals) -> Searched {
+        let Opened { open, mut counts, least_peak } = opened;
+        let least = (0..cluster.payments.len()).map(|p| {
+            let fits = open.iter().filter(|o| o.least.peak <= o.least.capacity).map(|o| o.bounds[p]);
+            fits.min_by(|a, b| a.value(want.objective).total_cmp(&b.value(want.objective)))
+        });
+        let least = least.collect();
+        let mut found: Vec<Vec<Ran>> = vec![Vec::new(); cluster.payments.len()];
+        let mut rest = open.into_iter();
+        let mut size = 2;
+        loop {
+            let mut batch = Vec::new();
+            while batch.len() < size
+                && let Some(next) = rest.next()
+            {
+                if want.exhaustive || next.bounds.iter().zip(&found).any(|(bound, found)| could_be_kept(bound, found, want, rivals)) {
+                    batch.push(next);
+                } else {
+                    counts.bounded += 1;
+                }
+            }
+            if batch.is_empty() {
+                return Searched { counts, found, least_peak, least };
+            }
+            // The first tell what the rest has to beat.
+            size = BATCH;
+            counts.simulated += batch.len() as u64;
+            let ran: Vec<Vec<Ran>> = batch.par_iter().map(|o| self.simulate(cluster, o)).collect();
+            for by_payment in ran {
+                for (payment, ran) in by_payment.into_iter().enumerate() {
+                    keep(&mut found[payment], ran, want);
+                }
+            }
+        }
+    }
+
+    fn open(&self, cluster: &Cluster, bounds: &Bounds<'_>, order: usize, layout: &Layout) -> Option<Open> {
+        let (scenario, _) = self.base.with(&self.changes(cluster, layout));
+        let scenario = scenario?;
+        let Job::Training { config, steps, .. } = &scenario.job else { return None };
+        let least = bounds.of(config, layout, &scenario.profiles);
+        let steps = steps.unwrap_or(1.0);
+        let score = |p: &CostPlan| {
+            let (usd, kwh) = bounds.money(p, least.step, steps, config.tokens_per_step());
+            Score { seconds: steps * least.step, usd, kwh }
+        };
+        Some(Open { order, layout: *layout, least, bounds: cluster.payments.iter().map(|p| score(&p.plan)).collect() })
+    }
+
+    /// The layout under every way to pay; nothing where it does not fit or cannot run.
+    fn simulate(&self, cluster: &Cluster, open: &Open) -> Vec<Ran> {
+        let (scenario, _) = self.base.with(&self.changes(cluster, &open.layout));
+        let Some((scenario, outcome)) = scenario.and_then(|s| execute(&s, MAX_WORK, &|| 0.0).ok().map(|o| (s, o))) else {
+            return Vec::new();
+        };
+        let Job::Training { config, steps, .. } = &scenario.job else { return Vec::new() };
+        let (Some(numbers), Some(paid)) = (outcome.training, outcome.cost) else { return Vec::new() };
+        if !numbers.fits {
+            return Vec::new();
+        }
+        let steps = steps.unwrap_or(1.0);
+        // Checkpoints, failures and waits for data lengthen a run beyond its steps.
+        let seconds = outcome.run.as_ref().map_or(steps * numbers.step_time_s, |run| run.days * DAY);
+        let ran = |p: &CostPlan| {
+            let power = paid.average_power_w / scenario.cost.pue;
+            let cost = cost(p, cluster.fabric.accelerator_count() as f64, power, seconds, steps * config.tokens_per_step());
+            let score = Score { seconds, usd: cost.usd_total, kwh: cost.energy_kwh };
+            Ran { order: open.order, layout: open.layout, score, numbers: numbers.clone(), power: cost.average_power_w }
+        };
+        cluster.payments.iter().map(|p| ran(&p.plan)).collect()
+    }
+}
+
+impl Score {
+    /// What is made small.
+    pub(super) const fn value(&self, objective: Objective) -> f64 {
+        match objective {
+            Objective::Cost => self.usd,
+            Objective::Time | Objective::Pareto => self.seconds,
+            Objective::Energy => self.kwh,
+        }
+    }
+    pub(super) fn is_within(&self, want: &Want) -> bool {
+        want.within.is_none_or(|w| self.seconds <= w) && want.budget.is_none_or(|b| self.usd <= b)
+    }
+    /// No worse in time and money, and better in one.
+    pub(super) fn beats(&self, other: &Self) -> bool {
+        self.seconds <= other.seconds && self.usd <= other.usd && (self.seconds < other.seconds || self.usd < other.usd)
+    }
+}
+
+fn best_bound(open: &Open, want: &Want) -> f64 {
+    open.bounds.iter().map(|b| b.value(want.objective)).fold(f64::INFINITY, f64::min)
+}
+
+/// Whether a layout that is at best `bound` could be among the kept ones.
+fn could_be_kept(bound: &Score, found: &[Ran], want: &Want, rivals: &Rivals) -> bool {
+    if !bound.is_within(want) {
+        return false;
+    }
+    if want.objective == Objective::Pareto {
+        return !found.iter().map(|f| &f.score).chain(&rivals.scores).any(|s| s.beats(bound));
+    }
+    let value = |s: &Score| s.value(want.objective);
+    let [first, second] = rivals.first_two(want.objective);
+    // On the cluster of the best the second layout is looked for too.
+    let leads = found.first().is_some_and(|f| value(&f.score) <= first);
+    let beats_rivals = leads || value(bound) <= second;
+    beats_rivals && (found.len() < KEPT || value(bound) <= value(&found[KEPT - 1].score))
+}
+
+fn keep(found: &mut Vec<Ran>, ran: Ran, want: &Want) {
+    if !ran.score.is_within(want) || want.objective == Objective::Pareto && found.iter().any(|f| f.score.beats(&ran.score)) {
+        return;
+    }
+    if want.objective == Objective::Pareto {
+        found.retain(|f| !ran.score.beats(&f.score));
+    }
+    found.push(ran);
+    let value = |r: &Ran| r.score.value(want.objective);
+    found.sort_by(|a, b| value(a).total_cmp(&value(b)).then(a.order.cmp(&b.order)));
+    if want.objective != Objective::Pareto {
+        found.truncate(KEPT);
+    }
+}

@@ -1,0 +1,115 @@
+//! Plans: exit codes, the JSON, the document, and what is refused.
+
+use super::{orrery, root};
+
+fn json(out: &std::process::Output) -> serde_json::Value {
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
+}
+
+fn finite(value: &serde_json::Value, path: &str) {
+    match value {
+        serde_json::Value::Null => panic!("{path} is null"),
+        serde_json::Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| finite(v, &format!("{path}[{i}]"))),
+        serde_json::Value::Object(map) => map.iter().for_each(|(k, v)| finite(v, &format!("{path}.{k}"))),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_front_has_an_answer_a_runner_up_and_a_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("plan");
+    let file = "scenarios/plan/front-llama-7b.toml";
+    let first = orrery(&["plan", file, "--json", "--out", out.to_str().unwrap()]);
+    assert_eq!(first.status.code(), Some(0), "{}", String::from_utf8_lossy(&first.stderr));
+    let value = json(&first);
+    finite(&value, "");
+    assert_eq!(std::fs::read(out.join("plan.json")).unwrap(), first.stdout);
+    let front = value["front"].as_array().unwrap();
+    assert!(front.len() > 1);
+    for pair in front.windows(2) {
+        assert!(pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64() && pair[0]["usd"].as_f64() > pair[1]["usd"].as_f64());
+    }
+    let counts = &value["search"];
+    let sum: u64 = ["illegal", "out_of_memory", "bounded", "simulated"].iter().map(|k| counts[k].as_u64().unwrap()).sum();
+    assert_eq!(Some(sum), counts["considered"].as_u64(), "every layout is decided in one way");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("<circle") && !page.contains("<script") && !page.contains("src=\"http") && !page.contains("href=\"http"));
+    // The command in the answer runs the same step.
+    let command = value["reproduce"].as_str().unwrap().to_owned() + " --json";
+    let args: Vec<&str> = command.split(' ').skip(1).collect();
+    let again = json(&orrery(&args));
+    let (step, planned) = (again["training"]["step_time_s"].as_f64().unwrap(), value["best"]["step_time_s"].as_f64().unwrap());
+    assert!((step / planned - 1.0).abs() < 1e-12, "{step} against {planned}");
+    let one = std::process::Command::new(env!("CARGO_BIN_EXE_orrery"))
+        .args(["plan", file, "--json"])
+        .env("RAYON_NUM_THREADS", "1")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert_eq!(one.stdout, first.stdout, "threads change the answer");
+}
+
+#[test]
+fn what_cannot_be_met_says_what_binds_and_by_how_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = root().join("scenarios/training/gpt-22b-a100-8.toml").display().to_string();
+    let ask = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("title = \"t\"\nbase = \"base.toml\"\n{text}")).unwrap();
+        orrery(&["plan", path.to_str().unwrap(), "--json"])
+    };
+    let text = std::fs::read_to_string(&base).unwrap();
+    let topology = root().join("topologies/dgx-a100-hdr.toml").display().to_string();
+    let text = text.replace("../../topologies/dgx-a100-hdr.toml", &topology) + "\n[run]\nsteps = 1000\n";
+    std::fs::write(folder.path().join("base.toml"), text).unwrap();
+    let out = ask("time.toml", "[goal]\nkind = \"train\"\nwithin = \"5 min\"\n");
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let value = json(&out);
+    assert_eq!(value["binding"][0]["constraint"], "time");
+    // 1,000 steps of about 1.1 s.
+    let over = value["binding"][0]["over"].as_f64().unwrap();
+    assert!((1.8..3.2).contains(&over), "{over}");
+    let out = ask("budget.toml", "[goal]\nkind = \"train\"\nbudget = \"1 USD\"\n");
+    assert_eq!((out.status.code(), &json(&out)["binding"][0]["constraint"]), (Some(1), &"cost".into()));
+    let out = ask("memory.toml", "[goal]\nkind = \"largest-model\"\nmodels = [\"gpt3-175b\"]\n");
+    assert_eq!((out.status.code(), &json(&out)["binding"][0]["constraint"]), (Some(1), &"memory".into()));
+    let enough = ask("enough.toml", "[goal]\nkind = \"train\"\nwithin = \"1 h\"\nbudget = \"100 USD\"\n");
+    assert_eq!(enough.status.code(), Some(0), "{}", String::from_utf8_lossy(&enough.stdout));
+}
+
+#[test]
+fn faults_of_plans_point_into_the_file() {
+    const PLAN: &str = "title = \"t\"\nbase = \"BASE/scenarios/training/gpt3-175b-a100-1024.toml\"\n[goal]\nkind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]\n[[candidate]]\nnodes = [128]\npayment = [\"reserved\"]\n";
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("plan.toml");
+    let mut all = String::new();
+    for (from, to) in [
+        ("kind = \"train\"", "kind = \"serve\""),
+        ("kind = \"train\"", "kind = \"layout\""),
+        ("kind = \"train\"", "kind = \"largest-model\""),
+        ("within = \"30 d\"", ""),
+        ("within = \"30 d\"", "within = \"-30 d\""),
+        ("within = \"30 d\"", "within = \"30 d\"\nmodels = [\"llama-2-7b\"]"),
+        ("tensor = [8]", "tensor = [7]"),
+        ("tensor = [8]", "tensor = 8"),
+        ("nodes = [128]", "nodes = []"),
+        ("nodes = [128]", "nodes = [128]\ntopology = \"no-such.toml\""),
+        ("nodes = [128]", "nodes = [128]\nset = { \"training.global_batch\" = 64 }"),
+        ("nodes = [128]", "nodes = [128]\nset = { \"training.atention\" = \"flash\" }"),
+        ("\"reserved\"", "\"spot\""),
+        ("\"reserved\"", "\"stolen\""),
+        ("gpt3-175b-a100-1024", "gpt-22b-a100-8"),
+        ("training/gpt3-175b-a100-1024", "collective/incast-16"),
+    ] {
+        assert!(PLAN.contains(from));
+        std::fs::write(&path, PLAN.replacen(from, to, 1).replace("BASE", root().to_str().unwrap())).unwrap();
+        let output = orrery(&["check", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{to} was taken");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("plan.toml:"), "{said}");
+        let said = said.replace(work.path().to_str().unwrap(), "WORK").replace(root().to_str().unwrap(), "BASE");
+        all.push_str(&format!("==== {to}\n{said}"));
+    }
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("plan", all) });
+}
