@@ -1,6 +1,6 @@
 //! One bad input for every code, with its rendered text.
 
-use super::{files, orrery, root};
+use super::{files, orrery, placeless, root};
 use orrery::diag::{Diagnostics, Style, codes, render};
 use orrery::scenario::load_text;
 
@@ -118,7 +118,7 @@ fn the_program() {
     check("E0602", &err(&["flows", "tests/it/bad/flows.json"]));
     let folder = tempfile::tempdir().unwrap();
     let crossed = super::traces::crossed(folder.path());
-    let plain = |text: String| text.replace(folder.path().to_str().unwrap(), "FOLDER").replace(root().to_str().unwrap(), "ROOT");
+    let plain = |text: String| placeless(&text, folder.path());
     check("E0502", &plain(err(&["run", &crossed])));
     std::fs::remove_file(folder.path().join("t.1.et")).unwrap();
     check("E0603", &plain(err(&["check", &crossed])));

@@ -1,6 +1,6 @@
 //! Plans: exit codes, the JSON, the document, and what is refused.
 
-use super::{orrery, root};
+use super::{orrery, placeless, root};
 
 fn json(out: &std::process::Output) -> serde_json::Value {
     serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
@@ -108,7 +108,7 @@ fn faults_of_plans_point_into_the_file() {
         assert_eq!(output.status.code(), Some(2), "{to} was taken");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("plan.toml:"), "{said}");
-        let said = said.replace(work.path().to_str().unwrap(), "WORK").replace(root().to_str().unwrap(), "BASE");
+        let said = placeless(&said, work.path());
         all.push_str(&format!("==== {to}\n{said}"));
     }
     insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("plan", all) });

@@ -1,6 +1,6 @@
 //! Traces from end to end: fixtures, exports that replay as long, ASTRA-sim's cycles, faults that name rank and operation.
 
-use super::{orrery, root};
+use super::{orrery, placeless, root};
 use orrery::diag::{Diagnostics, Style, render};
 use orrery::scenario::{Scenario, execute, load, load_text};
 use orrery::workload::trace::chakra::{write_groups, write_rank};
@@ -51,14 +51,7 @@ fn scenario(folder: &Path, topology: &str, keys: &str) -> Result<Scenario, Strin
     let name = folder.join("s.toml").display().to_string();
     let text = format!("title = \"t\"\n{topology}\n[trace]\nformat = \"chakra\"\nprefix = \"t\"\ngroups = \"t.groups.json\"\n{keys}\n");
     let scenario = load_text(&name, &text, &[], None, &mut diags);
-    // The width of a mark under a path follows the path.
-    let plain = |text: String| {
-        let mut text = text.replace(&folder.display().to_string(), "FOLDER").replace(&root().display().to_string(), "ROOT");
-        while text.contains("^^^^") {
-            text = text.replace("^^^^", "^^^");
-        }
-        text
-    };
+    let plain = |text: String| placeless(&text, folder);
     scenario.ok_or_else(|| plain(render(&diags, Style::Plain)))
 }
 
