@@ -2,7 +2,8 @@
 //!
 //! A sweep is a rule that gives the scenario of every index (`design`), what is kept of an outcome (`columns`), and files that
 //! survive a kill at any moment (`store`). A plan (`question`, `load`) spans a `space` of clusters and layouts, which `search` walks
-//! with lower `bound`s, and `answer` says what came of it. Everything runs through `scenario::Base` and `scenario::execute`.
+//! with lower `bound`s, `answer` says what came of it (`outcome` as data) and
+//! `obstacles` what stood in the way. Everything runs through `scenario::Base` and `scenario::execute`.
 
 mod answer;
 mod bound;
@@ -11,6 +12,8 @@ mod design;
 mod input;
 mod jobs;
 mod load;
+mod obstacles;
+mod outcome;
 mod question;
 mod search;
 mod space;
@@ -20,10 +23,11 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Bill, Binding, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, decide, decide_exhaustively};
+pub use answer::{decide, decide_exhaustively};
 pub use input::{AnyValue, AxisInput, Design, Scale, SweepInput};
 pub use jobs::job_files;
 pub use load::{Plan, load_plan};
+pub use outcome::{Bill, Binding, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts};
 pub use question::{CandidateInput, GoalInput, GoalKind, LayoutInput, Objective, PlanInput};
 pub use space::Layout;
 pub use store::{Collected, Manifest, Part, StoreError, collect};

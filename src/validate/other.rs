@@ -96,7 +96,8 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     let own = record.count("global_batch")?.div_ceil(ranks);
     if !model.is_convolutional() {
         let length = record.count("seq_len")?;
-        // Long sequences are computed without their padding in both; short ones have little of it.
+        // Submissions pack samples; DeepLearningExamples bins long ones by length (LDDL, from memory), which leaves as little padding; short
+        // ones have little of it.
         model.sequence_length = if submitted || length > 128 { (length / PACKED).max(1) } else { length };
     }
     let config = Config { global_batch: own * ranks, ..config(record, model, submitted, None, ranks)? };
