@@ -220,8 +220,6 @@ record! {
         pub format: Count = 1,
         /// Title for people.
         pub title: Option<Text>,
-        /// Description for people.
-        pub description: Option<Text>,
         /// Node templates.
         pub node: List<NodeInput>,
         /// How nodes are connected.

@@ -67,8 +67,6 @@ record! {
         pub format: Count = 1,
         /// Title for people.
         pub title: Name,
-        /// Description for people.
-        pub description: Option<Text>,
         /// The scenario file that is varied, relative to this file.
         pub base: FilePath,
         /// How the axes are combined.

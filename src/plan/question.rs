@@ -93,8 +93,6 @@ record! {
         pub format: Count = 1,
         /// Title for people.
         pub title: Name,
-        /// Description for people.
-        pub description: Option<Text>,
         /// The training scenario to plan for, relative to this file; its cluster, payment and layout are what is varied.
         pub base: FilePath,
         /// What is best; absent: cost within a time, else time.

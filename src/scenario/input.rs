@@ -285,8 +285,6 @@ record! {
         pub format: Count = 1,
         /// Title for people.
         pub title: Name,
-        /// Description for people.
-        pub description: Option<Text>,
         /// Cluster: the path of a topology file, or the table itself. Absent only where a trace brings ASTRA-sim's files.
         pub topology: Option<TopologyRef>,
         /// Nodes of the cluster, instead of the topology's number.
