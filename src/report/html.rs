@@ -13,7 +13,7 @@ pub(super) const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#30363d;--page:#0d1117;--tile:#161b22;--bad:#ff7b72;--good:#56d364}}
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:1000px;padding:24px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
-p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(135px,1fr));gap:12px;margin:20px 0}
+p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:12px;margin:20px 0}
 .tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:20px;white-space:nowrap}.tile span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;margin:8px 0;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}caption{text-align:left;color:var(--soft);padding:4px 0}
@@ -147,12 +147,16 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
 }
 
 fn links(outcome: &Outcome) -> Markup {
+    let kind = |name: &str| name.split(" (").next().unwrap_or(name).to_owned();
+    let links = &outcome.detail.links;
+    let bars: Vec<BarRow> = links.iter().map(|l| BarRow { name: kind(&l.name), parts: vec![100.0 * l.utilization] }).collect();
     html! {
         h2 { "Links" }
+        @if !bars.is_empty() { figure { (PreEscaped(stacked_bars(&bars, "mean use, %", None))) } }
         table {
             caption { "The most loaded link of every kind" }
             thead { tr { th { "link" } th { "bytes" } th { "mean use" } } }
-            tbody { @for link in &outcome.detail.links { tr { td { (link.name) } td { (Bytes::new(link.bytes)) } td { (percent(link.utilization)) } } } }
+            tbody { @for link in links { tr { td { (link.name) } td { (Bytes::new(link.bytes)) } td { (percent(link.utilization)) } } } }
         }
     }
 }
