@@ -1,6 +1,6 @@
 //! The sweep file.
 
-use crate::diag::{Count, Decode, Diagnostics, FilePath, List, Name, Node, Text, Whole};
+use crate::diag::{Count, Decode, Diagnostics, FilePath, List, Name, Node, Whole};
 use crate::{choice, record};
 
 /// Any TOML value, as it stands.

@@ -1,7 +1,7 @@
 //! The plan file: what is wanted, and what may be bought and tried for it.
 
 use super::input::AnyValue;
-use crate::diag::{Count, FilePath, List, Map, Name, Pos, Text};
+use crate::diag::{Count, FilePath, List, Map, Name, Pos};
 use crate::training::Recompute;
 use crate::units::{Seconds, Usd};
 use crate::{choice, record};

@@ -4,7 +4,7 @@ use super::operations_input::{CheckpointInput, FailuresInput, StorageInput};
 use super::serving::ServingInput;
 use crate::collectives::{Algorithm, Engine, Launch, Op};
 use crate::diag::{
-    At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Text, Value, Whole, codes,
+    At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Value, Whole, codes,
 };
 use crate::fabric::{DegradedInput, TopologyInput};
 use crate::hardware::Dtype;
