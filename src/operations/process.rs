@@ -168,6 +168,8 @@ impl Runner<'_> {
         let mut holds: Vec<(Loss, f64)> = Vec::new();
         loop {
             let (at, stop) = self.next();
+            // What was due while the job came back is found as soon as it trains.
+            let at = at.max(begin);
             if at - begin - held >= need || stop.is_none() {
                 let full = if plan.every > 0 { ((plan.steps - self.steps - 1.0) / plan.every as f64).floor().max(0.0) } else { 0.0 };
                 self.account(need, full, 0.0);

@@ -193,6 +193,21 @@ proptest! {
     }
 }
 
+/// Wrong values that are due while the job comes back from another stop are found when it trains again, not before.
+#[test]
+fn findings_wait_until_the_job_is_back() {
+    let mut p = plan(30_000.0, 1, 0.0, 0.0, 300.0);
+    p.levels = vec![level(0.0, 7.0, Loses::Domain), level(0.0, 1.0, Loses::Process)];
+    p.data_stall = 0.1;
+    let effect = Effect::Corrupt { found_after: 200.0 };
+    p.classes.push(Class { name: "other".into(), effect, loses: Loses::Process, nodes: 0, ..class(1.0 / 3_000.0) });
+    for seed in 0..1000 {
+        let run = run_once(&p, seed, 0, false);
+        let sum = run.useful + run.losses.iter().sum::<f64>();
+        assert!((sum / run.wall - 1.0).abs() < 1e-9, "seed {seed}: {sum} of {}", run.wall);
+    }
+}
+
 fn unet3d() -> FeedPlan {
     FeedPlan {
         tier: crate::fabric::TierId(0),
