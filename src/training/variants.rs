@@ -1,9 +1,9 @@
 //! Folding: which data-parallel ranks behave the same, so that one of them stands for all.
 //!
 //! A rank class is a pipeline stage of a variant. Data-parallel ranks of one variant carry the same parts at the same speed on every
-//! stage and reach their neighbours over paths of the same kind; on a sound cluster there is one variant, whatever the number of
-//! replicas. Where something is degraded or mixed, ranks are told apart by whom they share links with, as long as their kinds are few. On
-//! hashed paths every rank is a kind of its own: there the slowest stands for all.
+//! stage and reach their neighbours over paths of the same kind; on a sound cluster with spread paths there is one variant, whatever the
+//! number of replicas. Where something is degraded or mixed, and on hashed paths, ranks are told apart by whom they share links with, as
+//! long as their kinds are few. Of many ranks on hashed paths, nearly each a kind of its own, the slowest stands for all.
 
 use super::config::Parallel;
 use super::place::{context_groups, data_groups, stage_pairs, tensor_groups};
@@ -94,7 +94,9 @@ fn kinds(fabric: &Fabric, parallel: &Parallel, paces: &dyn Fn(u64) -> u64) -> Op
     let own: Vec<u64> = ranks.clone().map(paces).collect();
     let lie: Vec<u64> = ranks.map(|d| mix(own[d as usize], crossings(fabric, parallel, d))).collect();
     let coarse = few(&lie).then_some(lie);
-    if fabric.is_sound() || !fabric.spreads_evenly() {
+    // On hashed paths nearly every rank is a kind of its own, which only few ranks can afford; spread ones differ where something is odd.
+    let worth_it = if fabric.spreads_evenly() { !fabric.is_sound() } else { parallel.data <= MOST_KINDS as u64 };
+    if !worth_it {
         return coarse;
     }
     let mut fine = coarse.clone()?;

@@ -84,3 +84,10 @@ fn placeless(text: &str, folder: &std::path::Path) -> String {
     }
     text
 }
+
+/// Tensor, pipeline and data degrees, powers of two from `data` up to these, that fill whole nodes of eight and so many ranks.
+fn whole_nodes(tensor: u32, pipeline: u32, data: std::ops::Range<u32>, ranks: std::ops::RangeInclusive<u64>) -> Vec<(u64, u64, u64)> {
+    let all =
+        (0..tensor).flat_map(|t| (0..pipeline).map(move |p| (t, p))).flat_map(|(t, p)| data.clone().map(move |d| (1 << t, 1 << p, 1 << d)));
+    all.filter(|&(t, p, d): &(u64, u64, u64)| (t * p * d).is_multiple_of(8) && ranks.contains(&(t * p * d))).collect()
+}
