@@ -20,7 +20,6 @@ pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, al
         }
         let mut touched = Vec::new();
         let longest = add_up(fabric, groups, op, algorithm, bytes, &mut touched);
-        touched.sort_unstable();
         // Leaves the scratch as it was found: all zero.
         (touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect(), longest)
     })

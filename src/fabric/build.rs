@@ -2,6 +2,7 @@
 
 use super::graph::{DomainKind, Fabric, Template};
 use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput};
+use super::latency::Latencies;
 use super::node::Growing;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::hardware::{Accelerator, Catalogue, PartLists, find};
@@ -86,8 +87,10 @@ impl TopologyInput {
             speeds: BTreeMap::new(),
             degraded: !self.degraded.is_empty(),
             stores: Vec::new(),
+            latencies: Latencies::default(),
         };
         fabric.add_storage(self, &self.switch_names(), diags);
+        fabric.latencies = Latencies::gather(fabric.graph.edge_weights());
         fabric.degrade(&self.degraded, &self.switch_names(), diags);
         fabric.drop_dead_servers(self, diags);
         (diags.error_count() == before).then_some((fabric, catalogue))

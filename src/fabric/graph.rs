@@ -1,6 +1,7 @@
 //! The built fabric: vertices, links, sites of accelerators, domains, and the tables that routes use.
 
 use super::input::PathPolicy;
+use super::latency::Latencies;
 use super::route::ExplicitRoutes;
 use super::store::Store;
 use super::tree::Tree;
@@ -254,6 +255,7 @@ pub struct Fabric {
     pub(super) degraded: bool,
     /// Storage tiers in the order of the file.
     pub(super) stores: Vec<Store>,
+    pub(super) latencies: Latencies,
 }
 
 impl Fabric {
@@ -278,6 +280,7 @@ impl Fabric {
             degraded: false,
             speeds: BTreeMap::new(),
             stores: Vec::new(),
+            latencies: Latencies::default(),
         }
     }
     /// Draws the hashes of paths (`ecmp`) from a seed.

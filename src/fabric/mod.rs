@@ -15,6 +15,7 @@ mod dragonfly;
 mod explicit;
 mod graph;
 mod input;
+mod latency;
 mod node;
 mod route;
 mod store;

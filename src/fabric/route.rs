@@ -1,6 +1,6 @@
 //! Routes between accelerators: every link of the path with the share of the flow that it carries.
 
-use super::graph::{AcceleratorId, Cable, Domain, DomainKind, Fabric, LinkId, NicSite, Scale, Site};
+use super::graph::{AcceleratorId, Domain, DomainKind, Fabric, LinkId, NicSite, Scale, Site};
 use super::input::PathPolicy;
 use super::node::nic_groups;
 use super::tree::Tree;
@@ -57,32 +57,37 @@ impl ExplicitRoutes {
 
 /// A well-mixed 64-bit hash of the words of a flow (splitmix64 steps).
 fn hash(words: [u64; 4]) -> u64 {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    for word in words {
-        state = state.wrapping_add(word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        state ^= state >> 31;
-    }
-    state
+    words.into_iter().fold(HASH, mixed)
 }
 
-struct Visitor<'a> {
+/// The hash of no words.
+const HASH: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A hash with one more word.
+#[inline]
+const fn mixed(state: u64, word: u64) -> u64 {
+    let state = state.wrapping_add(word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+struct Visitor<'a, F: ?Sized> {
     fabric: &'a Fabric,
-    visit: &'a mut dyn FnMut(LinkId, f64),
+    visit: &'a mut F,
     latency: f64,
 }
 
-impl Visitor<'_> {
+impl<F: FnMut(LinkId, f64) + ?Sized> Visitor<'_, F> {
     /// A hop that the whole path crosses.
     fn hop(&mut self, link: LinkId) {
-        self.latency += self.fabric.link(link).latency;
+        self.latency += self.fabric.latencies.of(link);
         (self.visit)(link, 1.0);
     }
     /// Parallel links of one hop; they have the same latency, which counts once.
     fn share(&mut self, link: LinkId, share: f64, counts: bool) {
         if counts {
-            self.latency += self.fabric.link(link).latency;
+            self.latency += self.fabric.latencies.of(link);
         }
         (self.visit)(link, share);
     }
@@ -92,7 +97,7 @@ impl Fabric {
     /// Visits every link that a flow loads with the share of the flow that it carries (the shares of one hop sum to 1) and
     /// returns the latency of the path in seconds: hops and, across the network, both NICs. `flow` tells apart flows
     /// between the same two accelerators where paths are hashed.
-    pub fn route(&self, from: AcceleratorId, to: AcceleratorId, flow: u64, visit: &mut dyn FnMut(LinkId, f64)) -> f64 {
+    pub fn route<F: FnMut(LinkId, f64) + ?Sized>(&self, from: AcceleratorId, to: AcceleratorId, flow: u64, visit: &mut F) -> f64 {
         let (a, b) = (&self.sites[from.index()], &self.sites[to.index()]);
         let mut v = Visitor { fabric: self, visit, latency: 0.0 };
         if from == to {
@@ -112,7 +117,14 @@ impl Fabric {
     }
 
     /// Routes inside a scale-up domain; false where the two have no way inside it.
-    fn scale_up_route(&self, a: &Site, b: &Site, from: AcceleratorId, to: AcceleratorId, v: &mut Visitor<'_>) -> bool {
+    fn scale_up_route<F: FnMut(LinkId, f64) + ?Sized>(
+        &self,
+        a: &Site,
+        b: &Site,
+        from: AcceleratorId,
+        to: AcceleratorId,
+        v: &mut Visitor<'_, F>,
+    ) -> bool {
         let domain = &self.domains[a.domain.index()];
         let (i, j) = ((from.0 - domain.first.0) as usize, (to.0 - domain.first.0) as usize);
         match domain.kind {
@@ -133,7 +145,7 @@ impl Fabric {
     }
 
     /// From one PCIe switch of a node to another, over CPU sockets.
-    fn between_switches(&self, site: &Site, from: u8, to: u8, v: &mut Visitor<'_>) {
+    fn between_switches<F: FnMut(LinkId, f64) + ?Sized>(&self, site: &Site, from: u8, to: u8, v: &mut Visitor<'_, F>) {
         if from == to {
             return;
         }
@@ -172,7 +184,7 @@ impl Fabric {
         (works && proxy != from && there.domain == site.domain && there.scale_up.is_some()).then_some(proxy)
     }
 
-    fn network_route(&self, ends: (AcceleratorId, AcceleratorId), flow: u64, v: &mut Visitor<'_>) {
+    fn network_route<F: FnMut(LinkId, f64) + ?Sized>(&self, ends: (AcceleratorId, AcceleratorId), flow: u64, v: &mut Visitor<'_, F>) {
         let (mut a, b) = (&self.sites[ends.0.index()], &self.sites[ends.1.index()]);
         let Some(into) = self.nic_of(b, None) else { return };
         let own_rail = a.nic.map(|n| self.nics[n as usize].rail);
@@ -223,36 +235,55 @@ impl Fabric {
     }
 
     /// Up and down a tree; the way down mirrors the way up, as the same spine and core serve both leaves.
-    fn tree_route(&self, tree: &Tree, leaves: (u32, u32), flow: u64, destination: u64, v: &mut Visitor<'_>) {
+    fn tree_route<F: FnMut(LinkId, f64) + ?Sized>(
+        &self,
+        tree: &Tree,
+        leaves: (u32, u32),
+        flow: u64,
+        destination: u64,
+        v: &mut Visitor<'_, F>,
+    ) {
         let (out, into) = leaves;
         if out == into || tree.leaf_links == 0 {
             return;
         }
         let (from_pod, to_pod) = (out / tree.pod, into / tree.pod);
-        let paths = if self.policy == PathPolicy::Ecmp { self.queue_pairs } else { 1 };
+        let hashed = self.policy == PathPolicy::Ecmp;
+        let paths = if hashed { self.queue_pairs } else { 1 };
+        let crosses = from_pod != to_pod && tree.spine_links > 0;
+        let share = 1.0 / paths as f64;
+        // Parallel paths have the same latency, which counts once.
+        v.latency += tree.switch_latency * if crosses { 4.0 } else { 2.0 };
+        let of_flow = mixed(HASH, flow);
         for path in 0..paths {
+            let of_path = mixed(of_flow, path);
             let pick = match self.policy {
                 PathPolicy::Adaptive | PathPolicy::Spray => 0,
                 PathPolicy::Static => destination,
-                PathPolicy::Ecmp => hash([flow, path, 1, 0]),
+                PathPolicy::Ecmp => mixed(mixed(of_path, 1), 0),
             };
             let cable = tree.pick_leaf(out, into, pick);
-            let (share, first) = (1.0 / paths as f64, path == 0);
-            let (up, down): (Cable, Cable) = (tree.leaf_cable(out, cable), tree.leaf_cable(into, cable));
-            v.share(up.up, share, first);
-            if from_pod != to_pod && tree.spine_links > 0 {
+            (v.visit)(tree.leaf_cable(out, cable).up, share);
+            if crosses {
                 let spine = tree.spine_of(cable);
-                let again = if self.policy == PathPolicy::Ecmp { hash([flow, path, 2, 0]) } else { pick / u64::from(tree.leaf_links) };
+                let again = if hashed { mixed(mixed(of_path, 2), 0) } else { pick / u64::from(tree.leaf_links) };
                 let high = tree.pick_spine((from_pod, to_pod), spine, again);
-                v.share(tree.spine_cable(from_pod, spine, high).up, share, first);
-                v.share(tree.spine_cable(to_pod, spine, high).down, share, first);
+                (v.visit)(tree.spine_cable(from_pod, spine, high).up, share);
+                (v.visit)(tree.spine_cable(to_pod, spine, high).down, share);
             }
-            v.share(down.down, share, first);
+            (v.visit)(tree.leaf_cable(into, cable).down, share);
         }
     }
 
     /// An explicit route, part of which goes over third groups of a dragonfly.
-    fn detoured_route(&self, routes: &ExplicitRoutes, from: u32, to: u32, flow: u64, v: &mut Visitor<'_>) {
+    fn detoured_route<F: FnMut(LinkId, f64) + ?Sized>(
+        &self,
+        routes: &ExplicitRoutes,
+        from: u32,
+        to: u32,
+        flow: u64,
+        v: &mut Visitor<'_, F>,
+    ) {
         let group = |s: u32| routes.group_of.get(s as usize).copied();
         let groups = routes.group_of.iter().max().map_or(1, |g| g + 1);
         if routes.detours == 0.0 || groups < 3 || group(from) == group(to) {
@@ -276,7 +307,14 @@ impl Fabric {
     }
 
     /// Along all shortest paths of an explicit fabric, or one for each hashed queue pair.
-    fn explicit_route(&self, routes: &ExplicitRoutes, ends: (u32, u32), flow: u64, part: (f64, bool), v: &mut Visitor<'_>) {
+    fn explicit_route<F: FnMut(LinkId, f64) + ?Sized>(
+        &self,
+        routes: &ExplicitRoutes,
+        ends: (u32, u32),
+        flow: u64,
+        part: (f64, bool),
+        v: &mut Visitor<'_, F>,
+    ) {
         let (from, to) = ends;
         let (whole, counts) = part;
         let distance = routes.distances(to);
@@ -316,7 +354,7 @@ impl Fabric {
 }
 
 /// Dimension by dimension, each the shorter way around.
-fn torus_route(domain: &Domain, from: usize, to: usize, v: &mut Visitor<'_>) -> bool {
+fn torus_route<F: FnMut(LinkId, f64) + ?Sized>(domain: &Domain, from: usize, to: usize, v: &mut Visitor<'_, F>) -> bool {
     let mut at = from;
     let mut stride = 1;
     for (dimension, &side) in domain.torus.iter().enumerate() {

@@ -190,26 +190,31 @@ impl<'f> Network<'f> {
     /// Groups links into constraints. Links that the same channels load are rows of the same form; a row that another one implies (no
     /// channel takes a greater share of it) never binds and is left out, so that hashed paths do not multiply the solver's size.
     fn constrain(&self, settled: &mut Settled) {
-        let mut loads: Vec<(LinkId, u32, f64)> = Vec::new();
-        for (c, channel) in settled.channels.iter().enumerate() {
-            loads.extend(channel.traffic.iter().map(|&(link, coefficient)| (link, c as u32, coefficient)));
-        }
-        loads.sort_unstable_by_key(|&(link, channel, _)| (link, channel));
+        let (starts, loads) = by_link(&settled.channels, self.fabric.link_count());
         let mut sets: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
         let mut rows: Vec<(Vec<u32>, Vec<f64>)> = Vec::new();
-        for group in loads.chunk_by(|a, b| a.0 == b.0) {
-            let capacity = self.fabric.link(group[0].0).capacity;
-            if let [(_, channel, coefficient)] = group {
-                let solo = &mut settled.channels[*channel as usize].solo;
-                *solo = solo.min(capacity / coefficient);
-                continue;
+        let mut key: Vec<u32> = Vec::new();
+        for (link, ends) in starts.windows(2).enumerate() {
+            let group = &loads[ends[0] as usize..ends[1] as usize];
+            let capacity = || self.fabric.link(LinkId::from_index(link)).capacity;
+            match group {
+                [] => continue,
+                [(channel, coefficient)] => {
+                    let solo = &mut settled.channels[*channel as usize].solo;
+                    *solo = solo.min(capacity() / coefficient);
+                    continue;
+                }
+                _ => {}
             }
-            let key: Vec<u32> = group.iter().map(|&(_, c, _)| c).collect();
-            let set = *sets.entry(key).or_insert_with_key(|key| {
+            key.clear();
+            key.extend(group.iter().map(|load| load.0));
+            let set = sets.get(&key).copied().unwrap_or_else(|| {
                 rows.push((key.clone(), Vec::new()));
+                sets.insert(key.clone(), rows.len() - 1);
                 rows.len() - 1
             });
-            rows[set].1.extend(group.iter().map(|&(_, _, x)| x / capacity));
+            let capacity = capacity();
+            rows[set].1.extend(group.iter().map(|load| load.1 / capacity));
         }
         for (channels, shares) in &rows {
             for row in greatest(shares, channels.len()) {
@@ -250,16 +255,42 @@ impl<'f> Network<'f> {
     }
 }
 
+/// The loads of all channels as (channel, bytes per payload byte), link by link and channel by channel; where each link's begin.
+fn by_link(channels: &[Channel], links: usize) -> (Vec<u32>, Vec<(u32, f64)>) {
+    let mut starts = vec![0u32; links + 1];
+    let all = || channels.iter().enumerate().flat_map(|(c, channel)| channel.traffic.iter().map(move |&(link, x)| (c as u32, link, x)));
+    for (_, link, _) in all() {
+        starts[link.index()] += 1;
+    }
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    // Filled from the back, so that each link's end becomes its start.
+    let mut loads = vec![(0, 0.0); sum as usize];
+    for (c, channel) in channels.iter().enumerate().rev() {
+        for &(link, x) in channel.traffic.iter() {
+            let at = &mut starts[link.index()];
+            *at -= 1;
+            loads[*at as usize] = (c as u32, x);
+        }
+    }
+    (starts, loads)
+}
+
 /// The rows of `width` numbers that no other row reaches in every column (to within rounding).
 fn greatest(rows: &[f64], width: usize) -> Vec<&[f64]> {
-    let mut order: Vec<&[f64]> = rows.chunks_exact(width).collect();
-    let sum = |row: &[f64]| row.iter().sum::<f64>();
-    order.sort_by(|a, b| sum(b).total_cmp(&sum(a)));
-    let mut kept: Vec<&[f64]> = Vec::new();
-    for row in order {
-        // Sums over the same members in another order differ in their last bits.
-        let implied = kept.iter().any(|k| k.iter().zip(row).all(|(k, x)| *x <= k * (1.0 + 1e-12)));
-        if !implied {
+    // Sums over the same members in another order differ in their last bits.
+    let reaches = |k: &[f64], row: &[f64]| k.iter().zip(row).all(|(k, x)| *x <= k * (1.0 + 1e-12));
+    let mut order: Vec<(f64, &[f64])> = rows.chunks_exact(width).map(|row| (row.iter().sum(), row)).collect();
+    let Some(&(_, first)) = order.iter().rev().max_by(|a, b| a.0.total_cmp(&b.0)) else { return Vec::new() };
+    // The greatest alone drops most of them, before they are sorted.
+    order.retain(|(_, row)| !reaches(first, row));
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut kept = vec![first];
+    for (_, row) in order {
+        if !kept.iter().any(|k| reaches(k, row)) {
             kept.push(row);
         }
     }

@@ -72,12 +72,13 @@ impl<'f> Lowering<'_, 'f> {
             let classes = [self.classes_of(0), self.classes_of(stages - 1)].concat();
             self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &classes));
         }
+        let marks = (parallel.tensor > 1).then(|| self.mark());
         for class in 0..self.classes() {
             let context = self.add_context_route(class, library);
             self.context.push(context);
             let experts = self.add_expert_route(class, library);
             self.experts.push(experts);
-            let routes = self.add_tensor_routes(class, library);
+            let routes = self.add_tensor_routes(class, library, marks.as_ref());
             self.tensor.push(routes);
         }
     }
@@ -148,12 +149,10 @@ impl<'f> Lowering<'_, 'f> {
         ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
     }
 
-    fn add_tensor_routes(&mut self, class: u64, library: &Library) -> TensorRoutes {
+    fn add_tensor_routes(&mut self, class: u64, library: &Library, marks: Option<&Marks>) -> TensorRoutes {
         let mut out = TensorRoutes { routes: [None; 2], seconds: 0.0, share: 0.0, with_pipeline: false, with_data: false };
         let parallel = self.config.parallel;
-        if parallel.tensor == 1 {
-            return out;
-        }
+        let Some(marks) = marks else { return out };
         let stage = self.stage(class);
         let group = self.communicator(&tensor_groups(&parallel, self.members(class), stage), library);
         let name = format!("tensor parallel of stage {stage}");
@@ -168,17 +167,32 @@ impl<'f> Lowering<'_, 'f> {
             out.seconds += self.network.time_alone(route, bytes);
             out.share = self.network.plan(route, bytes).kernel_sm_share;
         }
-        let mut marks = vec![false; self.network.fabric().link_count()];
-        for route in out.routes.into_iter().flatten() {
-            self.network.mark_links(route, bytes, &mut marks);
-        }
-        let message = self.message_bytes();
-        let touches = |r: Option<RouteId>, bytes: f64| r.is_some_and(|r| self.network.touches(r, bytes, &marks));
-        out.with_pipeline = (0..self.classes() as usize).any(|c| touches(self.forward[c], message) || touches(self.backward[c], message));
-        let gradients = stage_weights(self.config, self.layers, stage).common * self.config.gradient_bytes();
-        out.with_data =
-            self.data.iter().any(|d| [d.reduce, d.gather, d.expert_reduce, d.expert_gather].into_iter().any(|r| touches(r, gradients)))
-                || touches(self.embedding, gradients);
+        let touches = |marks: &[bool]| out.routes.into_iter().flatten().any(|r| self.network.touches(r, bytes, marks));
+        (out.with_pipeline, out.with_data) = (touches(&marks.pipeline), touches(&marks.data));
         out
     }
+
+    /// Which links pipeline messages and data-parallel traffic use.
+    fn mark(&self) -> Marks {
+        let none = vec![false; self.network.fabric().link_count()];
+        let mut marks = Marks { pipeline: none.clone(), data: none };
+        let message = self.message_bytes();
+        for &route in self.forward.iter().chain(&self.backward).flatten() {
+            self.network.mark_links(route, message, &mut marks.pipeline);
+        }
+        for (s, d) in self.data.iter().enumerate() {
+            let gradients = stage_weights(self.config, self.layers, s as u64).common * self.config.gradient_bytes();
+            let embedding = self.embedding.filter(|_| s == 0);
+            for route in [d.reduce, d.gather, d.expert_reduce, d.expert_gather, embedding].into_iter().flatten() {
+                self.network.mark_links(route, gradients, &mut marks.data);
+            }
+        }
+        marks
+    }
+}
+
+/// Links by what uses them.
+struct Marks {
+    pipeline: Vec<bool>,
+    data: Vec<bool>,
 }
