@@ -104,7 +104,7 @@ fn the_library_switches_where_it_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
 
     /// Within one choice more bytes never take less time, and the order of groups changes nothing.
     #[test]

@@ -48,7 +48,7 @@ fn both(config: &Config, fabric: &Fabric) -> (Step, Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 5))]
 
     /// The step time is the same, and the links carry the same bytes.
     #[test]
@@ -78,7 +78,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
 
     /// Of many ranks on hashed paths the slowest stands for all (seen over 2,000 draws: 1.5 % below to 3.4 % above).
     #[test]

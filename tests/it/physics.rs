@@ -146,7 +146,7 @@ fn oversubscription_never_helps_and_halves_a_shifted_ring() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 10))]
 
     /// A step runs for any layout, takes at least its compute, and more microbatches never take less time.
     #[test]

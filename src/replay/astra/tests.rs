@@ -104,7 +104,7 @@ fn other_algorithms_take_the_cycles_of_astra_sim() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// One rank that stands for all, chunks that take turns with closed forms, and every rank message by message agree.
     #[test]

@@ -269,7 +269,7 @@ fn any_kind((which, small, tag, bytes, flops, micros, flag): (u8, u32, u64, f64,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 2))]
 
     #[test]
     fn what_is_written_is_read(trace in traces()) {
