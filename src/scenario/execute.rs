@@ -14,7 +14,7 @@ use crate::metrics::{
     Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, SimulationOutcome, TrainingOutcome, trace_outcome, training_outcome,
 };
 use crate::replay::{Setting, replay, timed, work};
-use crate::training::{Config, ExpertStack, StepError, expert_stacks, simulate_step_with, trace_step};
+use crate::training::{Config, ExpertStack, Sharding, StepError, expert_stacks, simulate_step_with, trace_step};
 use crate::units::{Bytes, DAY, Seconds};
 use crate::workload::trace::Trace;
 use std::fmt;
@@ -42,7 +42,10 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMuchWork { tasks, seconds } => write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work"),
+            Self::TooMuchWork { tasks, seconds } => {
+                let memory = crate::units::Bytes::new(tasks * BYTES_PER_TASK);
+                write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work and {memory} of memory")
+            }
             Self::Step(error) => write!(f, "{error}"),
             Self::Replay(said) => write!(f, "{said}"),
             Self::NoWay => write!(f, "a host has no way to its storage tier"),
@@ -53,6 +56,12 @@ impl fmt::Display for Failure {
 
 /// Seconds that one task of the simulation takes, about (2 cores of 2024; measured 0.2 to 0.6 us).
 const SECONDS_PER_TASK: f64 = 1e-6;
+
+/// Memory of one task of the simulation, about (measured 145 bytes).
+const BYTES_PER_TASK: f64 = 150.0;
+
+/// Tasks for each second of the limit that memory allows: 6 GB under the default of 600 s.
+const TASKS_PER_SECOND: f64 = 1e7 / BYTES_PER_TASK;
 
 /// Seconds that one flow or message takes, about.
 const SECONDS_PER_FLOW: f64 = 2e-6;
@@ -228,12 +237,13 @@ fn training(
     max_work: f64,
 ) -> Result<Outcome, Failure> {
     let p = &config.parallel;
-    // Passes and messages; split passes and collectives of their own multiply this by up to eight times the layers of a chunk.
-    let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64;
+    // Passes and messages; where weights are sharded, tasks of every layer. Collectives of their own multiply this by up to eight.
+    let layered = if config.sharding >= Sharding::Gradients { 2.0 * config.model.layers as f64 } else { 1.0 };
+    let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64 * layered;
     // A run is simulated some twenty times beside its seeds, for curves and changes.
     let runs = if operations.failures.is_some() { (operations.seeds + 2_000) as f64 * 2e-4 } else { 0.0 };
     let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5 + runs;
-    if seconds > max_work {
+    if seconds > max_work || tasks > TASKS_PER_SECOND * max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
     let run_with = |experts: &ExpertStack| {
