@@ -139,18 +139,25 @@ pub(super) struct TopologyArgs {
 pub(super) struct CollectiveArgs {
     /// Topology file
     pub(super) file: PathBuf,
-    /// Operation: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, scatter, barrier, send_recv
+    /// Operation: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, reduce, gather, scatter, barrier, send_recv, dispatch,
+    /// combine
     #[arg(long)]
     pub(super) op: String,
-    /// Sizes, such as 1KiB..8GiB or 64MiB
-    #[arg(long, default_value = "1KiB..8GiB")]
-    pub(super) bytes: String,
+    /// Sizes, such as 64MiB; absent: 1KiB..8GiB
+    #[arg(long)]
+    pub(super) bytes: Option<String>,
+    /// How tokens visit experts (dispatch, combine), by the keys of [collective.tokens]: hidden=7168,experts=256,per_token=8
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub(super) routing: Option<String>,
     /// Ranks, such as 0-63
     #[arg(long)]
     pub(super) ranks: Option<String>,
     /// Algorithm: the library's choice, or one
     #[arg(long, default_value = "auto")]
     pub(super) algorithm: String,
+    /// Protocol of a ring inside one scale-up domain: the library's choice, or LL, LL128, Simple
+    #[arg(long, default_value = "auto")]
+    pub(super) protocol: String,
     /// Whose kernels run small all-reduces: nccl, sglang, vllm, trtllm, sglang-trtllm
     #[arg(long, default_value = "nccl")]
     pub(super) engine: String,
@@ -196,6 +203,8 @@ pub(super) enum ValidateKind {
     ServingLog,
     /// Mixture-of-experts layers
     Moe,
+    /// Exchanges of tokens with the ranks of their experts
+    Exchange,
 }
 
 #[derive(Debug, Args)]

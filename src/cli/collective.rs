@@ -4,12 +4,12 @@ use super::Status;
 use super::args::{CollectiveArgs, MessageFormat};
 use super::run::write_folder_of;
 use super::stream::Stream;
-use crate::collectives::{Algorithm, Engine, Launch, Library, Op};
+use crate::collectives::{Algorithm, Engine, Launch, Library, Op, Protocol};
 use crate::diag::{Diagnostics, codes, nearest};
 use crate::fabric::AcceleratorId;
 use crate::metrics::{Detail, Fact, Identity, Outcome, SimulationOutcome};
 use crate::report;
-use crate::scenario::{Sweep, constants_of, load_topology, run_sweep};
+use crate::scenario::{Sweep, constants_of, load_topology, routing_of, run_sweep};
 use crate::units::Bytes;
 use std::time::Instant;
 
@@ -22,10 +22,15 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
             return Status::BadInput;
         }
     };
-    let sizes = match sizes(&args.bytes) {
+    if let Err(message) = exchange(args, op) {
+        out.note(&message);
+        return Status::BadInput;
+    }
+    let text = args.bytes.as_deref().unwrap_or("1KiB..8GiB");
+    let mut sizes = match sizes(text) {
         Ok(sizes) => sizes,
         Err(message) => {
-            out.note(&format!("error: --bytes {}: {message}\nhint: write 64MiB or 1KiB..8GiB", args.bytes));
+            out.note(&format!("error: --bytes {text}: {message}\nhint: write 64MiB or 1KiB..8GiB"));
             return Status::BadInput;
         }
     };
@@ -38,8 +43,20 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         out.note(&format!("error: --ranks needs at least two accelerators, such as 0-{}", all.saturating_sub(1)));
         return Status::BadInput;
     };
-    let sweep =
-        Sweep { library: Library::of(engine), launch, explicit: args.explicit.then_some(64), ..Sweep::plain(op, sizes, ranks, algorithm) };
+    let mut routing = None;
+    if let Some(text) = &args.routing {
+        let Some(read) = routing_of(text, ranks.len(), &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
+        (sizes, routing) = (read.0, Some(read.1));
+    }
+    let protocol = match protocol(args) {
+        Ok(protocol) => protocol,
+        Err(message) => {
+            out.note(&message);
+            return Status::BadInput;
+        }
+    };
+    let plain = Sweep { protocol, ..Sweep::plain(op, sizes, ranks, algorithm) };
+    let sweep = Sweep { library: Library::of(engine), launch, explicit: args.explicit.then_some(64), routing, ..plain };
     if sweep.work() > MOST_FLOWS {
         out.note(&format!(
             "error: about {:.0e} messages would be simulated\nhint: leave out --explicit, or take fewer ranks or sizes",
@@ -49,8 +66,8 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
     }
     let Some((list, events)) = run_sweep(&fabric, &sweep, 1) else {
         out.note(&format!(
-            "error: {op} has no form `{}` over these ranks\nhint: use --algorithm auto, and --explicit only without reduction in switches",
-            args.algorithm
+            "error: {op} has no form `{}` with protocol {} over these ranks\nhint: use --algorithm auto and --protocol auto, and --explicit only without reduction in switches",
+            args.algorithm, args.protocol
         ));
         return Status::BadInput;
     };
@@ -81,8 +98,33 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
     out.result(&report::text(&outcome))
 }
 
+/// Whether `--routing`, `--bytes` and `--engine` fit the operation.
+fn exchange(args: &CollectiveArgs, op: Op) -> Result<(), String> {
+    match (op.moves_tokens(), &args.routing) {
+        (true, None) => Err(format!("error: --op {op} needs --routing\nhint: such as --routing hidden=7168,experts=256,per_token=8")),
+        (false, Some(_)) => Err(format!("error: --routing does nothing for --op {op}\nhint: leave it out, or take --op dispatch")),
+        (true, Some(_)) if args.bytes.is_some() => {
+            Err(format!("error: --bytes does nothing for --op {op}\nhint: give min_tokens and max_tokens in --routing"))
+        }
+        (true, Some(_)) if args.engine != "nccl" => Err(format!("error: --engine does nothing for --op {op}\nhint: leave it out")),
+        _ => Ok(()),
+    }
+}
+
 /// More messages than this take minutes.
 const MOST_FLOWS: f64 = 3e8;
+
+/// The protocol of the command line; only NCCL's rings have several.
+fn protocol(args: &CollectiveArgs) -> Result<Option<Protocol>, String> {
+    if args.protocol == "auto" {
+        return Ok(None);
+    }
+    if args.engine != "nccl" {
+        return Err("error: --protocol does nothing for an engine's own kernels\nhint: leave out --protocol or --engine".into());
+    }
+    let unknown = || format!("error: `{}` is no protocol\nhint: one of auto, {}", args.protocol, Protocol::WORDS.join(", "));
+    Protocol::from_word(&args.protocol).map(Some).ok_or_else(unknown)
+}
 
 /// The words of the command line, each one of a choice.
 fn words(args: &CollectiveArgs) -> Result<(Op, Option<Algorithm>, Engine, Launch), String> {

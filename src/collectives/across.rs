@@ -88,16 +88,21 @@ impl Communicator<'_> {
             Algorithm::Torus if self.shape.torus.is_some() && self.shape.is_even() && (all_reduce || gathers) => {
                 Line { latency: self.torus_start(op) + net.ring, rate: f64::INFINITY }
             }
-            Algorithm::Pairwise if op == Op::AllToAll => Line { latency: net.ring, rate: f64::INFINITY },
+            Algorithm::Pairwise if op == Op::AllToAll => Line { latency: net.ring + self.messages(least), rate: f64::INFINITY },
             Algorithm::Direct if matches!(op, Op::Gather | Op::Scatter) => {
-                Line { latency: net.message + net.level * levels, rate: f64::INFINITY }
+                Line { latency: net.message + net.level * levels + self.messages(least), rate: f64::INFINITY }
             }
             _ => return None,
         })
     }
 
+    /// Seconds in which a rank's NICs start a message to (or from) every rank of the other domains.
+    fn messages(&self, own: f64) -> f64 {
+        (self.shape.ranks as f64 - own) / self.fabric.message_rate(self.groups()[0][0])
+    }
+
     /// Payload rate that the links between domains allow.
-    fn rate_outside(&self, op: Op, algorithm: Algorithm) -> f64 {
+    pub(super) fn rate_outside(&self, op: Op, algorithm: Algorithm) -> f64 {
         let traffic = self.traffic(op, algorithm);
         let outside = traffic.iter().map(|&(link, c)| (self.fabric.link(link), c)).filter(|(l, _)| l.kind != LinkKind::ScaleUp);
         outside.map(|(l, c)| l.capacity / c).fold(f64::INFINITY, f64::min)

@@ -3,11 +3,12 @@
 use super::across::start_of;
 use super::choose::in_domain;
 use super::constants::constants;
-use super::edges::traffic;
+use super::edges::{Traffic, traffic};
 use super::platform::{Library, ScaleUpLines, lines_of};
 use super::schedule::Schedule;
 use super::shape::Shape;
 use super::timing::{Chosen, Line, all_to_all, engine, nvls, ring, ring_edge};
+use super::tokens::Routing;
 use super::{Algorithm, Engine, Op, Protocol};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::hardware::{Accelerator, AcceleratorKind, NicProtocol};
@@ -36,6 +37,7 @@ struct Load {
     links: Rc<[(LinkId, f64)]>,
     rate: f64,
     longest: f64,
+    memory: f64,
 }
 
 /// Loads by operation and algorithm, computed when first asked for.
@@ -47,14 +49,25 @@ pub struct Communicator<'f> {
     groups: Vec<Vec<AcceleratorId>>,
     pub(super) shape: Shape,
     pub(super) lines: ScaleUpLines,
-    technology: String,
+    pub(super) technology: String,
     pub(super) protocol: NicProtocol,
     pub(super) nodes: f64,
     engine: Engine,
     sm_share: f64,
+    /// Compute units of the part; 0 where collectives run on engines of their own.
+    units: f64,
+    /// Bytes per second that the best kernels reach.
+    memory_bandwidth: f64,
+    pub(super) routing: Option<Routing>,
     measured: bool,
     traffic: TrafficCache,
+    /// Lines of exchanges of tokens, found when first asked for.
+    pub(super) token_lines: RefCell<FxHashMap<(Op, Algorithm), Line>>,
 }
+
+/// Share of the data sheet's memory bandwidth that the best memory-bound kernels reach: decode attention of long contexts, 0.86 to 0.92 on
+/// H100 and 0.84 to 0.89 on B200 (`tests/validation/attention.csv`).
+const BEST_MEMORY_SHARE: f64 = 0.92;
 
 /// Send and receive kernels hold about two channels a peer.
 const SEND_CHANNELS: f64 = 4.0;
@@ -86,9 +99,22 @@ impl<'f> Communicator<'f> {
             nodes: nodes.len() as f64,
             engine: library.engine,
             sm_share: kernel_share(part, library),
+            units: if *part.kind == AcceleratorKind::Gpu { *part.compute_units as f64 } else { 0.0 },
+            memory_bandwidth: BEST_MEMORY_SHARE * part.memory_bandwidth.get(),
+            routing: None,
             measured,
             traffic: RefCell::default(),
+            token_lines: RefCell::default(),
         }
+    }
+
+    /// How tokens visit the experts on its ranks.
+    #[must_use]
+    pub fn with_routing(mut self, routing: Routing) -> Self {
+        self.routing = Some(routing);
+        self.token_lines = RefCell::default();
+        self.traffic = RefCell::default();
+        self
     }
 
     /// Ranks of a group.
@@ -120,8 +146,30 @@ impl<'f> Communicator<'f> {
         if self.shape.ranks < 2 {
             return None;
         }
-        let line = if self.shape.count() == 1 { self.line_inside(op, bytes, algorithm) } else { self.line_across(op, bytes, algorithm) };
+        let line = if op.moves_tokens() {
+            self.token_line(op, algorithm)
+        } else if self.shape.count() == 1 {
+            self.line_inside(op, bytes, algorithm)
+        } else {
+            self.line_across(op, bytes, algorithm)
+        };
         line.map(|line| self.planned(op, Chosen { line, algorithm, protocol: Protocol::Simple }))
+    }
+
+    /// The same under a protocol of the caller's choice: rings inside one domain; elsewhere the protocols have no lines of their own.
+    #[must_use]
+    pub fn plan_by(&self, op: Op, bytes: f64, algorithm: Option<Algorithm>, protocol: Option<Protocol>) -> Option<Plan> {
+        let Some(protocol) = protocol else {
+            return algorithm.map_or_else(|| Some(self.plan(op, bytes)), |a| self.plan_as(op, bytes, a));
+        };
+        let rings = matches!(op, Op::AllReduce | Op::AllGather | Op::ReduceScatter | Op::Broadcast | Op::Reduce);
+        let fits = self.shape.count() == 1 && self.shape.ranks > 1 && self.shape.torus.is_none() && rings;
+        let known = protocol != Protocol::Ll128 || self.lines.ll128;
+        if !fits || !known || algorithm.is_some_and(|a| a != Algorithm::Ring) {
+            return None;
+        }
+        let line = ring(&self.lines, op, self.shape.ranks as f64, protocol, bytes);
+        Some(self.planned(op, Chosen { line, algorithm: Algorithm::Ring, protocol }))
     }
 
     /// The line of an algorithm inside one domain.
@@ -177,14 +225,29 @@ impl<'f> Communicator<'f> {
                 let latency = self.time_of(Op::AllReduce, 8.0, &plan);
                 Chosen { line: Line { latency, rate: f64::INFINITY }, algorithm: plan.algorithm, protocol: plan.protocol }
             }
-            _ if self.shape.count() > 1 => self.across(op, bytes),
-            _ => self.inside(op, bytes),
+            // Where nothing says how tokens visit experts, every rank's are spread evenly.
+            Op::Dispatch | Op::Combine => self.token_choice(op, bytes).map_or_else(
+                || Chosen { algorithm: Algorithm::Pairwise, ..self.any(Op::AllToAll, bytes) },
+                |(line, algorithm)| Chosen { line, algorithm, protocol: Protocol::Simple },
+            ),
+            _ => self.any(op, bytes),
         };
         self.planned(op, chosen)
     }
 
+    /// The library's choice for an operation of its own.
+    fn any(&self, op: Op, bytes: f64) -> Chosen {
+        if self.shape.count() > 1 { self.across(op, bytes) } else { self.inside(op, bytes) }
+    }
+
     fn planned(&self, op: Op, chosen: Chosen) -> Plan {
-        let share = if op == Op::SendRecv { SEND_CHANNELS / 20.0 * self.sm_share } else { self.sm_share };
+        let share = match (op, chosen.algorithm, self.routing) {
+            (Op::SendRecv, ..) => SEND_CHANNELS / 20.0 * self.sm_share,
+            // The low-latency kernels leave the device while bytes travel (a hook receives later).
+            (_, Algorithm::LowLatency, _) => 0.0,
+            (_, Algorithm::OneCopy, Some(routing)) if self.units > 0.0 => (routing.compute_units / self.units).min(0.5),
+            _ => self.sm_share,
+        };
         Plan {
             algorithm: chosen.algorithm,
             protocol: chosen.protocol,
@@ -240,15 +303,25 @@ impl<'f> Communicator<'f> {
         self.load(op, algorithm).links
     }
 
+    /// Seconds of a rank's memory that a byte of payload takes: what kernels read and write, over the bandwidth that the best kernels reach.
+    #[must_use]
+    pub fn memory_time(&self, op: Op, algorithm: Algorithm) -> f64 {
+        self.load(op, algorithm).memory / self.memory_bandwidth
+    }
+
     fn load(&self, op: Op, algorithm: Algorithm) -> Load {
         // A scatter runs over the edges of a gather, backwards or not.
         let op = if op == Op::ReduceScatter { Op::AllGather } else { op };
         if let Some(known) = self.traffic.borrow().get(&(op, algorithm)) {
             return known.clone();
         }
-        let (links, longest) = if self.shape.ranks < 2 { (Vec::new(), 0.0) } else { traffic(self.fabric, &self.groups, op, algorithm) };
+        let Traffic { links, longest, memory } = if self.shape.ranks < 2 {
+            Traffic { links: Vec::new(), longest: 0.0, memory: 0.0 }
+        } else {
+            traffic(self.fabric, &self.groups, self.routing.as_ref(), op, algorithm)
+        };
         let rate = links.iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min);
-        let load = Load { links: links.into(), rate, longest };
+        let load = Load { links: links.into(), rate, longest, memory };
         self.traffic.borrow_mut().insert((op, algorithm), load.clone());
         load
     }
@@ -256,7 +329,11 @@ impl<'f> Communicator<'f> {
     /// The same operation message by message; `None` where it is not messages between ranks.
     #[must_use]
     pub fn schedule(&self, op: Op, algorithm: Algorithm, chunks: u32) -> Option<Schedule> {
-        if self.shape.ranks < 2 { None } else { Schedule::of(self.fabric, &self.groups, op, algorithm, chunks, self.lines.rate) }
+        if self.shape.ranks < 2 {
+            None
+        } else {
+            Schedule::of(self.fabric, &self.groups, self.routing.as_ref(), op, algorithm, chunks, self.lines.rate)
+        }
     }
 
     /// Seconds of an operation on an idle fabric.

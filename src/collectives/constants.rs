@@ -1,6 +1,6 @@
 //! The measured constants of libraries, platforms and networks: schema, embedded file, lookup.
 
-use super::Engine;
+use super::{Engine, Op};
 use crate::diag::{Decode as _, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Style, Text, render};
 use crate::hardware::NicProtocol;
 use crate::record;
@@ -100,6 +100,56 @@ record! {
 }
 
 record! {
+    /// Exchange of tokens with the ranks of their experts, one way; shares are of what a ring's edge and the network's links carry.
+    pub struct TokenRow {
+        /// Which way.
+        pub op: Op,
+        /// High throughput: start-up in one domain.
+        pub start: NonNeg<Seconds>,
+        /// Start-up over two.
+        pub start_across: NonNeg<Seconds>,
+        /// One more doubling of domains.
+        pub start_doubling: NonNeg<Seconds>,
+        /// Start-up by hidden size over 7,168, less one.
+        pub start_hidden: NonNeg<Seconds>,
+        /// Exchange of counts over two domains.
+        pub notify: NonNeg<Seconds>,
+        /// It grows by this power of the domains.
+        pub notify_growth: Finite,
+        /// Bytes of the token below.
+        pub row: Pos<Bytes>,
+        /// One compute unit's time for a token with 4.6 copies in one domain.
+        pub unit: NonNeg<Seconds>,
+        /// The same with one copy over the network.
+        pub unit_across: NonNeg<Seconds>,
+        /// One more copy over the network.
+        pub unit_copy: NonNeg<Seconds>,
+        /// Part that does not depend on bytes.
+        pub unit_fixed: NonNeg<Seconds>,
+        /// Power of the norm that joins compute units and links.
+        pub sharpness: Finite,
+        /// Share of a ring edge's rate inside a domain.
+        pub scale_up_share: Finite,
+        /// Share of the links between domains.
+        pub network_share: Finite,
+        /// Low latency: start-up.
+        pub fast_start: NonNeg<Seconds>,
+        /// Over the network; grows by a third with every doubling of domains.
+        pub fast_across: NonNeg<Seconds>,
+        /// One more expert.
+        pub fast_expert: NonNeg<Seconds>,
+        /// Share of a ring edge's rate.
+        pub fast_scale_up_share: Finite,
+        /// Rate of the compute units that serve one expert.
+        pub fast_expert_rate: Pos<BytesPerSecond>,
+        /// Share of the links between domains.
+        pub fast_network_share: Finite,
+        /// Where the values come from.
+        pub source: Text,
+    }
+}
+
+record! {
     /// Start-ups of collectives across a network.
     pub struct NetworkRow {
         /// How its NICs talk.
@@ -134,6 +184,8 @@ record! {
         pub all_to_all: List<AllToAllRow>,
         /// Serving engines.
         pub engine: List<EngineRow>,
+        /// Exchange of tokens.
+        pub tokens: List<TokenRow>,
         /// Networks.
         pub network: List<NetworkRow>,
     }
@@ -164,6 +216,9 @@ impl Constants {
     /// An engine's kernels; one that was measured on another technology only has none.
     pub(super) fn engine(&self, engine: Engine, technology: &str) -> Option<&EngineRow> {
         self.engine.iter().map(|r| &r.value).find(|r| *r.engine == engine && *r.technology == known(technology))
+    }
+    pub(super) fn tokens(&self, op: Op) -> Option<&TokenRow> {
+        self.tokens.iter().map(|r| &r.value).find(|r| *r.op == op)
     }
     pub(super) fn network(&self, protocol: NicProtocol) -> &NetworkRow {
         let row = self.network.iter().map(|r| &r.value).find(|r| *r.protocol == protocol);

@@ -3,6 +3,7 @@
 use super::rings::rings_in;
 use super::shape::Shape;
 use super::timing::ring_edge;
+use super::tokens::{Routing, token_edges};
 use super::{Algorithm, Op};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::ids::Id;
@@ -11,17 +12,64 @@ use std::cell::RefCell;
 /// Calls back with (from, to, bytes per byte of payload), ranks as indices into the group.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(usize, usize, f64);
 
-/// The load of one operation under one algorithm: bytes on every link per byte of payload, all groups together; and the latency of the
-/// longest path.
-pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm) -> (Vec<(LinkId, f64)>, f64) {
+/// The load of one operation under one algorithm, per byte of payload.
+pub(super) struct Traffic {
+    /// Bytes on every link, all groups together.
+    pub(super) links: Vec<(LinkId, f64)>,
+    /// Latency of the longest path.
+    pub(super) longest: f64,
+    /// Bytes that the kernels read and write in a rank's memory, the mean of all ranks.
+    pub(super) memory: f64,
+}
+
+/// Reads and writes of device memory by byte that travels from one rank to another, both ends together: inside a domain, and over the
+/// network, where the NIC reads what a kernel wrote to a buffer before. Counted from NCCL's primitives: a ring's step writes what arrives
+/// to a buffer, reads it and, to add or to pass on, reads or writes one's own (3, and 5 over the network); a plain message is read, written
+/// to a buffer, read and written to its place (4 and 6); a reduction in the switch copies to its buffers and back around one read and one
+/// write, 6 for the `1 + 1/n` that travel. Serving kernels read others' memory and write once.
+const fn memory_accesses(algorithm: Algorithm) -> (f64, f64) {
+    match algorithm {
+        Algorithm::Pairwise | Algorithm::Direct | Algorithm::OneCopy | Algorithm::LowLatency => (4.0, 6.0),
+        Algorithm::Nvls => (5.3, 5.3),
+        Algorithm::NvlsTree | Algorithm::Collnet => (5.3, 5.0),
+        Algorithm::OneShot | Algorithm::TwoShot => (2.0, 2.0),
+        _ => (3.0, 5.0),
+    }
+}
+
+/// Adds the load of all groups up.
+pub(super) fn traffic(fabric: &Fabric, groups: &[Vec<AcceleratorId>], routing: Option<&Routing>, op: Op, algorithm: Algorithm) -> Traffic {
+    let (near, far) = memory_accesses(algorithm);
     SCRATCH.with_borrow_mut(|bytes| {
         if bytes.len() < fabric.link_count() {
             bytes.resize(fabric.link_count(), 0.0);
         }
         let mut touched = Vec::new();
-        let longest = add_up(fabric, groups, op, algorithm, bytes, &mut touched);
+        let (mut longest, mut memory, mut ranks) = (0.0f64, 0.0, 0.0);
+        for group in groups {
+            ranks += group.len() as f64;
+            let shape = Shape::of(fabric, group);
+            // Flows are told apart within their group only, so that a group takes the same hashed paths whichever others are folded with it.
+            let mut flow = 0;
+            edges(fabric, group, &shape, routing, op, algorithm, &mut |from, to, share| {
+                if share > 0.0 && from != to {
+                    flow += 1;
+                    let inside = fabric.site(group[from]).domain == fabric.site(group[to]).domain;
+                    memory += share * if inside { near } else { far };
+                    let latency = fabric.route(group[from], group[to], flow, &mut |link, part| {
+                        let at = &mut bytes[link.index()];
+                        if *at == 0.0 {
+                            touched.push(link.0);
+                        }
+                        *at += part * share;
+                    });
+                    longest = longest.max(latency);
+                }
+            });
+        }
         // Leaves the scratch as it was found: all zero.
-        (touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect(), longest)
+        let links = touched.into_iter().map(|l| (LinkId(l), std::mem::take(&mut bytes[l as usize]))).collect();
+        Traffic { links, longest, memory: memory / f64::max(ranks, 1.0) }
     })
 }
 
@@ -30,38 +78,19 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Adds the load of all groups up and returns the latency of the longest path. Flows are told apart within their group only, so that a
-/// group takes the same hashed paths whichever others are folded with it.
-fn add_up(fabric: &Fabric, groups: &[Vec<AcceleratorId>], op: Op, algorithm: Algorithm, bytes: &mut [f64], touched: &mut Vec<u32>) -> f64 {
-    let mut longest = 0.0f64;
-    for group in groups {
-        let shape = Shape::of(fabric, group);
-        let mut flow = 0;
-        edges(fabric, group, &shape, op, algorithm, &mut |from, to, share| {
-            if share > 0.0 && from != to {
-                flow += 1;
-                let latency = fabric.route(group[from], group[to], flow, &mut |link, part| {
-                    let at = &mut bytes[link.index()];
-                    if *at == 0.0 {
-                        touched.push(link.0);
-                    }
-                    *at += part * share;
-                });
-                longest = longest.max(latency);
-            }
-        });
-    }
-    longest
-}
-
 /// The edges of one group.
-pub(super) fn edges(fabric: &Fabric, group: &[AcceleratorId], shape: &Shape, op: Op, algorithm: Algorithm, emit: Emit<'_>) {
+#[allow(clippy::too_many_arguments)]
+fn edges(fabric: &Fabric, group: &[AcceleratorId], shape: &Shape, routing: Option<&Routing>, op: Op, algorithm: Algorithm, emit: Emit<'_>) {
     let n = shape.ranks;
     match (op, algorithm) {
+        (Op::Dispatch | Op::Combine, _) => match routing {
+            Some(routing) => token_edges(shape, routing, op, algorithm, emit),
+            None => every_pair(n, 1.0 / n as f64, emit),
+        },
         (Op::Barrier, _) => {}
         (Op::SendRecv, _) => emit(0, 1, 1.0),
         (Op::AllToAll, Algorithm::Hierarchical) => two_step_exchange(shape, emit),
-        (_, Algorithm::Pairwise) => every_pair(n, 1.0 / n as f64, emit),
+        (_, Algorithm::Pairwise | Algorithm::OneCopy | Algorithm::LowLatency) => every_pair(n, 1.0 / n as f64, emit),
         (_, Algorithm::OneShot) => every_pair(n, 1.0, emit),
         (_, Algorithm::TwoShot) => every_pair(n, 2.0 / n as f64, emit),
         (_, Algorithm::Direct) => star(n, op, emit),

@@ -16,10 +16,13 @@ mod rings;
 mod schedule;
 mod shape;
 mod timing;
+mod token_schedule;
+mod tokens;
 
 pub use communicator::{Communicator, Plan};
 pub use platform::{Launch, Library};
 pub use schedule::{Message, Schedule};
+pub use tokens::{Routing, TOKEN_KERNEL_UNITS, token_source};
 
 use crate::choice;
 
@@ -46,6 +49,10 @@ choice! {
         Barrier = "barrier",
         /// The first rank of each group sends to the second.
         SendRecv = "send_recv",
+        /// Tokens to the ranks of their experts; payload: the tokens of a rank, each once.
+        Dispatch = "dispatch",
+        /// Results of experts back to the ranks of their tokens; payload as dispatch.
+        Combine = "combine",
     }
 }
 
@@ -78,6 +85,10 @@ choice! {
         OneShot = "one_shot",
         /// Every rank reduces its part, then all read the parts (serving engines).
         TwoShot = "two_shot",
+        /// One copy of a token to every domain, forwarded there to every rank with experts of it (DeepEP, high throughput).
+        OneCopy = "one_copy",
+        /// One message for every expert of a token (DeepEP, low latency).
+        LowLatency = "low_latency",
     }
 }
 
@@ -109,6 +120,14 @@ choice! {
     }
 }
 
+impl Op {
+    /// Whether it exchanges tokens with the ranks of their experts.
+    #[must_use]
+    pub const fn moves_tokens(self) -> bool {
+        matches!(self, Self::Dispatch | Self::Combine)
+    }
+}
+
 /// Bus bandwidth over algorithm bandwidth by the convention of nccl-tests.
 #[must_use]
 pub fn busbw_factor(op: Op, ranks: usize) -> f64 {
@@ -116,7 +135,7 @@ pub fn busbw_factor(op: Op, ranks: usize) -> f64 {
     match op {
         Op::AllReduce => 2.0 * (n - 1.0) / n,
         Op::AllGather | Op::ReduceScatter | Op::AllToAll | Op::Gather | Op::Scatter => (n - 1.0) / n,
-        Op::Broadcast | Op::Reduce | Op::SendRecv => 1.0,
+        Op::Broadcast | Op::Reduce | Op::SendRecv | Op::Dispatch | Op::Combine => 1.0,
         Op::Barrier => 0.0,
     }
 }

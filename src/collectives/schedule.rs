@@ -4,6 +4,7 @@ use super::edges::{double_tree, gate};
 use super::rings::rings_in;
 use super::shape::Shape;
 use super::timing::ring_edge;
+use super::tokens::Routing;
 use super::{Algorithm, Op};
 use crate::fabric::{AcceleratorId, Fabric};
 use rustc_hash::FxHashMap;
@@ -43,9 +44,11 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule of all groups; `None` for algorithms that are not messages between ranks (reduction in switches, open lines of a
     /// torus) or that have no form for the operation. Pipelined algorithms cut the payload into `chunks`.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn of(
         fabric: &Fabric,
         groups: &[Vec<AcceleratorId>],
+        routing: Option<&Routing>,
         op: Op,
         algorithm: Algorithm,
         chunks: u32,
@@ -55,14 +58,17 @@ impl Schedule {
         for group in groups {
             let shape = Shape::of(fabric, group);
             let builder = Builder { fabric, group, shape: &shape, chunks: chunks.max(1), out: &mut out };
-            builder.build(op, algorithm)?;
+            match (op.moves_tokens(), routing) {
+                (true, Some(routing)) => builder.tokens(routing, op, algorithm)?,
+                _ => builder.build(op, algorithm)?,
+            }
         }
         out.last = FxHashMap::default();
         Some(out)
     }
 
     /// Adds a message behind the last one of its sender's lane; `after` brought what it sends.
-    fn push(&mut self, message: Message, lane: u32, after: Option<u32>) -> u32 {
+    pub(super) fn push(&mut self, message: Message, lane: u32, after: Option<u32>) -> u32 {
         let id = self.messages.len() as u32;
         if let Some(earlier) = self.last.insert((message.from.0, lane), id) {
             self.order.push((earlier, id));
@@ -75,12 +81,13 @@ impl Schedule {
     }
 }
 
-struct Builder<'a> {
+/// Writes the messages of one group.
+pub(super) struct Builder<'a> {
     fabric: &'a Fabric,
-    group: &'a [AcceleratorId],
-    shape: &'a Shape,
-    chunks: u32,
-    out: &'a mut Schedule,
+    pub(super) group: &'a [AcceleratorId],
+    pub(super) shape: &'a Shape,
+    pub(super) chunks: u32,
+    pub(super) out: &'a mut Schedule,
 }
 
 /// One ring: its members in order, each with the rank that passes its messages on.

@@ -171,3 +171,162 @@ fn fewer_wired_links_slow_the_ring_in_proportion() {
     assert!((rate(&four) / rate(&all) - 4.0 / 12.0).abs() < 1e-6, "{} of {}", rate(&four), rate(&all));
     assert!(node("scale_up_links = 13\n").is_none());
 }
+
+/// Bytes per byte of payload on all links of a kind together.
+fn on(c: &Communicator<'_>, fabric: &Fabric, op: Op, algorithm: Algorithm, kind: LinkKind) -> f64 {
+    c.traffic(op, algorithm).iter().filter(|(l, _)| fabric.link(*l).kind == kind).map(|x| x.1).sum()
+}
+
+#[test]
+fn rings_of_a_cube_mesh() {
+    let text = "[[node]]\nname = \"n\"\naccelerator = \"v100-sxm2-32gb\"\naccelerators = 8\nscale_up = \"cube-mesh\"\nhost = \"dgx-1\"\n[fabric]\nkind = \"none\"\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("t", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    let fabric = built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0;
+    let found: Vec<usize> = (2..=8).map(|n| super::rings::rings_in(&fabric, &first(n)).len()).collect();
+    assert_eq!(found, [1, 2, 4, 0, 2, 4, 6], "rings of 2 to 8 V100, as found in a DGX-1");
+}
+
+#[test]
+fn reductions_in_switches_put_their_bytes_on_the_wire_once() {
+    let fabric = boxes("h100-sxm", 4, 8);
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(32)]);
+    let nic = |a| on(&c, &fabric, Op::AllReduce, a, LinkKind::Nic);
+    // The tree between boxes is that of plain NVLink; SHARP sends every node's buffer up and down once.
+    assert!((nic(Algorithm::NvlsTree) - nic(Algorithm::Tree)).abs() < 1e-9);
+    assert!((nic(Algorithm::Collnet) - 2.0 * 4.0).abs() < 1e-9, "{}", nic(Algorithm::Collnet));
+    // Inside a box a rank sends its buffer and, as owner, an eighth.
+    let scale_up = on(&c, &fabric, Op::AllReduce, Algorithm::Collnet, LinkKind::ScaleUp);
+    assert!((scale_up - 2.0 * 32.0 * (1.0 + 1.0 / 8.0)).abs() < 1e-9, "{scale_up}");
+    assert!(c.plan_as(Op::AllReduce, 1e9, Algorithm::Collnet).is_some() && c.plan_as(Op::AllGather, 1e9, Algorithm::Collnet).is_none());
+    // NVLS is a cap on the wire, not on bus bandwidth: s (1 + 1/n) at one rate for every n.
+    let box8 = boxes("h200-sxm", 1, 0);
+    let wire = |n: u32| {
+        let c = Communicator::new(&box8, &Library::nccl(), &[first(n)]);
+        let time = |bytes| c.time_of(Op::AllReduce, bytes, &c.plan_as(Op::AllReduce, bytes, Algorithm::Nvls).unwrap());
+        (1.0 + 1.0 / f64::from(n)) * 8e9 / (time(16e9) - time(8e9))
+    };
+    assert!([6, 7, 8].iter().all(|&n| (wire(n) / wire(5) - 1.0).abs() < 1e-9));
+}
+
+#[test]
+fn rooted_operations_barriers_and_messages() {
+    let fabric = boxes("h100-sxm", 2, 8);
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(16)]);
+    // A chain: 7 of 8 edges inside the root's box, 8 in the other, one between them; over 8 rails.
+    for op in [Op::Broadcast, Op::Reduce] {
+        assert!((on(&c, &fabric, op, Algorithm::Ring, LinkKind::Nic) - 2.0).abs() < 1e-9, "{op}");
+    }
+    let star = |op| on(&c, &fabric, op, Algorithm::Direct, LinkKind::Nic);
+    assert!((star(Op::Gather) - 2.0 * 8.0 / 16.0).abs() < 1e-9 && (star(Op::Scatter) - star(Op::Gather)).abs() < 1e-9);
+    let barrier = c.plan(Op::Barrier, 0.0);
+    assert!((c.time_of(Op::Barrier, 0.0, &barrier) / c.time_alone(Op::AllReduce, 8.0) - 1.0).abs() < 1e-12);
+    assert!(c.traffic(Op::Barrier, barrier.algorithm).is_empty());
+    let pair = Communicator::new(&fabric, &Library::nccl(), &[[0, 8].map(AcceleratorId).to_vec()]);
+    let (one, two) = (pair.time_alone(Op::SendRecv, 1e9), pair.time_alone(Op::SendRecv, 2e9));
+    assert!(((two - one) / (1e9 / pair.link_rate(Op::SendRecv, Algorithm::Direct)) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn engines_go_from_one_shot_to_two_shot_to_the_library() {
+    let fabric = boxes("h100-sxm", 1, 0);
+    let c = Communicator::new(&fabric, &Library::of(Engine::Sglang), &[first(8)]);
+    let algorithm = |kib: f64| c.plan(Op::AllReduce, kib * 1024.0).algorithm;
+    assert_eq!(algorithm(16.0), Algorithm::OneShot);
+    assert_eq!(algorithm(1024.0), Algorithm::TwoShot);
+    assert_eq!(algorithm(64.0 * 1024.0), Algorithm::Nvls);
+}
+
+#[test]
+fn a_protocol_of_ones_own() {
+    let (fabric, blackwell) = (boxes("h100-sxm", 1, 0), boxes("b200-sxm", 1, 0));
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(8)]);
+    let time = |p, bytes| c.time_of(Op::AllGather, bytes, &c.plan_by(Op::AllGather, bytes, None, Some(p)).unwrap());
+    let order = |bytes| [Protocol::Ll, Protocol::Ll128, Protocol::Simple].map(|p| time(p, bytes));
+    let (small, large) = (order(1024.0), order(1e9));
+    assert!(small[0] < small[1] && small[1] < small[2], "{small:?}");
+    assert!(large[2] < large[0], "{large:?}");
+    // Half the rate of the bulk protocol, less its 1.007.
+    let slope = |p| time(p, 4e9) - time(p, 2e9);
+    assert!((slope(Protocol::Ll) / slope(Protocol::Simple) - 1.007 / 0.5).abs() < 1e-9);
+    assert!(c.plan_by(Op::AllToAll, 1e6, None, Some(Protocol::Ll)).is_none());
+    let b200 = Communicator::new(&blackwell, &Library::nccl(), &[first(8)]);
+    assert!(b200.plan_by(Op::AllReduce, 1e6, None, Some(Protocol::Ll128)).is_none());
+    assert!(b200.plan_by(Op::AllReduce, 1e6, Some(Algorithm::Nvls), Some(Protocol::Ll)).is_none());
+}
+
+fn deepseek(units: f64) -> Routing {
+    Routing { hidden: 7168, experts: 256, per_token: 8, groups: None, dispatch_bytes: 1.0, compute_units: units }
+}
+
+#[test]
+fn one_copy_crosses_the_network_and_is_passed_on_inside() {
+    let fabric = boxes("h100-sxm", 4, 8);
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(32)]).with_routing(deepseek(20.0));
+    let nic = |op, a| on(&c, &fabric, op, a, LinkKind::Nic) / 2.0 / 32.0;
+    // 2.70 other domains of 4; all 8 copies but those for the own domain.
+    assert!((nic(Op::Dispatch, Algorithm::OneCopy) - 2.70).abs() < 0.01);
+    assert!((nic(Op::Dispatch, Algorithm::LowLatency) - 8.0 * 0.75).abs() < 1e-9);
+    assert!((nic(Op::Combine, Algorithm::OneCopy) - nic(Op::Dispatch, Algorithm::OneCopy)).abs() < 1e-9, "the way back is the way there");
+    let factor = c.busbw_factor(Op::Dispatch, Algorithm::OneCopy);
+    assert!((factor - nic(Op::Dispatch, Algorithm::OneCopy)).abs() < 1e-9);
+    // Few tokens take the low-latency kernels, many those of high throughput, which hold their compute units.
+    let plan = |tokens: f64| c.plan(Op::Dispatch, tokens * deepseek(20.0).row(Op::Dispatch, Algorithm::OneCopy));
+    assert_eq!((plan(16.0).algorithm, plan(4096.0).algorithm), (Algorithm::LowLatency, Algorithm::OneCopy));
+    assert!((plan(4096.0).kernel_sm_share - 20.0 / 132.0).abs() < 1e-12 && plan(16.0).kernel_sm_share == 0.0);
+    // Without a routing nothing is known of experts: an even all-to-all.
+    let blind = Communicator::new(&fabric, &Library::nccl(), &[first(32)]);
+    assert_eq!(blind.plan(Op::Dispatch, 1e8).algorithm, Algorithm::Pairwise);
+    assert!(blind.plan_as(Op::Dispatch, 1e8, Algorithm::OneCopy).is_none());
+}
+
+#[test]
+fn token_exchange_takes_the_measured_time() {
+    // DeepEP's own listing on H100-class NICs, 4,096 tokens of 7,168, 8 of 256 experts: 24 units saturate NVLink, few pace it.
+    let fabric = boxes("h100-sxm", 1, 0);
+    let time = |units: f64| {
+        let routing = deepseek(units);
+        let c = Communicator::new(&fabric, &Library::nccl(), &[first(8)]).with_routing(routing);
+        let bytes = 4096.0 * routing.row(Op::Dispatch, Algorithm::OneCopy);
+        c.time_of(Op::Dispatch, bytes, &c.plan_as(Op::Dispatch, bytes, Algorithm::OneCopy).unwrap())
+    };
+    let (few, many, more) = (time(4.0), time(24.0), time(48.0));
+    assert!(few > 3.5 * many && many < 1.15 * more, "{few} {many} {more}");
+    // 336 GB/s inside: 4.64 copies of 7,456 bytes.
+    let links = 4096.0 * 4.64 * 7456.0 / 336e9;
+    assert!((more / (27e-6 + links) - 1.0).abs() < 0.02, "{more} and {links}");
+    // 24 units of a B200 keep up with its links (643 to 675 GB/s of a listing).
+    let faster = boxes("b200-sxm", 1, 0);
+    let routing = deepseek(24.0);
+    let c = Communicator::new(&faster, &Library::nccl(), &[first(8)]).with_routing(routing);
+    let plan = c.plan_as(Op::Dispatch, 1e9, Algorithm::OneCopy).unwrap();
+    let rate = plan.rate_cap * c.busbw_factor(Op::Dispatch, Algorithm::OneCopy);
+    assert!((580e9..680e9).contains(&rate), "{rate}");
+}
+
+#[test]
+fn messages_of_a_nic_take_their_time() {
+    let fabric = boxes("h100-sxm", 4, 8);
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(32)]);
+    // 24 messages to other boxes at 330 million a second.
+    let start = c.plan(Op::AllToAll, 1024.0).latency_s;
+    let network = super::across::start_of(crate::hardware::NicProtocol::Infiniband, 4.0).ring;
+    assert!(((start - network) / (24.0 / 3.3e8) - 1.0).abs() < 1e-6, "{start}");
+}
+
+#[test]
+fn collectives_draw_on_memory() {
+    let fabric = boxes("h100-sxm", 4, 8);
+    let inside = Communicator::new(&fabric, &Library::nccl(), &[first(8)]);
+    let bandwidth = 0.92 * fabric.part(AcceleratorId(0)).memory_bandwidth.get();
+    let draws = |c: &Communicator<'_>, op, a| c.memory_time(op, a) * bandwidth;
+    // A ring: three accesses for every byte of 2 (n − 1) / n; over the network five.
+    assert!((draws(&inside, Op::AllReduce, Algorithm::Ring) - 3.0 * 14.0 / 8.0).abs() < 1e-9);
+    let rail = Communicator::new(&fabric, &Library::nccl(), &[[0, 8, 16, 24].map(AcceleratorId).to_vec()]);
+    assert!((draws(&rail, Op::AllReduce, Algorithm::Ring) - 5.0 * 1.5).abs() < 1e-9);
+    // NVLS copies to its buffers and back: six for the buffer.
+    assert!((draws(&inside, Op::AllReduce, Algorithm::Nvls) - 5.3 * 1.125).abs() < 1e-9);
+    // A message: one end reads, the other writes, reads and writes, each the mean of the two.
+    assert!((draws(&inside, Op::SendRecv, Algorithm::Direct) - 4.0 / 8.0).abs() < 1e-9);
+}

@@ -43,7 +43,7 @@ pub(super) fn ring_edge(op: Op, n: usize) -> f64 {
     match op {
         Op::AllReduce => 2.0 * (n - 1.0) / n,
         Op::AllGather | Op::ReduceScatter | Op::AllToAll | Op::Gather | Op::Scatter => (n - 1.0) / n,
-        Op::Broadcast | Op::Reduce | Op::SendRecv | Op::Barrier => 1.0,
+        Op::Broadcast | Op::Reduce | Op::SendRecv | Op::Barrier | Op::Dispatch | Op::Combine => 1.0,
     }
 }
 

@@ -6,7 +6,7 @@ use super::route::ExplicitRoutes;
 use super::store::Store;
 use super::tree::Tree;
 use crate::engine::Streams;
-use crate::hardware::{Accelerator, Drive, Host, Nic, Switch};
+use crate::hardware::{Accelerator, Drive, Host, Nic, NicProtocol, Switch};
 use crate::ids::Id;
 use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
 use rand_pcg::rand_core::Rng;
@@ -286,6 +286,27 @@ impl Fabric {
     /// Draws the hashes of paths (`ecmp`) from a seed.
     pub fn set_seed(&mut self, seed: u64) {
         self.salt = Streams::new(seed).stream("hashed paths").next_u64();
+    }
+    /// Messages that the NICs of an accelerator start in a second; infinite without NICs.
+    #[must_use]
+    pub fn message_rate(&self, a: AcceleratorId) -> f64 {
+        let template = &self.templates[self.sites[a.index()].template as usize];
+        let nics = f64::from(template.nics) / f64::from(template.accelerators);
+        template.nic.as_ref().map_or(f64::INFINITY, |nic| *nic.message_rate * nics)
+    }
+    /// Whether all NICs are RoCE.
+    #[must_use]
+    pub fn is_lossless_ethernet(&self) -> bool {
+        let protocols = || self.templates.iter().map(|t| t.nic.as_ref().map(|n| *n.protocol));
+        self.templates.iter().any(|t| t.nic.is_some()) && protocols().all(|p| p.is_none_or(|p| p == NicProtocol::Roce))
+    }
+    /// Whether pauses of ports spread on it: a tree on which a flow has paths of its own, or one switch.
+    #[must_use]
+    pub fn pauses_spread(&self) -> bool {
+        match &self.scale {
+            Scale::Trees(trees) => !self.policy.is_even() || trees.iter().all(|t| t.leaf_links == 0),
+            _ => false,
+        }
     }
     /// How many accelerators there are.
     #[must_use]

@@ -115,6 +115,75 @@ fn faults_point_into_the_file() {
     }
 }
 
+/// Links of a route with the share of the flow on each.
+fn links(fabric: &Fabric, a: u32, b: u32, flow: u64) -> Vec<(LinkId, f64)> {
+    let mut out = Vec::new();
+    fabric.route(AcceleratorId(a), AcceleratorId(b), flow, &mut |l, s| out.push((l, s)));
+    out
+}
+
+fn with(kind: &str, keys: &str, degraded: &str) -> Result<Fabric, String> {
+    let degraded: String =
+        degraded.split(';').filter(|d| !d.is_empty()).map(|d| format!("[[degraded]]\n{}\n", d.replace(',', "\n"))).collect();
+    build(&format!("{}[fabric]\nkind = \"{kind}\"\nnodes = 40\nswitch = \"qm8700\"\n{keys}\n{degraded}", nodes(8, 8, "nvswitch")))
+}
+
+#[test]
+fn a_flapping_port_carries_its_share_of_the_time() {
+    let (sound, flapping) =
+        (with("fat-tree", "", "").unwrap(), with("fat-tree", "", "part = \"node 3 NIC 2\",down_for = \"2 s\",every = \"8 s\"").unwrap());
+    let rate = |f: &Fabric, a: u32| links(f, a, 100, 0).iter().map(|(l, _)| f.link(*l).capacity).fold(f64::INFINITY, f64::min);
+    assert!((rate(&flapping, 26) / rate(&sound, 26) - 0.75).abs() < 1e-12 && rate(&flapping, 27) == rate(&sound, 27));
+    let said = with("fat-tree", "", "part = \"node 3 NIC 2\",down_for = \"9 s\",every = \"8 s\"").err().unwrap();
+    assert!(said.contains("E0205"), "{said}");
+}
+
+#[test]
+fn what_is_dead_leaves_the_routes() {
+    let policy = "path_policy = \"ecmp\"\nqueue_pairs = 64";
+    let sound = with("fat-tree", policy, "").unwrap();
+    let uplinks =
+        |f: &Fabric| -> std::collections::BTreeSet<LinkId> { links(f, 0, 300, 0).into_iter().filter(|l| l.1 < 1.0).map(|l| l.0).collect() };
+    for dead in ["part = \"leaf 0 uplink 3\",capacity = 0", "part = \"spine 1\",capacity = 0"] {
+        let fabric = with("fat-tree", policy, dead).unwrap();
+        let (before, after) = (uplinks(&sound), uplinks(&fabric));
+        assert!(
+            after.iter().all(|&l| fabric.link(l).capacity > 0.0) && after.len() < before.len(),
+            "{dead}: {} of {}",
+            after.len(),
+            before.len()
+        );
+        let sum: f64 = links(&fabric, 0, 300, 0).iter().map(|l| l.1).sum();
+        assert!((sum - links(&sound, 0, 300, 0).iter().map(|l| l.1).sum::<f64>()).abs() < 1e-9, "{dead}: nothing is lost");
+    }
+    let said = with("fat-tree", "", "part = \"leaf 0\",capacity = 0").err().unwrap();
+    assert!(said.contains("E0301"), "{said}");
+}
+
+#[test]
+fn queue_pairs_are_hashed_each_by_itself() {
+    let fabric = with("fat-tree", "path_policy = \"ecmp\"\nqueue_pairs = 4", "").unwrap();
+    let shares: Vec<f64> = links(&fabric, 0, 300, 0).into_iter().map(|l| l.1).filter(|s| *s < 1.0).collect();
+    assert!(shares.len() == 4 * 2 && shares.iter().all(|s| (s - 0.25).abs() < 1e-12), "{shares:?}");
+    let one = with("fat-tree", "path_policy = \"ecmp\"", "").unwrap();
+    let taken: std::collections::BTreeSet<_> = (0..64).map(|flow| links(&one, 0, 300, flow)).map(|l| format!("{l:?}")).collect();
+    assert!(taken.len() > 10, "64 flows take {} paths", taken.len());
+}
+
+#[test]
+fn ranks_reach_other_rails_over_the_scale_up_switch_or_the_spine() {
+    let (with_pxn, without) = (with("rail-optimised", "", "").unwrap(), with("rail-optimised", "pxn = false", "").unwrap());
+    let kinds = |f: &Fabric, b: u32| links(f, 0, b, 0).iter().map(|l| f.link(l.0).kind).collect::<Vec<_>>();
+    let count = |k: &[LinkKind], kind| k.iter().filter(|x| **x == kind).count();
+    // Rank 0 to rank 1 of the next node: two hops of NVLink, then its own leaf.
+    let (relayed, crossed) = (kinds(&with_pxn, 9), kinds(&without, 9));
+    assert_eq!((count(&relayed, LinkKind::ScaleUp), count(&crossed, LinkKind::ScaleUp)), (2, 0));
+    assert!(relayed.len() < crossed.len() + 2, "{relayed:?} {crossed:?}");
+    assert_eq!(kinds(&with_pxn, 8), kinds(&without, 8));
+    // Rails without a network between them have no other way.
+    assert!(with("rail-only", "pxn = false", "").is_err() || kinds(&with("rail-only", "", "").unwrap(), 9).contains(&LinkKind::ScaleUp));
+}
+
 /// The share of the flow that enters and leaves every vertex of a route.
 fn conserved(fabric: &Fabric, from: AcceleratorId, to: AcceleratorId, flow: u64) -> Result<(), String> {
     let mut net: BTreeMap<usize, f64> = BTreeMap::new();

@@ -231,6 +231,9 @@ pub struct CollectiveOutcome {
     pub algorithm: String,
     /// Protocol that was chosen.
     pub protocol: String,
+    /// Tokens of a rank (exchanges of tokens).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<f64>,
     /// Ends of the flows of a pattern.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flows: Option<FlowTimes>,

@@ -48,7 +48,7 @@ pub fn memory_csv(outcome: &Outcome) -> Option<String> {
 #[must_use]
 pub fn collective_csv(outcome: &Outcome) -> Option<String> {
     let list = outcome.collective.as_ref()?;
-    let header = ["op", "bytes", "time_s", "algbw_bytes_per_s", "busbw_bytes_per_s", "algorithm", "protocol"];
+    let header = ["op", "bytes", "time_s", "algbw_bytes_per_s", "busbw_bytes_per_s", "algorithm", "protocol", "tokens"];
     Some(rows(
         &header,
         list.iter().map(|c| {
@@ -60,6 +60,7 @@ pub fn collective_csv(outcome: &Outcome) -> Option<String> {
                 c.busbw_bytes_per_s.to_string(),
                 c.algorithm.clone(),
                 c.protocol.clone(),
+                c.tokens.map_or_else(String::new, |t| t.to_string()),
             ]
         }),
     ))

@@ -286,12 +286,14 @@ fn axis(out: &mut String, outcome: &Outcome, stages: usize, row: f64, from: f64,
 
 fn collectives(list: &[CollectiveOutcome]) -> Markup {
     let points: Vec<(f64, f64)> = list.iter().map(|c| (c.bytes, c.busbw_bytes_per_s)).collect();
+    let exchange = list.iter().any(|c| c.tokens.is_some());
     html! {
         h2 { "Bus bandwidth over size" }
         figure { (PreEscaped(log_line(&points, "bytes", "bus bandwidth, bytes per second"))) }
         table {
-            thead { tr { th { "size" } th { "time" } th { "algbw" } th { "busbw" } th { "algorithm" } th { "protocol" } } }
+            thead { tr { @if exchange { th { "tokens" } } th { "size" } th { "time" } th { "algbw" } th { "busbw" } th { "algorithm" } th { "protocol" } } }
             tbody { @for c in list { tr {
+                @if let Some(tokens) = c.tokens { td { (tokens) } }
                 td { (Bytes::new(c.bytes)) } td { (Seconds::new(c.time_s)) } td { (BytesPerSecond::new(c.algbw_bytes_per_s)) }
                 td { (BytesPerSecond::new(c.busbw_bytes_per_s)) } td { (c.algorithm) } td { (c.protocol) }
             } } }

@@ -168,10 +168,13 @@ fn trace_text(t: &TraceOutcome) -> String {
 }
 
 fn collective_text(list: &[CollectiveOutcome]) -> String {
-    let mut rows = table(&[0, 1, 2, 3]);
-    rows.add_row(vec!["size", "time", "algbw", "busbw", "algorithm", "protocol"]);
+    let exchange = list.iter().any(|c| c.tokens.is_some());
+    let mut rows = table(if exchange { &[0, 1, 2, 3, 4] } else { &[0, 1, 2, 3] });
+    let header = ["tokens", "size", "time", "algbw", "busbw", "algorithm", "protocol"];
+    rows.add_row(header[usize::from(!exchange)..].to_vec());
     for c in list {
-        rows.add_row(vec![
+        let mut row: Vec<String> = c.tokens.iter().map(f64::to_string).collect();
+        row.extend([
             Bytes::new(c.bytes).to_string(),
             Seconds::new(c.time_s).to_string(),
             BytesPerSecond::new(c.algbw_bytes_per_s).to_string(),
@@ -179,6 +182,7 @@ fn collective_text(list: &[CollectiveOutcome]) -> String {
             c.algorithm.clone(),
             c.protocol.clone(),
         ]);
+        rows.add_row(row);
     }
     let mut out = format!("{}\n\n", rows.trim_fmt());
     if list.iter().any(|c| c.flows.is_some()) {

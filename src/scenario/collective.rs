@@ -1,12 +1,14 @@
 //! Collectives and patterns of flows by themselves: what a scenario or a command asks for, and how long it takes over sizes.
 
-use super::input::CollectiveInput;
+use super::input::{CollectiveInput, CongestionControl, CongestionInput};
 use super::load::head;
-use crate::collectives::{Algorithm, Communicator, Launch, Library, Op, busbw_factor};
+use super::tokens;
+use crate::collectives::{Algorithm, Communicator, Launch, Library, Op, Protocol, Routing};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::metrics::{CollectiveOutcome, FlowTimes};
-use crate::simulate::{Network, Pattern, Route, execute, run_messages, run_pattern};
+use crate::simulate::{Network, Pattern, Route, Transport, execute, run_messages, run_pattern};
+use crate::units::Bytes;
 use crate::workload::{ClassId, GraphBuilder, Task, TaskId, TaskKind, Track, Work};
 use std::rc::Rc;
 
@@ -33,12 +35,16 @@ pub struct Beside {
 pub struct Sweep {
     /// What moves.
     pub moves: Moves,
-    /// Sizes in bytes.
+    /// Sizes in bytes; with a routing, tokens of a rank.
     pub sizes: Vec<f64>,
+    /// How tokens visit experts (dispatch and combine).
+    pub routing: Option<Routing>,
     /// Groups that run it at the same time.
     pub groups: Vec<Vec<AcceleratorId>>,
     /// Algorithm; absent: the library's choice.
     pub algorithm: Option<Algorithm>,
+    /// Protocol; absent: the library's choice.
+    pub protocol: Option<Protocol>,
     /// Whose kernels.
     pub library: Library,
     /// What the host's launch adds.
@@ -47,11 +53,16 @@ pub struct Sweep {
     pub explicit: Option<u32>,
     /// What runs at the same time.
     pub beside: Vec<Beside>,
-    /// Bytes that a flow of a pattern has in flight at most.
-    pub window: Option<f64>,
+    /// What holds back the senders of a pattern.
+    pub transport: Transport,
     /// How much more than the mean the busiest receiver of an all-to-all pattern gets, a share of the mean.
     pub skew: f64,
 }
+
+/// Work of one flow's rate under pauses, in flows under fair shares.
+const PAUSES_WORK: f64 = 0.5;
+/// What marks need to lead senders to fair rates where nothing else is said: one period of DCQCN's timer (SIGCOMM 2015).
+const REACTION: f64 = 55e-6;
 
 /// Chunks of a pipelined algorithm in explicit mode where nothing else is said.
 const CHUNKS: u32 = 64;
@@ -63,15 +74,33 @@ impl Sweep {
         Self {
             moves: Moves::Op(op),
             sizes,
+            routing: None,
             groups: vec![ranks],
             algorithm,
+            protocol: None,
             library: Library::nccl(),
             launch: Launch::Graph,
             explicit: None,
             beside: Vec::new(),
-            window: None,
+            transport: Transport::Fair,
             skew: 0.0,
         }
+    }
+
+    /// The communicator of its groups.
+    #[must_use]
+    pub fn communicator<'f>(&self, fabric: &'f Fabric, groups: &[Vec<AcceleratorId>]) -> Communicator<'f> {
+        let communicator = Communicator::new(fabric, &self.library, groups);
+        match self.routing {
+            Some(routing) => communicator.with_routing(routing),
+            None => communicator,
+        }
+    }
+
+    /// What one of its sizes is in bytes and, of an exchange, in tokens. Kernels differ in what they send with a token: without a choice
+    /// of the caller, those of high throughput count.
+    fn payload(&self, op: Op, size: f64, algorithm: Option<Algorithm>) -> (f64, Option<f64>) {
+        self.routing.map_or((size, None), |r| (size * r.row(op, algorithm.unwrap_or(Algorithm::OneCopy)), Some(size)))
     }
 
     /// Ranks that take part.
@@ -85,6 +114,8 @@ impl Sweep {
     pub fn work(&self) -> f64 {
         let n = self.groups[0].len();
         let each = match (self.moves, self.explicit) {
+            // Rates under pauses are found again for all flows whenever some end.
+            (Moves::Pattern(p), _) if matches!(self.transport, Transport::Pauses(_)) => p.count(n) as f64 * p.count(n) as f64 * PAUSES_WORK,
             (Moves::Pattern(p), _) => p.count(n) as f64,
             (_, Some(chunks)) => (n * n * 2) as f64 + n as f64 * 2.0 * f64::from(chunks),
             _ => n as f64,
@@ -117,12 +148,14 @@ pub fn run_sweep(fabric: &Fabric, sweep: &Sweep, seed: u64) -> Option<(Vec<Colle
         Moves::Pattern(pattern) => return Some(patterns(fabric, sweep, pattern, seed)),
         Moves::Op(op) => op,
     };
-    let communicator = Rc::new(Communicator::new(fabric, &sweep.library, &sweep.groups));
+    let communicator = Rc::new(sweep.communicator(fabric, &sweep.groups));
     let n = communicator.ranks();
     let mut events = 0;
     let mut out = Vec::new();
-    for &bytes in &sweep.sizes {
-        let plan = sweep.algorithm.map_or_else(|| Some(communicator.plan(op, bytes)), |a| communicator.plan_as(op, bytes, a))?;
+    for &size in &sweep.sizes {
+        let (bytes, _) = sweep.payload(op, size, sweep.algorithm);
+        let plan = communicator.plan_by(op, bytes, sweep.algorithm, sweep.protocol)?;
+        let (bytes, tokens) = sweep.payload(op, size, Some(plan.algorithm));
         let device = match sweep.explicit {
             Some(chunks) => {
                 let run = run_messages(fabric, &communicator.schedule(op, plan.algorithm, chunks)?, &plan, bytes);
@@ -130,7 +163,7 @@ pub fn run_sweep(fabric: &Fabric, sweep: &Sweep, seed: u64) -> Option<(Vec<Colle
                 run.makespan_s
             }
             None if sweep.beside.is_empty() => communicator.time_of(op, bytes, &plan),
-            None => contended(fabric, sweep, &communicator, op, bytes, &mut events),
+            None => contended(fabric, sweep, (&communicator, op, plan.algorithm), bytes, &mut events),
         };
         let time_s = sweep.launch.seen(device, n);
         out.push(CollectiveOutcome {
@@ -138,9 +171,10 @@ pub fn run_sweep(fabric: &Fabric, sweep: &Sweep, seed: u64) -> Option<(Vec<Colle
             bytes,
             time_s,
             algbw_bytes_per_s: bytes / time_s,
-            busbw_bytes_per_s: bytes / time_s * busbw_factor(op, n),
+            busbw_bytes_per_s: bytes / time_s * communicator.busbw_factor(op, plan.algorithm),
             algorithm: plan.algorithm.to_string(),
             protocol: plan.protocol.to_string(),
+            tokens,
             flows: None,
         });
     }
@@ -148,10 +182,17 @@ pub fn run_sweep(fabric: &Fabric, sweep: &Sweep, seed: u64) -> Option<(Vec<Colle
 }
 
 /// The measured operation among others that start with it; coupled activities that share links.
-fn contended<'f>(fabric: &'f Fabric, sweep: &Sweep, main: &Rc<Communicator<'f>>, op: Op, bytes: f64, events: &mut u64) -> f64 {
+fn contended<'f>(
+    fabric: &'f Fabric,
+    sweep: &Sweep,
+    (main, op, algorithm): (&Rc<Communicator<'f>>, Op, Algorithm),
+    bytes: f64,
+    events: &mut u64,
+) -> f64 {
     let mut network = Network::new(fabric);
     let mut graph = GraphBuilder::new();
-    let mut transfers = vec![(Rc::clone(main), op, bytes, 1, sweep.algorithm)];
+    let chosen = if op.moves_tokens() { Some(algorithm) } else { sweep.algorithm };
+    let mut transfers = vec![(Rc::clone(main), op, bytes, 1, chosen)];
     for other in &sweep.beside {
         let communicator = Rc::new(Communicator::new(fabric, &Library::nccl(), std::slice::from_ref(&other.ranks)));
         transfers.push((communicator, other.op, other.bytes, other.repeat, None));
@@ -174,7 +215,7 @@ fn contended<'f>(fabric: &'f Fabric, sweep: &Sweep, main: &Rc<Communicator<'f>>,
 fn patterns(fabric: &Fabric, sweep: &Sweep, pattern: Pattern, seed: u64) -> (Vec<CollectiveOutcome>, u64) {
     let flows: Vec<_> = sweep.groups.iter().flat_map(|g| pattern.flows(g, sweep.skew, seed)).collect();
     let one = |&bytes: &f64| {
-        let mut finish = run_pattern(fabric, &flows, bytes, sweep.window);
+        let mut finish = run_pattern(fabric, &flows, bytes, sweep.transport);
         finish.sort_by(f64::total_cmp);
         let time_s = finish.last().copied().unwrap_or(0.0);
         let at = |q: f64| finish[((finish.len() - 1) as f64 * q).round() as usize];
@@ -187,6 +228,7 @@ fn patterns(fabric: &Fabric, sweep: &Sweep, pattern: Pattern, seed: u64) -> (Vec
             busbw_bytes_per_s: bytes / time_s,
             algorithm: "flows".into(),
             protocol: "Simple".into(),
+            tokens: None,
             flows: Some(FlowTimes { count: finish.len() as u64, min_s: at(0.0), mean_s, p50_s: at(0.5), p99_s: at(0.99), max_s: time_s }),
         }
     };
@@ -209,9 +251,11 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
         refuse(codes::OUT_OF_RANGE, span, format!("{ranks} ranks on {all} accelerators"), "between 2 and the accelerators");
         return None;
     }
-    if *input.min_bytes > *input.max_bytes {
+    let (least, most) = (input.min_bytes.map_or(1024.0, |b| b.get()), input.max_bytes.map_or(Bytes::gib(8.0).get(), |b| b.get()));
+    if least > most {
         let message = "the smallest size is above the greatest".into();
-        refuse(codes::CONFLICT, input.min_bytes.span, message, "give the smaller one as min_bytes");
+        let span = if input.min_bytes.is_some() { input.min_bytes.span } else { input.max_bytes.span };
+        refuse(codes::CONFLICT, span, message, "give the smaller one as min_bytes");
     }
     let size = input.group_size.unwrap_or(ranks);
     if size < 2 || !ranks.is_multiple_of(size) {
@@ -233,6 +277,7 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
     let plain = matches!(moves, Moves::Pattern(_));
     for (given, span, name) in [
         (input.algorithm.is_some(), input.algorithm.span, "algorithm"),
+        (input.protocol.is_some(), input.protocol.span, "protocol"),
         (input.engine.is_some(), input.engine.span, "engine"),
         (input.launch.is_some(), input.launch.span, "launch"),
         (*input.explicit, input.explicit.span, "explicit"),
@@ -249,8 +294,16 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
     if !plain && input.window.is_some() {
         refuse(codes::CONFLICT, input.window.span, "`window` does nothing for a collective".into(), "leave it out, or give `pattern`");
     }
+    congestion(input, plain, fabric, diags);
+    let mut refuse = |code, span: Span, message: String, hint: &str| {
+        diags.push(Diagnostic::error(code, message).at(span, "here").hint(hint));
+    };
     if *input.explicit && !input.beside.is_empty() {
         refuse(codes::CONFLICT, input.explicit.span, "`explicit` runs one operation by itself".into(), "leave out `explicit` or `beside`");
+    }
+    if input.protocol.is_some() && (!input.beside.is_empty() || input.engine.is_some()) {
+        let message = "`protocol` does nothing beside other operations, or for an engine's own kernels".into();
+        refuse(codes::CONFLICT, input.protocol.span, message, "leave out `protocol`, or `beside` and `engine`");
     }
     if input.chunks.is_some() && !*input.explicit {
         refuse(
@@ -264,28 +317,83 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
     let groups: Vec<Vec<AcceleratorId>> =
         (0..ranks / size).map(|g| (0..size).map(|i| AcceleratorId(member(g, i) as u32)).collect()).collect();
     let beside = besides(input, all, diags);
+    let exchange = tokens::of(input, moves, size, diags);
     if diags.error_count() > before {
         return None;
     }
+    let (sizes, routing) = match exchange? {
+        Some((counts, routing)) => (counts, Some(routing)),
+        None => (sizes(least, most), None),
+    };
     let sweep = Sweep {
         moves,
-        sizes: sizes(input.min_bytes.get(), input.max_bytes.get()),
+        sizes,
+        routing,
         groups,
         algorithm: *input.algorithm,
+        protocol: *input.protocol,
         library: input.engine.map_or_else(Library::nccl, Library::of),
         launch: input.launch.unwrap_or(Launch::Graph),
         explicit: input.explicit.then(|| input.chunks.map_or(CHUNKS, |c| c.min(1 << 16) as u32)),
         beside: beside?,
-        window: input.window.map(|w| w.get()),
+        transport: transport(input.congestion.value.as_ref(), input.window.map(|w| w.get())),
         skew: input.skew.unwrap_or(0.0),
     };
     form_of(input, &sweep, fabric, diags).then_some(sweep)
+}
+
+/// Refuses congestion of lossless Ethernet where it does nothing.
+fn congestion(input: &CollectiveInput, is_pattern: bool, fabric: &Fabric, diags: &mut Diagnostics) {
+    let Some(given) = &input.congestion.value else { return };
+    let why = if !is_pattern {
+        Some(("for a collective, whose parts keep pace with each other", "leave it out, or give `pattern`"))
+    } else if input.window.is_some() {
+        Some(("beside `window`, under which queues stay short", "leave one of both out"))
+    } else if !fabric.is_lossless_ethernet() {
+        Some(("where NICs are not RoCE", "leave it out: credits, as of InfiniBand, are not pauses of a port"))
+    } else if !fabric.pauses_spread() {
+        Some((
+            "where every flow takes all paths, or on this kind of fabric",
+            "use a tree with path_policy = \"ecmp\" or \"static\", or one switch",
+        ))
+    } else {
+        None
+    };
+    if let Some((where_, hint)) = why {
+        let message = format!("`congestion` does nothing {where_}");
+        diags.push(Diagnostic::error(codes::CONFLICT, message).at(input.congestion.span, "does nothing").hint(hint));
+    }
+    if given.reaction.is_some() && *given.control == CongestionControl::Pfc {
+        let message = "`reaction` does nothing without marks";
+        diags.push(
+            Diagnostic::error(codes::CONFLICT, message)
+                .at(given.reaction.span, "does nothing")
+                .hint("set control = \"dcqcn\", or leave it out"),
+        );
+    }
+}
+
+fn transport(congestion: Option<&CongestionInput>, window: Option<f64>) -> Transport {
+    match congestion {
+        Some(c) if *c.control == CongestionControl::Dcqcn => Transport::Pauses(c.reaction.map_or(REACTION, |r| r.get())),
+        Some(_) => Transport::Pauses(f64::INFINITY),
+        None => window.map_or(Transport::Fair, Transport::Window),
+    }
 }
 
 fn besides(input: &CollectiveInput, all: u64, diags: &mut Diagnostics) -> Option<Vec<Beside>> {
     let mut out = Vec::new();
     for other in input.beside.iter() {
         let last = (*other.ranks - 1).saturating_mul(*other.stride).saturating_add(*other.first);
+        if other.op.moves_tokens() {
+            let message = format!("`{}` beside another operation has no routing of tokens", *other.op);
+            diags.push(
+                Diagnostic::error(codes::UNSUPPORTED, message)
+                    .at(other.op.span, "here")
+                    .hint("measure the exchange, and put the other one beside it"),
+            );
+            return None;
+        }
         if last >= all || *other.ranks < 2 || *other.repeat > 1_000_000 {
             let message = format!("these ranks reach {last} of {all} accelerators, or are fewer than 2, or repeat without end");
             diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(other.ranks.span, "out of range"));
@@ -300,8 +408,8 @@ fn besides(input: &CollectiveInput, all: u64, diags: &mut Diagnostics) -> Option
 /// Whether the algorithm (and the message-by-message form) exists for these ranks; reports where not.
 fn form_of(input: &CollectiveInput, sweep: &Sweep, fabric: &Fabric, diags: &mut Diagnostics) -> bool {
     let Moves::Op(op) = sweep.moves else { return true };
-    let communicator = Communicator::new(fabric, &sweep.library, &sweep.groups[..1]);
-    let smallest = sweep.sizes[0];
+    let communicator = sweep.communicator(fabric, &sweep.groups[..1]);
+    let smallest = sweep.payload(op, sweep.sizes[0], sweep.algorithm).0;
     if let Some(algorithm) = sweep.algorithm
         && communicator.plan_as(op, smallest, algorithm).is_none()
     {
@@ -312,8 +420,19 @@ fn form_of(input: &CollectiveInput, sweep: &Sweep, fabric: &Fabric, diags: &mut 
         );
         return false;
     }
+    if let Some(protocol) = sweep.protocol
+        && communicator.plan_by(op, smallest, sweep.algorithm, sweep.protocol).is_none()
+    {
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, format!("{op} has no form of its own under {protocol} here"))
+                .at(input.protocol.span, "no such form")
+                .hint("protocols are those of rings inside one scale-up domain; LL128 up to NVLink 4"),
+        );
+        return false;
+    }
     if sweep.explicit.is_some() {
-        let without = sweep.sizes.iter().find_map(|&bytes| {
+        let without = sweep.sizes.iter().find_map(|&size| {
+            let bytes = sweep.payload(op, size, sweep.algorithm).0;
             let algorithm = sweep.algorithm.unwrap_or_else(|| communicator.plan(op, bytes).algorithm);
             communicator.schedule(op, algorithm, 1).is_none().then_some(algorithm)
         });

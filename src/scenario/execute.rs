@@ -1,12 +1,12 @@
 //! A checked scenario to its outcome: simulate, measure, price.
 
-use super::collective::{Sweep, run_sweep};
+use super::collective::{Moves, Sweep, run_sweep};
 use super::feed;
 use super::load::{Job, Scenario};
 use super::operations::{Operations, StorageJob};
 use super::run;
 use super::trace::TraceJob;
-use crate::collectives::{Communicator, Library};
+use crate::collectives::{Communicator, Library, token_source};
 use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
@@ -184,7 +184,13 @@ fn trace_constants(fabric: &Fabric, trace: &Trace) -> Vec<ProfileUse> {
 /// Where the constants of a sweep come from.
 #[must_use]
 pub fn constants_of(fabric: &Fabric, sweep: &Sweep) -> Vec<ProfileUse> {
-    constants_between(fabric, &sweep.library, &sweep.groups[..1])
+    let mut out = constants_between(fabric, &sweep.library, &sweep.groups[..1]);
+    if let Moves::Op(op) = sweep.moves
+        && let Some(source) = token_source(op)
+    {
+        out.push(ProfileUse { operator: op.word().into(), entry: "collectives/constants.toml".into(), source: source.into() });
+    }
+    out
 }
 
 fn constants_between(fabric: &Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Vec<ProfileUse> {

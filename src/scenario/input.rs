@@ -2,7 +2,7 @@
 
 use super::operations_input::{CheckpointInput, FailuresInput, StorageInput};
 use super::serving::ServingInput;
-use crate::collectives::{Algorithm, Engine, Launch, Op};
+use crate::collectives::{Algorithm, Engine, Launch, Op, Protocol};
 use crate::diag::{
     At, Count, Decode, Diagnostic, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Value, Whole, codes,
 };
@@ -148,12 +148,16 @@ record! {
         pub pattern: Option<Pattern>,
         /// Bytes that a flow of a pattern has in flight at most (the window of its transport); absent: what the path holds.
         pub window: Option<Pos<Bytes>>,
+        /// Lossless Ethernet on hashed or static paths: what congestion does to the flows of a pattern. Absent: fair shares.
+        pub congestion: Option<CongestionInput>,
         /// All-to-all of uneven sizes: how much more than the mean the busiest receiver gets, as a share of the mean.
         pub skew: Option<Share>,
-        /// Smallest size.
-        pub min_bytes: Pos<Bytes> = Bytes::new(1024.0),
-        /// Greatest size; sizes double in between.
-        pub max_bytes: Pos<Bytes> = Bytes::gib(8.0),
+        /// Smallest size; absent: 1 KiB.
+        pub min_bytes: Option<Pos<Bytes>>,
+        /// Greatest size; sizes double in between. Absent: 8 GiB.
+        pub max_bytes: Option<Pos<Bytes>>,
+        /// How tokens visit experts (`dispatch` and `combine`); sizes are numbers of tokens then.
+        pub tokens: Option<TokensInput>,
         /// How many of the first accelerators take part; absent: all.
         pub ranks: Option<Count>,
         /// Ranks of a group; all groups run the operation at the same time. Absent: one group.
@@ -162,6 +166,8 @@ record! {
         pub strided: bool = false,
         /// Algorithm; absent: the library's choice.
         pub algorithm: Option<Algorithm>,
+        /// Protocol of a ring inside one scale-up domain; absent: the library's choice.
+        pub protocol: Option<Protocol>,
         /// Whose kernels run small all-reduces; absent: NCCL.
         pub engine: Option<Engine>,
         /// What the host's launch adds; absent: nothing (a captured graph).
@@ -172,6 +178,50 @@ record! {
         pub chunks: Option<Count>,
         /// Operations that start at the same time and share the links.
         pub beside: List<BesideInput> = Vec::new(),
+    }
+}
+
+choice! {
+    /// How lossless Ethernet deals with congestion.
+    pub enum CongestionControl {
+        /// Switches pause the ports that fill their queues (PFC) and nothing else holds senders back.
+        Pfc = "pfc",
+        /// The same, and switches mark packets, upon which senders find their fair rates (ECN, DCQCN).
+        Dcqcn = "dcqcn",
+    }
+}
+
+record! {
+    /// What congestion does to flows on lossless Ethernet.
+    pub struct CongestionInput {
+        /// Pauses alone, or marks too.
+        pub control: CongestionControl = CongestionControl::Pfc,
+        /// How long after the start senders have found their fair rates (dcqcn); absent: 55 us, one period of its timer.
+        pub reaction: Option<Pos<Seconds>>,
+    }
+}
+
+record! {
+    /// Tokens that visit experts, which are spread evenly over the ranks of a group.
+    pub struct TokensInput {
+        /// Elements of a token.
+        pub hidden: Count,
+        /// Experts.
+        pub experts: Count,
+        /// Experts that a token visits.
+        pub per_token: Count,
+        /// Groups of experts, of which a token visits `groups_per_token`.
+        pub groups: Option<Count>,
+        /// Groups that a token visits.
+        pub groups_per_token: Option<Count>,
+        /// Bits of an element on the way to the experts: 8 (with a scale for every 128 elements) or 16. Back it is 16.
+        pub dispatch_bits: Count = 8,
+        /// Compute units that the high-throughput kernels run on; absent: 20.
+        pub compute_units: Option<Count>,
+        /// Smallest number of tokens of a rank.
+        pub min_tokens: Count = 1,
+        /// Greatest number; numbers double in between.
+        pub max_tokens: Count = 4096,
     }
 }
 

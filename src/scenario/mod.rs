@@ -14,6 +14,7 @@ mod profile;
 mod run;
 mod schema;
 mod serving;
+mod tokens;
 mod trace;
 mod training;
 
@@ -21,7 +22,8 @@ pub use base::{Base, Built, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
 pub use input::{
-    AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
+    AstraInput, BesideInput, CollectiveInput, CongestionControl, CongestionInput, CostInput, ParallelInput, RunInput, ScenarioInput,
+    TokensInput, TraceFormat, TraceInput, TrainingInput,
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
 pub use operations::{FailureClass, Failures, Operations, StorageJob};
@@ -29,4 +31,5 @@ pub use operations_input::{CheckpointInput, CheckpointLevelInput, EmulateInput, 
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};
+pub use tokens::routing_of;
 pub use trace::TraceJob;

@@ -1,5 +1,6 @@
 //! Runs a task graph: events, compute at the rate that communication kernels leave it, transfers at fair rates.
 
+use super::device::{Device, Running};
 use super::fluid::Fluid;
 use super::network::{KindLoad, Network, Settled};
 use crate::engine::EventQueue;
@@ -43,9 +44,6 @@ impl fmt::Display for Deadlock {
 }
 impl std::error::Error for Deadlock {}
 
-/// Least rate of compute under communication kernels; they cannot hold the whole device.
-const LEAST_RATE: f64 = 0.1;
-
 #[derive(Clone, Copy)]
 /// Something ends: a compute task, a delay, the latency of a transfer, a transfer on links of its own.
 enum Event {
@@ -53,28 +51,6 @@ enum Event {
     Delay { task: u32 },
     Latency { task: u32 },
     Transfer { task: u32 },
-}
-
-#[derive(Clone, Copy)]
-struct Running {
-    task: u32,
-    remaining: f64,
-    since: f64,
-    generation: u32,
-}
-
-#[derive(Default, Clone)]
-struct Device {
-    /// Shares held by communication kernels: sum and count, so that the sum returns to exactly 0.
-    held: f64,
-    holders: u32,
-    running: Vec<Running>,
-}
-
-impl Device {
-    fn rate(&self) -> f64 {
-        (1.0 - self.held).max(LEAST_RATE)
-    }
 }
 
 /// A lane: who waits for it, and the task that gives it back.
@@ -131,6 +107,10 @@ struct Executor<'a> {
     now: f64,
     generation: u32,
     payload: Vec<f64>,
+    /// Share of memory that every transfer draws on now.
+    drawn: Vec<f64>,
+    /// Scratch: transfers whose rate changed.
+    moved: Vec<(u32, f64)>,
     out: Execution,
     done: usize,
 }
@@ -143,6 +123,7 @@ struct Executor<'a> {
 pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside: &[(RouteId, f64, f64)]) -> Result<Execution, Deadlock> {
     let settled = network.settle(graph);
     let mut fluid = Fluid::new();
+    fluid.watch();
     let shared = settled.capacities.iter().map(|&capacity| fluid.add_resource(capacity)).collect();
     let waiting: Vec<u32> = (0..graph.len()).map(|i| graph.predecessors(TaskId(i as u32)).len() as u32).collect();
     let ready = (0..graph.len() as u32).filter(|&i| waiting[i as usize] == 0).collect();
@@ -160,6 +141,8 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         ready,
         now: 0.0,
         generation: 0,
+        drawn: vec![0.0; graph.len()],
+        moved: Vec::new(),
         out: Execution { start: vec![0.0; graph.len()], finish: vec![0.0; graph.len()], makespan: 0.0, events: 0, loads: Vec::new() },
         done: 0,
     };
@@ -188,14 +171,17 @@ impl Executor<'_> {
         let mut ended = Vec::new();
         loop {
             self.begin_ready();
-            let event = self.queue.next_time().map(SimTime::seconds);
             let flow = self.fluid.next_finish();
+            self.redraw();
+            let event = self.queue.next_time().map(SimTime::seconds);
             match (event, flow) {
                 (None, None) => return,
                 (Some(e), f) if f.is_none_or(|f| e <= f) => self.pop(),
                 (_, Some(f)) => {
                     self.now = self.now.max(f);
                     self.fluid.finish_at(f, &mut ended);
+                    // Before the ends, after which nothing may draw any more.
+                    self.redraw();
                     self.out.events += ended.len() as u64;
                     for task in ended.drain(..) {
                         self.end_transfer(task);
@@ -271,10 +257,11 @@ impl Executor<'_> {
             Work::Compute { seconds } => {
                 let class = self.graph.tasks()[task as usize].class;
                 self.generation += 1;
-                let running = Running { task, remaining: seconds, since: self.now, generation: self.generation };
+                let memory = self.graph.tasks()[task as usize].memory;
+                let running = Running { task, memory, remaining: seconds, since: self.now, generation: self.generation };
                 let device = &mut self.devices[class.0 as usize];
                 device.running.push(running);
-                let end = self.now + seconds / device.rate();
+                let end = self.now + seconds / device.rate(memory);
                 self.queue.push(SimTime::new(end), Event::Compute { task, generation: running.generation });
             }
             Work::Transfer { bytes, .. } => {
@@ -282,6 +269,8 @@ impl Executor<'_> {
                 self.hold(task, cost.share);
                 let channel = &self.settled.channels[cost.channel as usize];
                 if channel.uses.is_empty() {
+                    // On links of its own it ends when it must: its mean rate.
+                    self.draw(task, bytes / (cost.latency + bytes / cost.cap));
                     self.queue.push(SimTime::new(self.now + cost.latency + bytes / cost.cap), Event::Transfer { task });
                 } else if cost.latency > 0.0 {
                     self.queue.push(SimTime::new(self.now + cost.latency), Event::Latency { task });
@@ -311,35 +300,60 @@ impl Executor<'_> {
             self.payload[cost.channel as usize] += bytes;
         }
         self.hold(task, -cost.share);
+        self.draw(task, 0.0);
         self.end(task);
     }
 
-    /// Communication kernels take (or give back) a share of the devices of their route's classes.
+    /// Communication kernels take (or give back) a share of the compute units of the devices of their route's classes.
     fn hold(&mut self, task: u32, share: f64) {
-        if share == 0.0 {
-            return;
+        if share != 0.0 {
+            self.change(task, |device| device.hold(share));
         }
+    }
+
+    /// A transfer moves at so many bytes of payload a second and draws on the memory of its devices in proportion.
+    fn draw(&mut self, task: u32, rate: f64) {
+        let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
+        let draws = (rate * cost.memory).min(1.0);
+        let before = std::mem::replace(&mut self.drawn[task as usize], draws);
+        if draws.to_bits() != before.to_bits() {
+            self.change(task, |device| device.draw(before, draws));
+        }
+    }
+
+    /// Changes the devices of a transfer's classes, whose compute goes on at other rates.
+    fn change(&mut self, task: u32, mut change: impl FnMut(&mut Device)) {
         let Work::Transfer { route, .. } = self.graph.tasks()[task as usize].work else { return };
         let network = self.network;
         for &ClassId(class) in &network.route(route).classes {
             let device = &mut self.devices[class as usize];
-            let before = device.rate();
-            if share > 0.0 {
-                device.holders += 1;
-            } else {
-                device.holders -= 1;
+            let before = device.pace();
+            change(device);
+            let pace = device.pace();
+            if pace == before {
+                continue;
             }
-            device.held = if device.holders == 0 { 0.0 } else { device.held + share };
-            let rate = device.rate();
             for running in &mut device.running {
-                running.remaining = (running.remaining - (self.now - running.since) * before).max(0.0);
+                running.remaining = (running.remaining - (self.now - running.since) * before.rate(running.memory)).max(0.0);
                 running.since = self.now;
                 self.generation += 1;
                 running.generation = self.generation;
                 let event = Event::Compute { task: running.task, generation: running.generation };
-                self.queue.push(SimTime::new(self.now + running.remaining / rate), event);
+                self.queue.push(SimTime::new(self.now + running.remaining / pace.rate(running.memory)), event);
             }
         }
+    }
+
+    /// Transfers whose rate changed draw on memory at the new one from now on.
+    fn redraw(&mut self) {
+        let mut moved = std::mem::take(&mut self.moved);
+        self.fluid.take_moved(&mut moved);
+        for (task, rate) in moved.drain(..) {
+            if task != BESIDE {
+                self.draw(task, rate);
+            }
+        }
+        self.moved = moved;
     }
 
     fn end(&mut self, task: u32) {

@@ -68,6 +68,8 @@ pub struct Fluid {
     now: f64,
     sequence: u64,
     active: usize,
+    /// Tokens of activities whose rate changed, where somebody watches.
+    moved: Option<Vec<(u32, f64)>>,
     /// Scratch: what ends now, by sequence.
     ending: Vec<(u64, ActivityId)>,
 }
@@ -77,6 +79,16 @@ impl Fluid {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+    /// Keeps note of every change of a rate from now on, for [`Self::take_moved`].
+    pub fn watch(&mut self) {
+        self.moved = Some(Vec::new());
+    }
+    /// Moves what was noted to the end of `out`: tokens with their new rates, in the order of the changes.
+    pub fn take_moved(&mut self, out: &mut Vec<(u32, f64)>) {
+        if let Some(moved) = &mut self.moved {
+            out.append(moved);
+        }
     }
     /// Adds a resource with a capacity in units per second.
     pub fn add_resource(&mut self, capacity: f64) -> ResourceId {
@@ -201,6 +213,9 @@ impl Fluid {
             progress.left = progress.left_at(self.now);
             progress.since = self.now;
             progress.rate = self.fair.rate(a);
+            if let Some(moved) = &mut self.moved {
+                moved.push((progress.token, progress.rate));
+            }
             let finish = if progress.left <= 0.0 { self.now } else { self.now + progress.left / progress.rate };
             self.deadlines.set(a.0 as usize, finish);
         }

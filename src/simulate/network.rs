@@ -53,8 +53,10 @@ pub(super) struct Cost {
     pub(super) cap: f64,
     /// Index of the channel.
     pub(super) channel: u32,
-    /// Share of the device that its kernels hold.
+    /// Share of the device's compute units that its kernels hold.
     pub(super) share: f64,
+    /// Seconds of a device's memory that a byte of payload takes.
+    pub(super) memory: f64,
 }
 
 /// One algorithm on one route: its load on the links.
@@ -173,7 +175,8 @@ impl<'f> Network<'f> {
                     settled.channels.push(Channel { uses: Vec::new(), traffic, solo: f64::INFINITY });
                     settled.channels.len() as u32 - 1
                 });
-                settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share });
+                let memory = route.communicator.memory_time(route.op, plan.algorithm);
+                settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share, memory });
                 settled.costs.len() as u32 - 1
             });
         }

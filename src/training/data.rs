@@ -188,7 +188,9 @@ impl Lowering<'_, '_> {
         let local = if self.config.gathers_layers() { owned } else { trained.total() };
         let bytes = *self.config.stack.optimizer_bytes * owned + 4.0 * local;
         let Pace { part, speed } = self.pace(class);
-        let work = Work::Compute { seconds: (OPTIMIZER_FIXED + bytes / self.parts[part].1) / speed };
-        self.graph.add(Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work), &[norm])
+        let streaming = bytes / self.parts[part].1;
+        let work = Work::Compute { seconds: (OPTIMIZER_FIXED + streaming) / speed };
+        let memory = streaming / (OPTIMIZER_FIXED + streaming);
+        self.graph.add(Task { memory, ..Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work) }, &[norm])
     }
 }

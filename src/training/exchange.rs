@@ -1,29 +1,24 @@
 //! Exchange of tokens with the ranks of their experts: what travels, and how long it takes on idle links.
 
+use super::experts::Dispatcher;
 use super::lower::Lowering;
 use super::place::expert_groups;
-use crate::collectives::{Library, Op as Collective};
-use crate::fabric::AcceleratorId;
-use crate::model::Experts;
-use crate::workload::RouteId;
+use crate::collectives::{Algorithm, Communicator, Library, Op as Collective, Routing, TOKEN_KERNEL_UNITS};
+use crate::simulate::Route;
+use crate::workload::{ClassId, RouteId};
+use std::rc::Rc;
 
 /// Dispatch or combine of one pass of a stage.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ExpertRoute {
     pub(super) route: Option<RouteId>,
-    /// Send buffer of a rank, bytes.
+    /// Payload of a rank by the convention of the route's operation, bytes.
     pub(super) bytes: f64,
-    /// Seconds of one exchange on idle links.
+    /// Seconds of one exchange on idle links, the mean of both ways.
     pub(super) seconds: f64,
     /// Exchanges inside the passes of the stage.
     pub(super) inside: f64,
 }
-
-/// Share of the scale-up data sheet that one-copy dispatchers reach: DeepEP on H100 312 to 336 of 450 GB/s, on B200 643 to 675 of 900.
-const SCALE_UP_SHARE: f64 = 0.71;
-/// Start-up of one-copy dispatchers inside a domain, and what a network adds.
-const ONE_COPY_START: f64 = 30e-6;
-const ONE_COPY_NETWORK: f64 = 60e-6;
 
 impl Lowering<'_, '_> {
     pub(super) fn add_expert_route(&mut self, class: u64, library: &Library) -> ExpertRoute {
@@ -38,75 +33,38 @@ impl Lowering<'_, '_> {
             return self.experts[stage as usize];
         }
         let groups = expert_groups(&parallel, stage);
-        let group = self.communicator(&groups, library);
         let classes = self.classes_of(stage);
-        let route = self.route(format!("experts of stage {stage}"), &group, Collective::AllToAll, &classes);
+        let name = format!("experts of stage {stage}");
         let sequence = if parallel.sequence { parallel.tensor as f64 } else { 1.0 };
         let tokens = config.microbatch_tokens() as f64 / sequence * config.expert_imbalance;
-        let row = config.precision.activation_bytes() * config.model.hidden as f64;
         if !config.experts.sends_one_copy() {
-            let bytes = row * tokens * experts.per_token as f64;
+            let group = self.communicator(&groups, library);
+            let route = self.route(name, &group, Collective::AllToAll, &classes);
+            let bytes = config.precision.activation_bytes() * config.model.hidden as f64 * tokens * experts.per_token as f64;
             return ExpertRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), inside: 0.0 };
         }
-        let fabric = self.network.fabric();
-        let domains = domains_of(&groups[0], |a| fabric.site(a).domain.0);
-        let inside = parallel.expert as f64 / domains;
-        let (accelerators, nodes) = receivers(&experts, inside, domains);
-        let scale_up = fabric.part(groups[0][0]).scale_up_bandwidth.map_or(f64::INFINITY, |b| SCALE_UP_SHARE * b.get());
-        let within = row * tokens * accelerators * domains / scale_up;
-        // The payload of an all-to-all that puts as much on the network.
-        let ranks = parallel.expert as f64;
-        let bytes = if domains > 1.0 { row * tokens * nodes * ranks / (ranks - inside) } else { row * tokens * accelerators };
-        let across = if domains > 1.0 { self.network.time_alone(route, bytes) } else { 0.0 };
-        let start = ONE_COPY_START + if domains > 1.0 { ONE_COPY_NETWORK } else { 0.0 };
-        ExpertRoute { route: Some(route), bytes, seconds: *config.experts.slowdown * (within.max(across) + start), inside: 0.0 }
+        let routing = Routing {
+            hidden: config.model.hidden,
+            experts: experts.count,
+            per_token: experts.per_token,
+            groups: (experts.groups > 0).then_some((experts.groups, experts.groups_per_token)),
+            // Training sends activations as they are; the way back is the way there.
+            dispatch_bytes: config.precision.activation_bytes().min(2.0),
+            // What HybridEP's kernels take over the links' time in training is measured as a whole (`slowdown`).
+            compute_units: if *config.experts.dispatcher == Dispatcher::Hybridep { f64::INFINITY } else { TOKEN_KERNEL_UNITS as f64 },
+        };
+        let group = Rc::new(Communicator::new(self.network.fabric(), library, &groups).with_routing(routing));
+        let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
+        let dispatch = Route { name, communicator: Rc::clone(&group), op: Collective::Dispatch, classes, algorithm: Some(ONE_COPY) };
+        let route = self.network.add(dispatch);
+        let one_way = |op| {
+            let bytes = tokens * routing.row(op, ONE_COPY);
+            (bytes, group.plan_as(op, bytes, ONE_COPY).map_or(0.0, |plan| group.time_of(op, bytes, &plan)))
+        };
+        let ((bytes, there), (_, back)) = (one_way(Collective::Dispatch), one_way(Collective::Combine));
+        ExpertRoute { route: Some(route), bytes, seconds: *config.experts.slowdown * 0.5 * (there + back), inside: 0.0 }
     }
 }
 
-fn domains_of(group: &[AcceleratorId], domain: impl Fn(AcceleratorId) -> u32) -> f64 {
-    let mut all: Vec<u32> = group.iter().map(|&a| domain(a)).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.len() as f64
-}
-
-/// Copies of a token that leave its rank inside each domain, and copies that leave its domain for others, where every accelerator and
-/// every domain gets one however many of the token's experts it holds (`inside` ranks in each of `domains`).
-fn receivers(experts: &Experts, inside: f64, domains: f64) -> (f64, f64) {
-    let k = experts.per_token as f64;
-    let reached = |ranks: f64, choices: f64| 1.0 - libm::pow(1.0 - 1.0 / ranks, choices);
-    let accelerators = (inside - 1.0) * reached(inside, k / domains);
-    let groups = experts.groups as f64;
-    let nodes = if experts.groups > 0 && domains <= groups {
-        // A token visits few groups; those of one domain are all missed with the share of choices without them.
-        let own = (groups / domains).floor() as u64;
-        (domains - 1.0) * (1.0 - missed(experts.groups, own, experts.groups_per_token))
-    } else {
-        (domains - 1.0) * reached(domains, k)
-    };
-    (accelerators, nodes)
-}
-
-/// Chance that none of `own` groups is among `chosen` of `all`.
-fn missed(all: u64, own: u64, chosen: u64) -> f64 {
-    (0..chosen).map(|i| (all - i).saturating_sub(own) as f64 / (all - i) as f64).product()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn experts(groups: u64) -> Experts {
-        Experts { count: 256, per_token: 8, ffn_hidden: 1, shared: 0, first_dense: 0, groups, groups_per_token: groups / 2, clamped: false }
-    }
-
-    #[test]
-    fn one_copy_for_every_receiver() {
-        // 8 of 8 accelerators: 7 others, each reached unless all 8 choices miss it.
-        let (a, n) = receivers(&experts(0), 8.0, 1.0);
-        assert!((a - 7.0 * (1.0 - libm::pow(7.0 / 8.0, 8.0))).abs() < 1e-12 && n == 0.0);
-        // Four domains under a limit of 4 of 8 groups: (3/4) · 4 · (1 − C(6,4)/C(8,4)) = 3 (1 − 15/70).
-        let (_, n) = receivers(&experts(8), 8.0, 4.0);
-        assert!((n - 3.0 * (1.0 - 15.0 / 70.0)).abs() < 1e-12, "{n}");
-    }
-}
+/// Training runs the high-throughput kernels, whatever the number of tokens.
+const ONE_COPY: Algorithm = Algorithm::OneCopy;

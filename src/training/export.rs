@@ -68,7 +68,7 @@ const fn collective(op: Op) -> TraceCollective {
         Op::AllReduce => TraceCollective::AllReduce,
         Op::AllGather => TraceCollective::AllGather,
         Op::ReduceScatter => TraceCollective::ReduceScatter,
-        Op::AllToAll => TraceCollective::AllToAll,
+        Op::AllToAll | Op::Dispatch | Op::Combine => TraceCollective::AllToAll,
         Op::Broadcast => TraceCollective::Broadcast,
         Op::Reduce => TraceCollective::Reduce,
         Op::Gather => TraceCollective::Gather,

@@ -179,7 +179,8 @@ impl Lowering<'_, '_> {
         let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
         let compute = |seconds, inner_comm, share: f64| {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
-            Task { label, inner_comm, inner_context: context * share, inner_expert: (exchange + cost.expert_wait) * share, ..task }
+            let memory = if seconds > 0.0 { (share * cost.elementwise / seconds).min(1.0) } else { 0.0 };
+            Task { label, memory, inner_comm, inner_context: context * share, inner_expert: (exchange + cost.expert_wait) * share, ..task }
         };
         // What runs beside the parts of products has no time of its own to be cut out.
         let cut = self.apart && !self.config.stack.tensor_overlap.value;

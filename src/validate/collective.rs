@@ -64,7 +64,9 @@ fn domain(record: &Record<'_>, most: u64, ranks: u64, per_node: u64) -> Option<u
 
 pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     let library = Library::of(engine(record)?);
-    let op = Op::from_word(record.text("collective")).ok_or_else(|| format!("the operation `{}` is unknown", record.text("collective")))?;
+    let op = Op::from_word(record.text("collective"))
+        .filter(|op| !op.moves_tokens())
+        .ok_or_else(|| format!("the operation `{}` is unknown", record.text("collective")))?;
     let (ranks, nodes) = (record.count("accelerators")?, record.count("nodes")?);
     let part = part(record)?;
     let per_node = record.count("accelerators_per_node")?;

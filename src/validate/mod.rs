@@ -3,6 +3,7 @@
 mod attention;
 mod cluster;
 mod collective;
+mod exchange;
 mod gemm;
 mod moe;
 mod other;
@@ -34,6 +35,8 @@ pub enum Kind {
     ServingLog,
     /// Mixture-of-experts layers.
     Moe,
+    /// Exchanges of tokens with the ranks of their experts.
+    Exchange,
 }
 
 impl Kind {
@@ -48,19 +51,21 @@ impl Kind {
             Self::Serving => "serving",
             Self::ServingLog => "serving-log",
             Self::Moe => "moe",
+            Self::Exchange => "exchange",
         }
     }
 }
 
 /// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
-    use Kind::{Attention, Collective, Gemm, Moe, Serving, Training};
+    use Kind::{Attention, Collective, Exchange, Gemm, Moe, Serving, Training};
     let (columns, rows): (&'static [&'static str], _) = match kind {
         Training => (training::COLUMNS.measured, training_rows(sources, diags)),
         Collective => (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, collective::predict)),
         Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, gemm::predict)),
         Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
         Moe => (moe::COLUMNS.measured, table::predict(sources, &moe::COLUMNS, diags, moe::predict)),
+        Exchange => (exchange::COLUMNS.measured, table::predict(sources, &exchange::COLUMNS, diags, exchange::predict)),
         Serving if is_throughput(sources, diags) => {
             (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
         }

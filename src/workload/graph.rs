@@ -14,7 +14,7 @@ crate::ids! {
 /// What a task asks of the hardware.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Work {
-    /// Keeps the device busy for a time that it would take alone; slower while communication kernels hold a share of it.
+    /// Keeps the device busy for a time that it would take alone; slower while communication holds a share of its compute units or memory.
     Compute {
         /// Seconds alone.
         seconds: f64,
@@ -122,6 +122,8 @@ pub struct Task {
     pub label: Label,
     /// What it asks of the hardware.
     pub work: Work,
+    /// Share of a compute task that memory bounds: slowed by what communication takes of its bandwidth.
+    pub memory: f64,
     /// Seconds of a compute task that are blocking communication inside it (on links that nothing else uses).
     pub inner_comm: f64,
     /// The same for context-parallel communication.
@@ -134,7 +136,7 @@ impl Task {
     /// A task without a label or communication inside it.
     #[must_use]
     pub fn new(class: ClassId, track: Track, kind: TaskKind, work: Work) -> Self {
-        Self { class, track, kind, label: Label::default(), work, inner_comm: 0.0, inner_context: 0.0, inner_expert: 0.0 }
+        Self { class, track, kind, label: Label::default(), work, memory: 0.0, inner_comm: 0.0, inner_context: 0.0, inner_expert: 0.0 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Coupled collectives against the same algorithms message by message: the same bytes on every link, the same time within 1 %.
 
 use crate::fabric;
-use orrery::collectives::{Algorithm, Communicator, Library, Op};
+use orrery::collectives::{Algorithm, Communicator, Library, Op, Routing};
 use orrery::fabric::{AcceleratorId, Fabric};
 use orrery::simulate::run_messages;
 use std::collections::BTreeMap;
@@ -99,5 +99,31 @@ fn coupled_and_explicit_agree() {
         }
         compare("nodes", &several, nodes * 8, Op::AllReduce, Algorithm::Tree);
         compare("nodes", &several, nodes * 8, Op::AllToAll, Algorithm::Pairwise);
+    }
+}
+
+#[test]
+fn exchanges_of_tokens_agree() {
+    let routing = Routing { hidden: 7168, experts: 256, per_token: 8, groups: Some((8, 4)), dispatch_bytes: 1.0, compute_units: 20.0 };
+    for nodes in [1, 4] {
+        let fabric = boxes(nodes);
+        let group: Vec<AcceleratorId> = (0..8 * nodes).map(AcceleratorId).collect();
+        let c = Communicator::new(&fabric, &Library::nccl(), &[group]).with_routing(routing);
+        for op in [Op::Dispatch, Op::Combine] {
+            for algorithm in [Algorithm::OneCopy, Algorithm::LowLatency] {
+                let name = format!("{nodes} nodes {op} {algorithm}");
+                let explicit = loads(&fabric, &c, op, algorithm);
+                let coupled: BTreeMap<u32, f64> = c.traffic(op, algorithm).iter().map(|&(l, b)| (l.0, b)).collect();
+                assert_eq!(explicit.len(), coupled.len(), "{name}: links");
+                assert!(coupled.iter().all(|(l, b)| (explicit[l] / b - 1.0).abs() < 1e-9), "{name}: bytes");
+                for tokens in [64.0, 8192.0] {
+                    let bytes = tokens * routing.row(op, algorithm);
+                    let plan = c.plan_as(op, bytes, algorithm).unwrap();
+                    let run = run_messages(&fabric, &c.schedule(op, algorithm, 128).unwrap(), &plan, bytes);
+                    let want = c.time_of(op, bytes, &plan);
+                    assert!((run.makespan_s / want - 1.0).abs() < 0.01, "{name} {tokens}: {} and {want}", run.makespan_s);
+                }
+            }
+        }
     }
 }

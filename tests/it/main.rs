@@ -1,6 +1,7 @@
 //! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps, plans.
 
 mod cli;
+mod collectives;
 mod contract;
 mod documents;
 mod errors;

@@ -3,10 +3,11 @@
 use crate::{fabric, gpt, whole_nodes};
 use orrery::collectives::{Communicator, Library, Op};
 use orrery::fabric::{AcceleratorId, Fabric};
-use orrery::simulate::{Network, execute};
+use orrery::simulate::{Network, Route, execute};
 use orrery::training::{Config, Op as Step, Schedule, program_of, simulate_step};
 use orrery::workload::{ClassId, GraphBuilder, Task, TaskKind, Track, Work};
 use proptest::prelude::*;
+use std::rc::Rc;
 
 fn dgx(nodes: u32, extra: &str) -> Fabric {
     fabric(&format!(
@@ -133,6 +134,47 @@ fn groups_that_share_a_nic_take_turns() {
     let time = |fabric: &Fabric| Communicator::new(fabric, &Library::nccl(), &groups).time_alone(Op::AllGather, 1e10);
     let ratio = time(&half) / time(&dgx(2, ""));
     assert!((ratio - 2.0).abs() < 1e-2, "half the NICs take {ratio} times as long");
+}
+
+/// A compute task of which memory bounds a share, beside `routes` gathers over all ranks of a box; seconds that it takes.
+fn beside_gathers(part: &str, memory: f64, gathers: u32, bytes: f64) -> (f64, f64) {
+    let fabric = fabric(&format!(
+        "[[node]]\nname = \"n\"\naccelerator = \"{part}\"\naccelerators = 8\nscale_up = \"{}\"\nhost = \"dgx-h100\"\n{}[fabric]\nkind = \"none\"\n",
+        if part.starts_with("tpu") { "torus" } else { "nvswitch" },
+        if part.starts_with("tpu") { "torus = [2, 4]\nwrap = false\n" } else { "" }
+    ));
+    let communicator = Rc::new(Communicator::new(&fabric, &Library::nccl(), &[(0..8).map(AcceleratorId).collect()]));
+    let mut network = Network::new(&fabric);
+    let mut graph = GraphBuilder::new();
+    graph.add(Task { memory, ..compute(0, 1e-3) }, &[]);
+    for i in 0..gathers {
+        let (name, communicator) = (format!("gather {i}"), Rc::clone(&communicator));
+        let route = network.add(Route { name, communicator, op: Op::AllGather, classes: vec![ClassId(0)], algorithm: None });
+        graph.add(Task::new(ClassId(0), Track::Data, TaskKind::Other, Work::Transfer { route, bytes }), &[]);
+    }
+    let run = execute(&graph.finish(), &network, 1, &[]).unwrap();
+    let plan = communicator.plan(Op::AllGather, bytes);
+    let rate = plan.rate_cap.min(communicator.link_rate(Op::AllGather, plan.algorithm));
+    (run.finish[0], rate * communicator.memory_time(Op::AllGather, plan.algorithm))
+}
+
+#[test]
+fn communication_takes_memory_from_what_memory_bounds() {
+    let units = 1.0 - 20.0 / 132.0;
+    let near = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 1e-3, "{got} is not {want}");
+    // Long gathers at NVLink rate: three accesses for each of 7/8 of the bytes, a third of an H100's memory.
+    let (bound, drawn) = beside_gathers("h100-sxm", 1.0, 1, 64e9);
+    assert!((0.25..0.40).contains(&drawn), "{drawn}");
+    near(bound, 1e-3 / (1.0 - drawn));
+    near(beside_gathers("h100-sxm", 0.0, 1, 64e9).0, 1e-3 / units);
+    near(beside_gathers("h100-sxm", 0.5, 1, 64e9).0, 1e-3 * (0.5 / units + 0.5 / (1.0 - drawn)));
+    // Two at a time hold twice the units and share the links: they draw on memory as one does.
+    let (two, _) = beside_gathers("h100-sxm", 1.0, 2, 64e9);
+    assert!(two >= bound * (1.0 - 1e-9) && two < 1e-3 / (1.0 - 1.4 * drawn), "{two} and {bound}");
+    // Engines of their own hold no units, but draw.
+    let (own, drawn) = beside_gathers("tpu-v5e", 1.0, 1, 64e9);
+    near(own, 1e-3 / (1.0 - drawn));
+    near(beside_gathers("tpu-v5e", 0.0, 1, 64e9).0, 1e-3);
 }
 
 #[test]
