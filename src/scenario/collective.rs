@@ -2,7 +2,7 @@
 
 use super::input::{CollectiveInput, CongestionControl, CongestionInput};
 use super::load::head;
-use super::tokens;
+use super::{idle, tokens};
 use crate::collectives::{Algorithm, Communicator, Launch, Library, Op, Protocol, Routing};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
@@ -117,6 +117,7 @@ impl Sweep {
             // Rates under pauses are found again for all flows whenever some end.
             (Moves::Pattern(p), _) if matches!(self.transport, Transport::Pauses(_)) => p.count(n) as f64 * p.count(n) as f64 * PAUSES_WORK,
             (Moves::Pattern(p), _) => p.count(n) as f64,
+            (Moves::Op(Op::AllToAll | Op::Dispatch | Op::Combine), None) => (n * n) as f64 / self.sizes.len() as f64,
             (_, Some(chunks)) => (n * n * 2) as f64 + n as f64 * 2.0 * f64::from(chunks),
             _ => n as f64,
         };
@@ -274,45 +275,7 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
             return None;
         }
     };
-    let plain = matches!(moves, Moves::Pattern(_));
-    for (given, span, name) in [
-        (input.algorithm.is_some(), input.algorithm.span, "algorithm"),
-        (input.protocol.is_some(), input.protocol.span, "protocol"),
-        (input.engine.is_some(), input.engine.span, "engine"),
-        (input.launch.is_some(), input.launch.span, "launch"),
-        (*input.explicit, input.explicit.span, "explicit"),
-        (!input.beside.is_empty(), input.beside.span, "beside"),
-    ] {
-        if plain && given {
-            refuse(codes::CONFLICT, span, format!("`{name}` does nothing for a pattern of flows"), "leave it out, or give `op`");
-        }
-    }
-    if moves != Moves::Pattern(Pattern::AllToAll) && input.skew.is_some() {
-        let message = "`skew` does nothing but in the pattern `all-to-all`".into();
-        refuse(codes::CONFLICT, input.skew.span, message, "leave it out, or give pattern = \"all-to-all\"");
-    }
-    if !plain && input.window.is_some() {
-        refuse(codes::CONFLICT, input.window.span, "`window` does nothing for a collective".into(), "leave it out, or give `pattern`");
-    }
-    congestion(input, plain, fabric, diags);
-    let mut refuse = |code, span: Span, message: String, hint: &str| {
-        diags.push(Diagnostic::error(code, message).at(span, "here").hint(hint));
-    };
-    if *input.explicit && !input.beside.is_empty() {
-        refuse(codes::CONFLICT, input.explicit.span, "`explicit` runs one operation by itself".into(), "leave out `explicit` or `beside`");
-    }
-    if input.protocol.is_some() && (!input.beside.is_empty() || input.engine.is_some()) {
-        let message = "`protocol` does nothing beside other operations, or for an engine's own kernels".into();
-        refuse(codes::CONFLICT, input.protocol.span, message, "leave out `protocol`, or `beside` and `engine`");
-    }
-    if input.chunks.is_some() && !*input.explicit {
-        refuse(
-            codes::CONFLICT,
-            input.chunks.span,
-            "`chunks` does nothing without `explicit`".into(),
-            "set explicit = true, or leave it out",
-        );
-    }
+    idle::keys(input, moves, fabric, diags);
     let member = |group: u64, i: u64| if *input.strided { group + i * (ranks / size) } else { group * size + i };
     let groups: Vec<Vec<AcceleratorId>> =
         (0..ranks / size).map(|g| (0..size).map(|i| AcceleratorId(member(g, i) as u32)).collect()).collect();
@@ -342,37 +305,7 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
     form_of(input, &sweep, fabric, diags).then_some(sweep)
 }
 
-/// Refuses congestion of lossless Ethernet where it does nothing.
-fn congestion(input: &CollectiveInput, is_pattern: bool, fabric: &Fabric, diags: &mut Diagnostics) {
-    let Some(given) = &input.congestion.value else { return };
-    let why = if !is_pattern {
-        Some(("for a collective, whose parts keep pace with each other", "leave it out, or give `pattern`"))
-    } else if input.window.is_some() {
-        Some(("beside `window`, under which queues stay short", "leave one of both out"))
-    } else if !fabric.is_lossless_ethernet() {
-        Some(("where NICs are not RoCE", "leave it out: credits, as of InfiniBand, are not pauses of a port"))
-    } else if !fabric.pauses_spread() {
-        Some((
-            "where every flow takes all paths, or on this kind of fabric",
-            "use a tree with path_policy = \"ecmp\" or \"static\", or one switch",
-        ))
-    } else {
-        None
-    };
-    if let Some((where_, hint)) = why {
-        let message = format!("`congestion` does nothing {where_}");
-        diags.push(Diagnostic::error(codes::CONFLICT, message).at(input.congestion.span, "does nothing").hint(hint));
-    }
-    if given.reaction.is_some() && *given.control == CongestionControl::Pfc {
-        let message = "`reaction` does nothing without marks";
-        diags.push(
-            Diagnostic::error(codes::CONFLICT, message)
-                .at(given.reaction.span, "does nothing")
-                .hint("set control = \"dcqcn\", or leave it out"),
-        );
-    }
-}
-
+/// What holds the senders of a pattern back.
 fn transport(congestion: Option<&CongestionInput>, window: Option<f64>) -> Transport {
     match congestion {
         Some(c) if *c.control == CongestionControl::Dcqcn => Transport::Pauses(c.reaction.map_or(REACTION, |r| r.get())),

@@ -6,6 +6,7 @@ mod collective;
 mod execute;
 mod failures;
 mod feed;
+mod idle;
 mod input;
 mod load;
 mod operations;

@@ -55,7 +55,8 @@ fn check(tokens: &TokensInput, ranks: u64, diags: &mut Diagnostics) {
         at(&tokens.hidden, 1 << 20, "hidden"),
         at(&tokens.experts, 1 << 16, "experts"),
         at(&tokens.max_tokens, 1 << 30, "max_tokens"),
-        at(&tokens.per_token, *tokens.experts, "per_token"),
+        at(&tokens.per_token, (*tokens.experts).min(1 << 12), "per_token"),
+        tokens.groups.filter(|g| *g > 1 << 12).map(|g| (tokens.groups.span, format!("`groups` of {g} is above {}", 1 << 12))),
     ];
     for (span, message) in large.into_iter().flatten() {
         refuse(codes::OUT_OF_RANGE, span, message, "a smaller number");
