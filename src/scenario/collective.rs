@@ -132,7 +132,9 @@ impl Sweep {
             Moves::Pattern(p) => p.to_string(),
         };
         let groups = if self.groups.len() > 1 { format!("{} groups of ", self.groups.len()) } else { String::new() };
-        format!("{what} over {groups}{} accelerators", self.groups[0].len())
+        let tokens =
+            self.routing.map_or_else(String::new, |r| format!(", {} of {} experts, {} elements a token", r.per_token, r.experts, r.hidden));
+        format!("{what} over {groups}{} accelerators{tokens}", self.groups[0].len())
     }
 }
 

@@ -33,7 +33,7 @@ struct Use {
 const SOURCE: u64 = 1 << 32;
 /// Steps after which the mean of the second half is taken (a fixed point that is circled), and what counts as standing still.
 const MOST_STEPS: usize = 400;
-const STILL: f64 = 1e-7;
+const STILL: f64 = 1e-5;
 /// Share of the way to its new rate that a link goes in one step.
 const STEP: f64 = 0.5;
 

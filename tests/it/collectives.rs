@@ -53,7 +53,7 @@ fn marks_lead_from_pauses_to_fair_shares() {
     assert!((pauses.max_s / fair.max_s - 1.0).abs() < 0.01, "{} and {}", pauses.max_s, fair.max_s);
     assert!(pauses.min_s < 0.7 * fair.min_s && pauses.mean_s < fair.mean_s);
     let marks = |us: f64| last(&format!("[collective.congestion]\ncontrol = \"dcqcn\"\nreaction = \"{us} us\"")).mean_s;
-    assert!((marks(0.001) / fair.mean_s - 1.0).abs() < 1e-3);
+    assert!((marks(0.001) / fair.mean_s - 1.0).abs() < 1e-2, "some start a few microseconds before others");
     assert!(marks(50.0) < fair.mean_s && marks(50.0) > pauses.mean_s, "the sooner marks act, the fairer");
     assert!((marks(1e6) / pauses.mean_s - 1.0).abs() < 1e-9);
 }

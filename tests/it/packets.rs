@@ -74,8 +74,9 @@ fn incast_under_pauses_is_unfair() {
     let (mut first, mut sum, mut last) = (0.0, 0.0, 0.0);
     for seed in 1..=5u64 {
         fabric.set_seed(seed);
-        // Senders all over the tree, as drawn; 37 has no factor with 128.
-        let ranks: Vec<AcceleratorId> = (0..17u32).map(|i| AcceleratorId((i * 37 + i * seed as u32) % 128)).collect();
+        // The receiver and sixteen senders all over the tree; 37 has no factor with 127.
+        let sender = |i: u32| AcceleratorId(1 + (i * 37 + 11 * seed as u32) % 127);
+        let ranks: Vec<AcceleratorId> = std::iter::once(AcceleratorId(0)).chain((0..16).map(sender)).collect();
         let flows = Pattern::Incast.flows(&ranks, 0.0, seed);
         let mut finish = run_pattern(&fabric, &flows, BYTES, Transport::Pauses(f64::INFINITY));
         finish.sort_by(f64::total_cmp);

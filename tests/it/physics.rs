@@ -168,7 +168,7 @@ fn communication_takes_memory_from_what_memory_bounds() {
     near(bound, 1e-3 / (1.0 - drawn));
     near(beside_gathers("h100-sxm", 0.0, 1, 64e9).0, 1e-3 / units);
     near(beside_gathers("h100-sxm", 0.5, 1, 64e9).0, 1e-3 * (0.5 / units + 0.5 / (1.0 - drawn)));
-    // Two at a time hold twice the units and share the links: they draw on memory as one does.
+    // Two at a time hold twice the units and draw what their shares of the links let through.
     let (two, _) = beside_gathers("h100-sxm", 1.0, 2, 64e9);
     assert!(two >= bound * (1.0 - 1e-9) && two < 1e-3 / (1.0 - 1.4 * drawn), "{two} and {bound}");
     // Engines of their own hold no units, but draw.

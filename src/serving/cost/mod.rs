@@ -10,7 +10,7 @@ use super::experts::{self, ExpertKernel};
 
 use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
-use crate::collectives::{Algorithm, Communicator, Op, Routing, TOKEN_KERNEL_UNITS};
+use crate::collectives::{Communicator, Op};
 use crate::hardware::Dtype;
 use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
 use grid::{context_of, graph_size, knot_below};
@@ -118,10 +118,7 @@ impl<'f> Cost<'f> {
             device: parts.device,
             attention: parts.attention,
             tensor_group: parts.group,
-            all_ranks: parts.all.map(|all| match shape.mixture {
-                Some(x) => all.with_routing(routing(shape.hidden, &x)),
-                None => all,
-            }),
+            all_ranks: parts.all,
             shape: shape.clone(),
             stack: stack.clone(),
             formats,
@@ -250,16 +247,16 @@ impl<'f> Cost<'f> {
         if let Some(x) = s.mixture {
             // Shared experts: half of their time beside the routed ones.
             let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
-            seconds += sparse * (ROUTER + shared + self.exchange(m));
+            seconds += sparse * (ROUTER + shared + self.exchange(m, x.per_token));
         }
         seconds
     }
 
-    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit).
-    fn exchange(&self, m: u64) -> f64 {
-        let Some((all, routing)) = self.all_ranks.as_ref().and_then(|all| Some((all, all.routing()?))) else { return 0.0 };
-        let one_way = |op| all.time_alone(op, m as f64 * routing.row(op, Algorithm::OneCopy));
-        one_way(Op::Dispatch) + one_way(Op::Combine)
+    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), without merging copies.
+    fn exchange(&self, m: u64, per_token: u64) -> f64 {
+        let Some(all) = &self.all_ranks else { return 0.0 };
+        let elements = (m * per_token * self.shape.hidden) as f64;
+        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
     }
 
     /// Attention projections of a layer.
@@ -391,12 +388,6 @@ impl<'f> Cost<'f> {
     pub const fn stack(&self) -> &StackRow {
         &self.stack
     }
-}
-
-/// How a mixture's tokens visit the experts of all ranks.
-fn routing(hidden: u64, x: &Mixture) -> Routing {
-    let compute_units = TOKEN_KERNEL_UNITS as f64;
-    Routing { hidden, experts: x.experts, per_token: x.per_token, groups: None, dispatch_bytes: 1.0, compute_units }
 }
 
 /// A kept time; none from a length on at which times are not kept.
