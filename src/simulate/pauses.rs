@@ -154,10 +154,8 @@ fn ranks(links: usize, paths: &[Vec<u32>]) -> Vec<u32> {
     }
     let mut rank = vec![u32::MAX; links];
     order.iter().enumerate().for_each(|(i, &l)| rank[l as usize] = i as u32);
-    let mut last = order.len() as u32;
-    for r in rank.iter_mut().filter(|r| **r == u32::MAX) {
+    for (last, r) in (order.len() as u32..).zip(rank.iter_mut().filter(|r| **r == u32::MAX)) {
         *r = last;
-        last += 1;
     }
     rank
 }
