@@ -6,6 +6,7 @@ mod contract;
 mod documents;
 mod errors;
 mod explicit;
+mod fabrics;
 mod folding;
 mod layers;
 mod layouts;
