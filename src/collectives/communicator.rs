@@ -50,7 +50,7 @@ pub struct Communicator<'f> {
     technology: String,
     pub(super) protocol: NicProtocol,
     pub(super) nodes: f64,
-    engine: Engine,
+    pub(super) engine: Engine,
     sm_share: f64,
     measured: bool,
     traffic: TrafficCache,
@@ -100,6 +100,9 @@ impl<'f> Communicator<'f> {
     #[must_use]
     pub fn groups(&self) -> &[Vec<AcceleratorId>] {
         &self.groups
+    }
+    pub(super) fn technology(&self) -> &str {
+        &self.technology
     }
     /// Whether the constants were measured on this kind of platform; else they are data-sheet defaults.
     #[must_use]
@@ -180,7 +183,8 @@ impl<'f> Communicator<'f> {
             _ if self.shape.count() > 1 => self.across(op, bytes),
             _ => self.inside(op, bytes),
         };
-        self.planned(op, chosen)
+        // A barrier was calibrated as the all-reduce that it is.
+        self.planned(op, if op == Op::Barrier { chosen } else { self.calibrated(op, bytes, chosen) })
     }
 
     fn planned(&self, op: Op, chosen: Chosen) -> Plan {
