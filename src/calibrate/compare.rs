@@ -56,7 +56,9 @@ pub fn compare_nodes(list: &[Measurement]) -> Vec<Odd> {
     let mut groups: IndexMap<String, IndexMap<(String, String), Vec<f64>>> = IndexMap::new();
     for one in list.iter().filter(|m| !m.host.is_empty() && m.value > 0.0) {
         let speed = if is_time(one) { 1.0 / one.value } else { one.value };
-        groups.entry(like(one)).or_default().entry((one.host.clone(), one.peer.clone())).or_default().push(speed);
+        // The same tool on the same kind of device; what stands in brackets is the device's own name.
+        let kind = format!("{} ({} {})", like(one), one.tool, one.device.split('(').next().unwrap_or("").trim());
+        groups.entry(kind).or_default().entry((one.host.clone(), one.peer.clone())).or_default().push(speed);
     }
     let mut worst: IndexMap<(&'static str, String), Odd> = IndexMap::new();
     for (what, places) in groups {

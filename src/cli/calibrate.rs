@@ -115,7 +115,7 @@ fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {
         diags.push(
             Diagnostic::error(codes::BAD_TABLE, "nothing has enough points for a fit")
                 .at(Span { source: sources[0], start: 0, end: 0 }, "in these files")
-                .hint("an operator needs 20 measurements of one part, format and library, a curve three sizes; the lines above say what was left out"),
+                .hint("an operator needs 20 measurements of one part, format and library, a curve five sizes; the lines above say what was left out"),
         );
         return out.refuse(&diags, MessageFormat::Human);
     }

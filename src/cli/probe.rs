@@ -53,8 +53,9 @@ fn measure(args: &ProbeArgs, path: &Path, budget: f64, without: Option<&str>, ou
         peer: args.peer.clone(),
         // About a hundred tasks share the budget.
         seconds_each: (budget / 150.0).clamp(0.02, 3.0),
-        file_bytes: 1 << 30,
-        memory_bytes: 1 << 30,
+        // Short probes write and touch less: filling a file or a gigabyte of memory takes its time too.
+        file_bytes: ((budget * 16.0) as u64).clamp(64, 1024) << 20,
+        memory_bytes: ((budget * 16.0) as u64).clamp(256, 1024) << 20,
     };
     let list = match tasks(&options) {
         Ok(list) => list,

@@ -56,7 +56,8 @@ impl Communicator<'_> {
         let Some(line) = device_line(row, bytes) else {
             // The host hid how long the device took; it was not longer than what was seen.
             let most = row.curve().time(bytes);
-            return if model <= most { chosen } else { Chosen { line: Line { latency: most, rate: f64::INFINITY }, ..chosen } };
+            let hidden = Line { latency: most, rate: f64::INFINITY };
+            return if exact && model > most { Chosen { line: hidden, ..chosen } } else { chosen };
         };
         if exact {
             return Chosen { line, ..chosen };

@@ -102,9 +102,13 @@ impl Fabric {
         self.served = out;
     }
 
-    fn set_capacity(&mut self, link: LinkId, capacity: f64) {
-        if let Some(edge) = self.graph.edge_weight_mut(EdgeIndex::new(link.index())) {
-            edge.capacity = capacity;
+    /// Brings the fastest of some links to a rate and the others with it: parts that are degraded stay so.
+    fn bring_to(&mut self, links: &[LinkId], rate: f64) {
+        let most = links.iter().map(|&l| self.link(l).capacity).filter(|c| c.is_finite()).fold(0.0, f64::max);
+        for link in links {
+            if let Some(edge) = self.graph.edge_weight_mut(EdgeIndex::new(link.index())).filter(|_| most > 0.0) {
+                edge.capacity *= rate / most;
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl Fabric {
     fn set_host_links(&mut self, part: &str, to_host: bool, rate: f64) -> bool {
         let of_part = |s: &&super::graph::Site| *self.templates[s.template as usize].accelerator.id == *part;
         let links: Vec<LinkId> = self.sites.iter().filter(of_part).map(|s| if to_host { s.pcie.up } else { s.pcie.down }).collect();
-        links.iter().for_each(|&l| self.set_capacity(l, rate));
+        self.bring_to(&links, rate);
         !links.is_empty()
     }
 
@@ -130,16 +134,17 @@ impl Fabric {
 
     /// Memory of hosts, by the host's id or for all of them as `host`.
     fn set_host_memory(&mut self, part: &str, rate: f64) -> bool {
-        let mut links = Vec::new();
-        for (node, inside) in self.inside.iter().enumerate() {
+        let mut found = false;
+        for node in 0..self.inside.len() {
             let host = &self.templates[self.node_template[node] as usize].host;
             if part == "host" || *host.id == *part {
-                let each = rate / inside.memory.len().max(1) as f64;
-                links.extend(inside.memory.iter().flat_map(|c| [(c.up, each), (c.down, each)]));
+                let links: Vec<LinkId> = self.inside[node].memory.iter().flat_map(|c| [c.up, c.down]).collect();
+                let sockets = self.inside[node].memory.len().max(1) as f64;
+                self.bring_to(&links, rate / sockets);
+                found = true;
             }
         }
-        links.iter().for_each(|&(l, rate)| self.set_capacity(l, rate));
-        !links.is_empty()
+        found
     }
 
     /// One direction of a tier: local drives as a whole; of servers what one node's client reaches.
@@ -160,11 +165,11 @@ impl Fabric {
         let Some(bandwidth) = bandwidth else { return true };
         *(if local { &mut rates.bandwidth } else { &mut rates.client }) = bandwidth;
         if let Reach::Drives(nodes) = &store.reach {
-            let links: Vec<(LinkId, f64)> = nodes
-                .iter()
-                .flat_map(|groups| groups.iter().map(|c| (if read { c.up } else { c.down }, bandwidth / groups.len() as f64)))
-                .collect();
-            links.iter().for_each(|&(l, rate)| self.set_capacity(l, rate));
+            let one = |c: &super::graph::Cable| if read { c.up } else { c.down };
+            let by_node: Vec<Vec<LinkId>> = nodes.iter().map(|groups| groups.iter().map(one).collect()).collect();
+            for links in by_node {
+                self.bring_to(&links, bandwidth / links.len().max(1) as f64);
+            }
         }
         true
     }

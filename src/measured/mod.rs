@@ -1,7 +1,7 @@
 //! What was measured of a cluster's links, collectives, memories and drives: the entries of a profile file beside those of kernels.
 //!
-//! A [`Measured`] is what one or more profile files say. [`crate::fabric`] takes rates of links, host memory and storage tiers from it, and
-//! [`crate::collectives`] the times of operations. Every entry has a [`Stamp`]: origin, tool, source, time, device.
+//! A [`Measured`] is what one or more profile files say. The fabric takes rates of links, host memory and storage tiers from it, collectives the
+//! times of operations. Every entry has a [`Stamp`]: origin, tool, source, time, device.
 
 mod estimate;
 mod rows;

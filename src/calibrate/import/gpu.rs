@@ -43,7 +43,7 @@ fn cell(test: &str, row: usize, column: usize, value: f64, tool: &str) -> Measur
 }
 
 pub(super) fn is_nvbandwidth(log: &Log<'_>) -> bool {
-    log.text.trim_start().starts_with("nvbandwidth") || (log.has("SUM ") && log.has("Running ") && log.has("memcpy"))
+    log.text.trim_start().starts_with("nvbandwidth Version") || (log.has("SUM ") && log.has("Running ") && log.has("memcpy"))
 }
 
 pub(super) fn is_nvbandwidth_json(log: &Log<'_>) -> bool {
@@ -287,7 +287,7 @@ fn gpu_copy_row(line: &Line<'_>) -> Result<Measurement, Fault> {
     let path = match (from, to) {
         ("cpu", gpu) if gpu.starts_with("gpu") && !gpu.contains("all") => "host-to-device",
         (gpu, "cpu") if gpu.starts_with("gpu") && !gpu.contains("all") => "device-to-host",
-        (a, b) if a == b && a.starts_with("gpu") => "device",
+        (a, b) if a == b && a.starts_with("gpu") && !a.contains("all") => "device",
         (a, b) if a.starts_with("gpu") && b.starts_with("gpu") && !name.contains("all") => "peer",
         _ => {
             let metric = What::Metric { name: name.into() };

@@ -104,7 +104,7 @@ fn cutlass_row(line: &Line<'_>, cells: &[&str], columns: &HashMap<&str, usize>) 
 }
 
 pub(super) fn is_mamf(log: &Log<'_>) -> bool {
-    log.has("mamf-finder") || (log.has("TFLOPS @ ") && log.lines().any(|l| mamf_shape(l.text).is_some()))
+    log.has("mamf-finder.py") || (log.has("TFLOPS @ ") && log.lines().any(|l| mamf_shape(l.text).is_some()))
 }
 
 /// The shape behind `@` of a progress line.
@@ -157,7 +157,9 @@ pub(super) fn is_cublaslt(log: &Log<'_>) -> bool {
 }
 
 pub(super) fn cublaslt(log: &Log<'_>) -> Result<Vec<Measurement>, Vec<Fault>> {
-    let kernel = log.lines().find(|l| l.text.contains("gemm_")).map_or("", |l| l.text);
+    let Some(kernel) = log.lines().map(|l| l.text).find(|t| t.starts_with('"') && t.contains("gemm_") && t.ends_with('"')) else {
+        return Err(log.truncated("the table with the kernel's name is missing"));
+    };
     let dtype = if kernel.contains("f8_f8") {
         "fp8"
     } else if kernel.contains("f16") {

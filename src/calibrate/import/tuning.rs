@@ -64,7 +64,7 @@ pub(super) fn is_log(log: &Log<'_>) -> bool {
 fn cells<'a>(line: &Line<'a>) -> Vec<&'a str> {
     let text = line.text.split("NCCL INFO").last().unwrap_or("");
     let mut cells: Vec<&str> = text.split('|').map(str::trim).collect();
-    if cells.last() == Some(&"") {
+    if cells.len() > 1 && cells.last() == Some(&"") {
         cells.pop();
     }
     cells
