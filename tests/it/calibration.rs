@@ -297,9 +297,9 @@ fn storage_and_links_serve_what_they_name() {
     let profiles = orrery::kernels::Profiles::embedded().with(source, &mut diags).unwrap();
     fabric.set_measured(profiles.measured());
     let after = fabric.tiers().next().unwrap();
-    // The virtual disk of the logs: 57 us, 134,000 requests and 1.6 GB/s at the most, far below four drives of a server.
+    // The virtual disk of the logs: some 60 us, 134,000 requests and 1.6 GB/s at the most, far below four drives of a server.
     assert!(after.read.iops < before.read.iops && after.read.bandwidth < before.read.bandwidth, "{after:?}");
-    assert!((20e-6..90e-6).contains(&after.latency) && (1e5..2.5e5).contains(&after.read.iops), "{after:?}");
+    assert!((20e-6..90e-6).contains(&after.latency) && (1e5..4e5).contains(&after.read.iops), "{after:?}");
     assert_eq!(fabric.served().len(), 1);
     assert!(fabric.served()[0].what.contains("read of tier nvme") && fabric.served()[0].source.contains("fio"), "{:?}", fabric.served());
 }
