@@ -7,6 +7,7 @@ use crate::hardware::{Catalogue, Dtype};
 use crate::kernels::{
     AttentionCall, AttentionForm, DecodeConstants, DecodeRow, Origin, PrefillConstants, PrefillRow, Profiles, Sheet, attention_of_row,
 };
+use crate::measured::ValueOrigin;
 use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -91,7 +92,14 @@ fn entry(part: &str, points: &Points<Call>) -> Entry {
         prior: if few { PRIOR.1 } else { PRIOR.0 },
     };
     let fit = group.fit().remove(0);
-    Entry { accelerator: part.into(), list, keys: points.keys.clone(), sources: points.sources.clone(), fit: Ok(fit) }
+    Entry {
+        accelerator: part.into(),
+        list,
+        keys: points.keys.clone(),
+        sources: points.sources.clone(),
+        origin: ValueOrigin::Imported,
+        fit: Ok(fit),
+    }
 }
 
 fn time(sheet: &Sheet, library: &str, call: &Call, v: &[f64]) -> f64 {

@@ -52,6 +52,8 @@ pub struct Fitted {
     pub bias: f64,
     /// Median of the absolute error under the mean of the other libraries of the same part and format, where there are any.
     pub others: Option<f64>,
+    /// Measured seconds of every point, and what a fit that did not see its shape predicts.
+    pub held: Vec<(f64, f64)>,
 }
 
 /// Parts into which shapes are dealt for cross-validation.
@@ -134,6 +136,7 @@ impl Group<'_> {
             p90: quantile(absolute(&outside), 0.9),
             bias: quantile(outside, 0.5),
             others: None,
+            held: own.iter().map(|&i| (self.measured[i], held[i])).collect(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
 use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles, gemm_of_row};
+use crate::measured::ValueOrigin;
 use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -88,6 +89,7 @@ fn group(part: &str, dtype: &str, entries: &[Points<Gemm>]) -> Vec<Entry> {
             list: List::Gemm,
             keys: e.keys.clone(),
             sources: e.sources.clone(),
+            origin: ValueOrigin::Imported,
             fit: Ok(fit),
         })
         .collect()

@@ -5,6 +5,7 @@ use super::solve::Parameter;
 use super::{Deal, Entry, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::Dtype;
 use crate::kernels::{ExpertLoads, GemmConstants, Moe, MoeConstants, OperandBytes, moe_of_row};
+use crate::measured::ValueOrigin;
 use crate::tables::Table;
 use indexmap::IndexMap;
 use rayon::prelude::*;
@@ -61,5 +62,12 @@ fn entry(part: &str, points: &Points<Moe>) -> Entry {
         prior: PRIOR.1,
     };
     let fit = group.fit().remove(0);
-    Entry { accelerator: part.into(), list: List::Moe, keys: points.keys.clone(), sources: points.sources.clone(), fit: Ok(fit) }
+    Entry {
+        accelerator: part.into(),
+        list: List::Moe,
+        keys: points.keys.clone(),
+        sources: points.sources.clone(),
+        origin: ValueOrigin::Imported,
+        fit: Ok(fit),
+    }
 }

@@ -14,7 +14,7 @@ fn read_shipped(name: &str, keep: impl Fn(&str) -> bool) -> String {
 fn fit_text(text: &str) -> Calibration {
     let mut diags = Diagnostics::new();
     let source = diags.add_source("table.csv", text);
-    fit(&[source], &mut diags).unwrap()
+    fit(&[source], FitOptions::default(), &mut diags).unwrap()
 }
 
 fn value(entry: &Entry, name: &str) -> Value {
@@ -111,7 +111,7 @@ fn the_shipped_profile_is_the_fit_of_the_shipped_tables() {
 fn the_whole_profile_is_the_fit_of_the_tables() {
     let mut diags = Diagnostics::new();
     let sources = ["gemm.csv", "attention.csv", "moe.csv"].map(|name| diags.add_source(name, read_shipped(name, |_| true)));
-    let calibration = fit(&sources, &mut diags).unwrap();
+    let calibration = fit(&sources, FitOptions::default(), &mut diags).unwrap();
     assert_eq!(same_as_shipped(&calibration), 22 + 16);
     assert!(calibration.entries.iter().filter(|e| e.fit.is_ok()).count() > 80);
 }
@@ -120,7 +120,7 @@ fn the_whole_profile_is_the_fit_of_the_tables() {
 fn tables_that_cannot_be_fitted() {
     let mut diags = Diagnostics::new();
     let source = diags.add_source("x.csv", "id,source,nothing\n1,a,2\n");
-    assert!(fit(&[source], &mut diags).is_none() && diags.has_errors());
+    assert!(fit(&[source], FitOptions::default(), &mut diags).is_none() && diags.has_errors());
     let few: Vec<String> = read_shipped("gemm.csv", |_| true).lines().take(11).map(str::to_owned).collect();
     let few = fit_text(&few.join("\n"));
     assert!(!few.entries.is_empty() && few.entries.iter().all(|e| e.fit.is_err()));

@@ -1,18 +1,19 @@
 //! Fitted entries as a profile file, and as a table for people.
 
-use super::{Calibration, Entry, List};
+use super::{Calibration, Entry, List, write_curves};
 use crate::hardware::Catalogue;
+use crate::measured::ValueOrigin;
 use std::fmt::Write;
 
 /// Four significant digits: the intervals are wider than the fifth.
-fn digits(value: f64) -> String {
+pub(super) fn digits(value: f64) -> String {
     let text = format!("{value:.3e}");
     let rounded: f64 = text.parse().unwrap_or(value);
     format!("{rounded}")
 }
 
 impl List {
-    const fn key(self) -> &'static str {
+    pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Gemm => "gemm",
             Self::Prefill => "prefill",
@@ -31,16 +32,19 @@ pub fn write(calibration: &Calibration, head: &str) -> String {
     }
     out.push_str("format = 1\n");
     let entries: Vec<&Entry> = calibration.entries.iter().filter(|e| e.fit.is_ok()).collect();
-    let mut parts: Vec<&str> = entries.iter().map(|e| e.accelerator.as_str()).collect();
+    let mut parts: Vec<(&str, ValueOrigin)> = entries.iter().map(|e| (e.accelerator.as_str(), e.origin)).collect();
     parts.dedup();
-    for part in parts {
-        let of_part: Vec<&&Entry> = entries.iter().filter(|e| e.accelerator == part).collect();
+    for (part, origin) in parts {
+        let of_part: Vec<&&Entry> = entries.iter().filter(|e| e.accelerator == part && e.origin == origin).collect();
         let mut sources: Vec<&str> = of_part.iter().flat_map(|e| e.sources.iter().map(String::as_str)).collect();
         sources.sort_unstable();
         sources.dedup();
         let generation = Catalogue::embedded().accelerators.get(part).map_or("", |p| p.generation.as_str());
         let _ = writeln!(out, "\n[[profile]]\naccelerator = {part:?}\ngeneration = {generation:?}");
         let _ = writeln!(out, "source = {:?}", format!("fitted by orrery calibrate to {}", sources.join(", ")));
+        if origin != ValueOrigin::Imported {
+            let _ = writeln!(out, "from = {{ origin = \"{origin}\", source = {:?} }}", sources.join(", "));
+        }
         for list in [List::Gemm, List::Prefill, List::Decode, List::Moe] {
             let rows: Vec<&&&Entry> = of_part.iter().filter(|e| e.list == list).collect();
             for row in rows {
@@ -48,6 +52,7 @@ pub fn write(calibration: &Calibration, head: &str) -> String {
             }
         }
     }
+    write_curves::entries(&calibration.fits, &mut out);
     out
 }
 
@@ -80,6 +85,7 @@ pub fn summary(calibration: &Calibration) -> String {
             Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
         };
     }
+    write_curves::summary(&calibration.fits, &mut out);
     for (reason, n) in &calibration.skipped {
         let _ = writeln!(out, "skipped {n}: {reason}");
     }

@@ -27,7 +27,7 @@ pub(super) enum Command {
     Flows(FlowsArgs),
     /// Compare predictions with a table of measurements
     Validate(ValidateArgs),
-    /// Turn measurements into a kernel profile
+    /// Measure, read logs, fit a profile, see how good it is
     Calibrate {
         #[command(subcommand)]
         command: CalibrateCommand,
@@ -69,6 +69,9 @@ pub(super) struct RunArgs {
     /// Leave out rows of request traces that cannot be read, and count them
     #[arg(long)]
     pub(super) skip_bad_rows: bool,
+    /// Let values of a stand-in, which no machine measured, enter from profiles; reports then say so
+    #[arg(long)]
+    pub(super) allow_synthetic: bool,
     /// Seed of all random streams
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -218,6 +221,9 @@ pub(super) struct ValidateArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Profiles that go before the shipped ones (collective, gemm)
+    #[arg(long, value_name = "PROFILE.toml")]
+    pub(super) profile: Vec<PathBuf>,
     /// Write report.html and rows.json into a folder
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -228,17 +234,122 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CalibrateCommand {
-    /// Fit kernel models to tables of measurements (matrix products, attention, experts)
+    /// Measure this host: memory, matrix products, storage, TCP
+    Probe(ProbeArgs),
+    /// Read logs of other tools (nccl-tests, nvbandwidth, perftest, fio, …) into one file of measurements, and compare nodes
+    Import(ImportArgs),
+    /// Fit a profile to tables, logs and files of measurements
     Fit(FitArgs),
+    /// What a profile holds and how well it fits: text, and a page with residuals
+    Show(ShowArgs),
+    /// Compare the prediction under a profile with measured steps, and say which component is most likely off
+    Check(StepsArgs),
+    /// Write job files that measure the nodes of a cluster
+    Script(ScriptArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProbeArgs {
+    /// File of measurements to write
+    #[arg(long, value_name = "FILE", required_unless_present = "serve")]
+    pub(super) out: Option<PathBuf>,
+    /// Measure CUDA devices, and fail where there is no CUDA
+    #[arg(long)]
+    pub(super) cuda: bool,
+    /// Time to spend, such as 5m
+    #[arg(long, default_value = "5m")]
+    pub(super) budget: String,
+    /// Folder whose storage is measured, on a file that is removed again; absent: the folder of --out
+    #[arg(long, value_name = "DIR")]
+    pub(super) scratch: Option<PathBuf>,
+    /// Another host that runs `calibrate probe --serve PORT`, as HOST:PORT
+    #[arg(long)]
+    pub(super) peer: Option<String>,
+    /// Answer the probes of other hosts on a TCP port until ended
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["cuda", "peer", "out"])]
+    pub(super) serve: Option<u16>,
+    /// Go on with the measurements that the file holds
+    #[arg(long)]
+    pub(super) resume: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Logs, or folders of them
+    #[arg(required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// File of measurements to write
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    /// Catalogue id of the accelerator where logs do not say it
+    #[arg(long, value_name = "ID")]
+    pub(super) accelerator: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct FitArgs {
-    /// Tables in the columns of tests/validation: gemm, attention, moe
+    /// Tables in the columns of tests/validation, files of measurements, logs
     #[arg(required = true)]
     pub(super) files: Vec<PathBuf>,
-    /// Profile to write
+    /// Profile to write; its points go beside it, as PROFILE.points.csv
     #[arg(long, value_name = "PROFILE.toml")]
+    pub(super) out: PathBuf,
+    /// Catalogue id of the accelerator where logs do not say it
+    #[arg(long, value_name = "ID")]
+    pub(super) accelerator: Option<String>,
+    /// Storage tier of the topology that measurements of storage are of
+    #[arg(long, value_name = "NAME", default_value = "nvme")]
+    pub(super) tier: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Profile
+    pub(super) profile: PathBuf,
+    /// Write calibration.html into a folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StepsArgs {
+    /// Profile
+    pub(super) profile: PathBuf,
+    /// Measured steps: columns id, scenario (a file, relative to the table), step_time_s, and any components as compute_s …
+    #[arg(long, value_name = "FILE.csv")]
+    pub(super) steps: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Let values of a stand-in, which no machine measured, enter
+    #[arg(long)]
+    pub(super) allow_synthetic: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchedulerKind {
+    /// Slurm
+    Slurm,
+    /// Kubernetes
+    Kubernetes,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScriptArgs {
+    /// Whose job files
+    #[arg(value_enum)]
+    pub(super) scheduler: SchedulerKind,
+    /// Nodes
+    #[arg(long, default_value_t = 4)]
+    pub(super) nodes: u64,
+    /// Accelerators of a node
+    #[arg(long, default_value_t = 8)]
+    pub(super) gpus: u64,
+    /// Nodes under a leaf switch
+    #[arg(long, default_value_t = 16)]
+    pub(super) leaf: u64,
+    /// Folder to write into
+    #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
 }
 

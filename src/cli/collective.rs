@@ -75,7 +75,7 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
     let facts = vec![fact("Operation", sweep.title()), fact("Cluster", fabric.title().to_owned())];
     let outcome = Outcome {
         serving: None,
-        orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: 1, scenario_hash: String::new() },
+        orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: 1, scenario_hash: String::new(), synthetic: false },
         title: format!("{op} on {}", fabric.title()),
         kind: "collective",
         training: None,

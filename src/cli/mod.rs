@@ -10,6 +10,7 @@ mod check;
 mod collective;
 mod flows;
 mod plan;
+mod probe;
 mod run;
 mod stream;
 mod sweep;

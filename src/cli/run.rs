@@ -29,9 +29,13 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         return Status::BadInput;
     }
     let with_skip;
-    let args = if args.skip_bad_rows {
+    let args = if args.skip_bad_rows || args.allow_synthetic {
         let mut set = args.set.clone();
-        set.push("serving.traffic.skip_bad_rows=true".into());
+        for (given, assignment) in
+            [(args.skip_bad_rows, "serving.traffic.skip_bad_rows=true"), (args.allow_synthetic, "allow_synthetic=true")]
+        {
+            set.extend(given.then(|| assignment.to_owned()));
+        }
         with_skip = RunArgs { set, ..args.clone() };
         &with_skip
     } else {
@@ -89,6 +93,7 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         out: args.out.clone(),
         set: Vec::new(),
         skip_bad_rows: false,
+        allow_synthetic: false,
         seed: None,
         timeline: None,
         chakra: None,

@@ -3,7 +3,8 @@
 use super::Status;
 use super::args::{MessageFormat, ValidateArgs, ValidateKind};
 use super::stream::Stream;
-use crate::diag::{Diagnostics, codes};
+use crate::diag::{Diagnostic, Diagnostics, Span, codes};
+use crate::kernels::Profiles;
 use crate::report::{ScatterPoint, SourceRow, validation_html, write_folder};
 use crate::validate::{Kind, Report, Summary, parse_bounds, validate, validate_logs};
 use std::fmt::Write;
@@ -31,7 +32,8 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         validate_logs(&args.files, &mut diags)
     } else {
         let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
-        if diags.has_errors() { None } else { validate(kind, &sources, &mut diags) }
+        let profiles = read_profiles(args, kind, &mut diags);
+        if diags.has_errors() { None } else { validate(kind, &sources, &profiles, &mut diags) }
     };
     let Some(report) = report else { return out.refuse(&diags, MessageFormat::Human) };
     if let Some(folder) = &args.out {
@@ -52,6 +54,23 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
     } else {
         Status::FallsShort
     }
+}
+
+/// The shipped profiles with those of the command line before them.
+fn read_profiles(args: &ValidateArgs, kind: Kind, diags: &mut Diagnostics) -> Profiles {
+    let mut out = Profiles::embedded().clone();
+    for file in args.profile.iter().rev() {
+        let Some(source) = diags.read_file(file, None) else { continue };
+        if !matches!(kind, Kind::Collective | Kind::Gemm) {
+            let place = Span { source, start: 0, end: 0 };
+            let said =
+                Diagnostic::error(codes::CONFLICT, format!("`--profile` does nothing for {}", kind.word())).at(place, "this profile");
+            diags.push(said.hint("it serves collective and gemm"));
+        } else if let Some(with) = out.with(source, diags) {
+            out = with;
+        }
+    }
+    out
 }
 
 fn text(report: &Report) -> String {

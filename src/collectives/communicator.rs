@@ -52,7 +52,7 @@ pub struct Communicator<'f> {
     pub(super) technology: String,
     pub(super) protocol: NicProtocol,
     pub(super) nodes: f64,
-    engine: Engine,
+    pub(super) engine: Engine,
     sm_share: f64,
     /// Compute units of the part; 0 where collectives run on engines of their own.
     units: f64,
@@ -126,6 +126,9 @@ impl<'f> Communicator<'f> {
     #[must_use]
     pub fn groups(&self) -> &[Vec<AcceleratorId>] {
         &self.groups
+    }
+    pub(super) fn technology(&self) -> &str {
+        &self.technology
     }
     /// Whether the constants were measured on this kind of platform; else they are data-sheet defaults.
     #[must_use]
@@ -232,7 +235,8 @@ impl<'f> Communicator<'f> {
             ),
             _ => self.any(op, bytes),
         };
-        self.planned(op, chosen)
+        // A barrier was calibrated as the all-reduce that it is.
+        self.planned(op, if op == Op::Barrier { chosen } else { self.calibrated(op, bytes, chosen) })
     }
 
     /// The library's choice for an operation of its own.

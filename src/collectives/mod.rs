@@ -7,6 +7,7 @@
 //! between ranks, `schedule` the same algorithms message by message.
 
 mod across;
+mod calibrated;
 mod choose;
 mod communicator;
 mod constants;

@@ -74,4 +74,10 @@ codes! {
     BAD_FLOW_CASE = "E0602";
     /// A trace that cannot be read or cannot run.
     BAD_TRACE = "E0603";
+    /// A log of a measuring tool that cannot be read.
+    BAD_LOG = "E0604";
+    /// Values of a stand-in where measured ones are wanted.
+    SYNTHETIC = "E0605";
+    /// Measurements that cannot be made here.
+    CANNOT_MEASURE = "E0606";
 }

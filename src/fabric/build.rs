@@ -88,6 +88,8 @@ impl TopologyInput {
             degraded: !self.degraded.is_empty(),
             stores: Vec::new(),
             latencies: Latencies::default(),
+            measured: None,
+            served: Vec::new(),
         };
         fabric.add_storage(self, &self.switch_names(), diags);
         fabric.latencies = Latencies::gather(fabric.graph.edge_weights());

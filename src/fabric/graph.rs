@@ -2,15 +2,18 @@
 
 use super::input::PathPolicy;
 use super::latency::Latencies;
+use super::measured::Served;
 use super::route::ExplicitRoutes;
 use super::store::Store;
 use super::tree::Tree;
 use crate::engine::Streams;
 use crate::hardware::{Accelerator, Drive, Host, Nic, NicProtocol, Switch};
 use crate::ids::Id;
+use crate::measured::Measured;
 use petgraph::graph::{DiGraph, EdgeIndex, NodeIndex};
 use rand_pcg::rand_core::Rng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 crate::ids! {
     /// A directed link.
@@ -256,6 +259,10 @@ pub struct Fabric {
     /// Storage tiers in the order of the file.
     pub(super) stores: Vec<Store>,
     pub(super) latencies: Latencies,
+    /// What was measured of it.
+    pub(super) measured: Option<Arc<Measured>>,
+    /// The entries of that which serve it.
+    pub(super) served: Vec<Served>,
 }
 
 impl Fabric {
@@ -281,6 +288,8 @@ impl Fabric {
             speeds: BTreeMap::new(),
             stores: Vec::new(),
             latencies: Latencies::default(),
+            measured: None,
+            served: Vec::new(),
         }
     }
     /// Draws the hashes of paths (`ecmp`) from a seed.

@@ -16,6 +16,7 @@ mod explicit;
 mod graph;
 mod input;
 mod latency;
+mod measured;
 mod node;
 mod route;
 mod store;
@@ -31,6 +32,7 @@ pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkI
 pub use input::{
     DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput,
 };
+pub use measured::Served;
 pub use store::TierId;
 pub use summary::{TierSummary, TopologySummary};
 pub use tiers::{LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};

@@ -1,9 +1,13 @@
 //! The profiles that a run uses: the shipped ones with a user's over them, and which entry serves which part.
 
-use super::profile::{Estimate, Profile, ProfileFile};
+use super::profile::{Profile, ProfileFile};
 use crate::diag::{At, Decode as _, Diagnostic, Diagnostics, Node, SourceId, Style, codes, render};
 use crate::hardware::Accelerator;
+use crate::measured::{CollectiveRow, Estimate, LinkRow, Measured, MemoryRow, StorageRow, ValueOrigin, values};
 use std::sync::{Arc, OnceLock};
+
+/// A decoded list of entries.
+type Rows<T> = At<Vec<At<T>>>;
 
 /// How near the measured part is to the one that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,13 +24,23 @@ pub enum Origin {
 #[derive(Debug, Clone)]
 pub struct Profiles {
     list: Vec<Arc<Profile>>,
+    measured: Arc<Measured>,
 }
 
 const FILES: [(&str, &str); 2] =
     [("kernels/fitted.toml", include_str!("fitted.toml")), ("kernels/training.toml", include_str!("training.toml"))];
 
-/// Decodes the text of a profile file.
-fn decode(source: SourceId, diags: &mut Diagnostics) -> Option<Vec<Arc<Profile>>> {
+/// Decodes the text of a profile file into profiles and measured entries.
+fn decode(source: SourceId, diags: &mut Diagnostics) -> Option<(Vec<Arc<Profile>>, Measured)> {
+    let file = read_profile(source, diags)?;
+    Some((
+        file.profile.value.into_iter().map(|p| Arc::new(p.value)).collect(),
+        measured(file.collective, file.link, file.memory, file.storage),
+    ))
+}
+
+/// Reads a profile file as it stands; `None` when it is faulty, which `diags` then holds.
+pub fn read_profile(source: SourceId, diags: &mut Diagnostics) -> Option<ProfileFile> {
     let before = diags.error_count();
     let node = Node::parse(source, diags)?;
     let file = ProfileFile::decode(&node, diags)?;
@@ -40,7 +54,12 @@ fn decode(source: SourceId, diags: &mut Diagnostics) -> Option<Vec<Arc<Profile>>
     for profile in &file.profile.value {
         check(&profile.value, diags);
     }
-    (diags.error_count() == before).then(|| file.profile.value.into_iter().map(|p| Arc::new(p.value)).collect())
+    measured(file.collective.clone(), file.link.clone(), file.memory.clone(), file.storage.clone()).check(diags);
+    (diags.error_count() == before).then_some(file)
+}
+
+fn measured(collective: Rows<CollectiveRow>, link: Rows<LinkRow>, memory: Rows<MemoryRow>, storage: Rows<StorageRow>) -> Measured {
+    Measured { collective: values(collective), link: values(link), memory: values(memory), storage: values(storage) }
 }
 
 /// Values that no kernel can have: rates above the data sheet, soft maxima that are none, an entry twice.
@@ -76,10 +95,11 @@ fn check(profile: &Profile, diags: &mut Diagnostics) {
     for (name, value, span) in
         shares.iter().map(|(n, e)| (*n, e.value.value, e.span)).chain(plain.iter().filter_map(|(n, v)| v.map(|(v, span)| (*n, v, span))))
     {
-        if !(0.0..=1.2).contains(&value) || (name != "w" && value < 1e-3) {
+        if !(0.0..=1.05).contains(&value) || (name != "w" && value < 1e-3) {
             let message = format!("`{name}` is a share of the data sheet, and {value} is none");
-            diags
-                .push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "out of range").hint("write a share between 0.001 and 1.2"));
+            diags.push(
+                Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "out of range").hint("write a share between 0.001 and 1.05"),
+            );
         }
     }
     for e in exponents.iter().filter(|e| !(1.0..=100.0).contains(&e.value.value)) {
@@ -103,18 +123,32 @@ impl Profiles {
             let mut list = Vec::new();
             for (name, text) in FILES {
                 let source = diags.add_source(name, text);
-                list.extend(decode(source, &mut diags).unwrap_or_default());
+                list.extend(decode(source, &mut diags).unwrap_or_default().0);
             }
             assert!(!diags.has_errors(), "the embedded kernel profiles are faulty:\n{}", render(&diags, Style::Plain));
-            Self { list }
+            Self { list, measured: Arc::default() }
         })
     }
 
     /// These profiles with those of a file before them; `None` when the file is faulty.
     pub fn with(&self, source: SourceId, diags: &mut Diagnostics) -> Option<Self> {
-        let mut list = decode(source, diags)?;
+        let (mut list, mut measured) = decode(source, diags)?;
         list.extend(self.list.iter().cloned());
-        Some(Self { list })
+        measured.extend((*self.measured).clone());
+        Some(Self { list, measured: Arc::new(measured) })
+    }
+
+    /// What was measured beside kernels.
+    #[must_use]
+    pub const fn measured(&self) -> &Arc<Measured> {
+        &self.measured
+    }
+
+    /// Whether any value comes from a stand-in and not from a machine.
+    #[must_use]
+    pub fn is_synthetic(&self) -> bool {
+        let kernels = self.list.iter().filter_map(|p| p.from.value.as_ref());
+        kernels.chain(self.measured.stamps()).any(|s| *s.origin == ValueOrigin::Synthetic)
     }
 
     /// All profiles, those of the user first.

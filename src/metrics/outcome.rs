@@ -14,6 +14,21 @@ pub struct Identity {
     pub seed: u64,
     /// Hash of the scenario with everything that it includes and overrides.
     pub scenario_hash: String,
+    /// Whether values of a stand-in, which no machine measured, entered; absent: none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic: bool,
+}
+
+impl Identity {
+    /// What every report says at its head where values of a stand-in entered.
+    #[must_use]
+    pub const fn banner(&self) -> Option<&'static str> {
+        if self.synthetic {
+            Some("SYNTHETIC: a profile with values that no machine measured was used. Do not plan with these figures.")
+        } else {
+            None
+        }
+    }
 }
 
 /// The outcome of one scenario.

@@ -57,6 +57,7 @@ pub(super) fn key_of(names: &[&str], colours: Vec<&str>) -> Markup {
 #[must_use]
 pub fn html(outcome: &Outcome) -> String {
     let body = html! {
+        @if let Some(banner) = outcome.orrery.banner() { p.bad style="border:2px solid var(--bad);border-radius:8px;padding:10px 14px" { (banner) } }
         h1 { (outcome.title) }
         p.soft { "Orrery " (outcome.orrery.version) ": a model's prediction, not a measurement" }
         @if let Some(t) = &outcome.training { (tiles(outcome, t)) }

@@ -1,5 +1,6 @@
 //! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
 
+mod calibration;
 mod csv;
 mod html;
 mod json;
@@ -13,6 +14,7 @@ mod timeline;
 mod validation;
 mod write;
 
+pub use calibration::{Points, calibration_html, calibration_text, points_of};
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};

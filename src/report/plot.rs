@@ -1,5 +1,6 @@
 //! Charts by plotters: the only file that knows it.
 
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito).
@@ -182,4 +183,72 @@ pub(super) fn lines(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: 
         drop(drawn);
     }
     themed(&svg)
+}
+
+/// Measured points and the fitted curve above, relative errors below; sizes on a logarithmic axis. `points`: size, measured, fitted.
+pub(super) fn fit_and_residuals(points: &[(f64, f64, f64)], x_name: &str, y_name: &str) -> (String, String) {
+    let x = span(points.iter().map(|p| p.0));
+    let y = span(points.iter().flat_map(|p| [p.1, p.2]));
+    let error = |p: &(f64, f64, f64)| 100.0 * (p.2 / p.1 - 1.0);
+    let most = points.iter().map(|p| error(p).abs()).fold(1.0, f64::max) * 1.15;
+    let label = |v: &f64| crate::units::si(*v, "").trim().to_owned();
+    let mut fitted: Vec<(f64, f64)> = points.iter().map(|p| (p.0, p.2)).collect();
+    fitted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (mut above, mut below) = (String::new(), String::new());
+    {
+        let root = SVGBackend::with_string(&mut above, (900, 300)).into_drawing_area();
+        let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+            let mut chart = ChartBuilder::on(&root)
+                .margin(12)
+                .x_label_area_size(40)
+                .y_label_area_size(80)
+                .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
+            style(&mut chart, x_name, y_name, &label, &label)?;
+            chart.draw_series([PathElement::new(fitted.clone(), colour(PALETTE[1]).stroke_width(2))])?;
+            chart.draw_series(points.iter().map(|p| Circle::new((p.0, p.1), 3, colour(PALETTE[0]).filled())))?;
+            root.present()
+        })();
+        drop(drawn);
+    }
+    {
+        let root = SVGBackend::with_string(&mut below, (900, 180)).into_drawing_area();
+        let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+            let mut chart = ChartBuilder::on(&root)
+                .margin(12)
+                .x_label_area_size(40)
+                .y_label_area_size(80)
+                .build_cartesian_2d((x.0..x.1).log_scale(), -most..most)?;
+            style(&mut chart, x_name, "error, %", &label, &|v: &f64| format!("{v:.0}"))?;
+            chart.draw_series([PathElement::new(vec![(x.0, 0.0), (x.1, 0.0)], colour("#8c8c8c").stroke_width(1))])?;
+            chart.draw_series(points.iter().map(|p| Circle::new((p.0, error(p)), 3, colour(PALETTE[5]).filled())))?;
+            root.present()
+        })();
+        drop(drawn);
+    }
+    (themed(&above), themed(&below))
+}
+
+/// The axes of [`fit_and_residuals`].
+fn style<'a, X, Y>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
+    x_name: &str,
+    y_name: &str,
+    x_label: &dyn Fn(&f64) -> String,
+    y_label: &dyn Fn(&f64) -> String,
+) -> Result<(), DrawingAreaErrorKind<std::io::Error>>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    chart
+        .configure_mesh()
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .x_label_formatter(x_label)
+        .y_label_formatter(y_label)
+        .label_style(("sans-serif", 13).into_font().color(&BLACK))
+        .axis_style(BLACK.mix(0.5))
+        .bold_line_style(colour("#8c8c8c").mix(0.35))
+        .light_line_style(TRANSPARENT)
+        .draw()
 }

@@ -44,7 +44,8 @@ pub(super) fn grouped(value: f64) -> String {
 /// The summary of one outcome.
 #[must_use]
 pub fn text(outcome: &Outcome) -> String {
-    let mut out = format!("{}\n\n", outcome.title);
+    let banner = outcome.orrery.banner().map_or_else(String::new, |b| format!("*** {b} ***\n\n"));
+    let mut out = format!("{banner}{}\n\n", outcome.title);
     let mut facts = table(&[]);
     for fact in &outcome.detail.facts {
         facts.add_row(vec![fact.name.as_str(), fact.value.as_str()]);

@@ -68,14 +68,14 @@ impl Shared {
     }
 }
 
-/// What a fabric depends on: the keys `topology`, `nodes` and `degraded`, the folder of a path, and the seed. A topology file is
+/// What a fabric depends on: the keys `topology`, `nodes`, `degraded` and `profile`, the folder of a path, and the seed. A file is
 /// taken to stay the same while the program runs.
 fn key(node: &Node, seed: u64, diags: &Diagnostics) -> [u8; 32] {
     let mut text = format!("{seed}\n");
     if let Value::Table(table) = &node.value {
-        for name in ["topology", "nodes", "degraded"] {
+        for name in ["topology", "nodes", "degraded", "profile"] {
             if let Some(entry) = table.entries.get(name) {
-                if matches!(entry.node.value, Value::Str(_)) {
+                if matches!(entry.node.value, Value::Str(_) | Value::Array(_)) {
                     let _ = write!(text, "{:?}", diags.folder_of(entry.node.span.source));
                 }
                 print(&entry.node.value, &mut text);

@@ -168,7 +168,9 @@ pub fn run_sweep(fabric: &Fabric, sweep: &Sweep, seed: u64) -> Option<(Vec<Colle
             None if sweep.beside.is_empty() => communicator.time_of(op, bytes, &plan),
             None => contended(fabric, sweep, (&communicator, op, plan.algorithm), bytes, &mut events),
         };
-        let time_s = sweep.launch.seen(device, n);
+        let plain = sweep.algorithm.is_none() && sweep.explicit.is_none() && sweep.beside.is_empty();
+        let seen = if plain { communicator.measured_seen(op, bytes, sweep.launch) } else { None };
+        let time_s = seen.unwrap_or_else(|| sweep.launch.seen(device, n));
         out.push(CollectiveOutcome {
             op: op.word(),
             bytes,

@@ -79,13 +79,24 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
         Job::Trace(job) => trace(scenario, job, max_work)?,
         Job::Storage(job) => storage(scenario, job, max_work)?,
     };
+    let served = scenario.fabric.served().iter();
+    outcome.detail.profile.extend(served.map(|s| ProfileUse {
+        operator: s.what.clone(),
+        entry: s.entry.clone(),
+        source: s.source.clone(),
+    }));
     outcome.simulation.wall_s = wall() - start;
     Ok(outcome)
 }
 
 pub(super) fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
     Outcome {
-        orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: scenario.seed, scenario_hash: scenario.hash.clone() },
+        orrery: Identity {
+            version: env!("CARGO_PKG_VERSION").into(),
+            seed: scenario.seed,
+            scenario_hash: scenario.hash.clone(),
+            synthetic: scenario.synthetic,
+        },
         title: scenario.title.clone(),
         kind,
         training: None,

@@ -341,8 +341,10 @@ record! {
         pub nodes: Option<Count>,
         /// Parts of the cluster that are slow, cut off or flapping, besides those that the topology names.
         pub degraded: List<DegradedInput> = Vec::new(),
-        /// Kernel profiles that go before the shipped ones, as `orrery calibrate fit` writes them: a path, or a list of paths.
+        /// Profiles that go before the shipped ones, as `orrery calibrate fit` writes them: a path, or a list of paths.
         pub profile: ProfilePaths = Vec::new(),
+        /// Whether values that a stand-in made, and no machine measured, may enter; reports then say so.
+        pub allow_synthetic: bool = false,
         /// Seed of all random streams.
         pub seed: Whole = 1,
         /// Training of one job.

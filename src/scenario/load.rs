@@ -56,6 +56,8 @@ pub struct Scenario {
     pub cost: CostPlan,
     /// Kernel profiles.
     pub profiles: Profiles,
+    /// Whether any value comes from a stand-in and not from a machine.
+    pub synthetic: bool,
 }
 
 /// Loads a scenario file; `None` when anything is wrong, which `diags` then holds.
@@ -93,19 +95,33 @@ pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, d
         return None;
     }
     let seed = seed.unwrap_or(*input.seed);
-    let (fabric, catalogue) = built(&input, node, seed, shared, diags)?;
+    let own = profile::read(&input, diags);
+    let (fabric, catalogue) = built(&input, node, seed, shared, own.as_ref(), diags)?;
     let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
-    let profiles = profile::read(&input.profile, job.as_ref(), &fabric, diags);
-    let (job, cost, profiles) = (job?, cost?, profiles?);
-    Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost, profiles })
+    let (job, cost, own) = (job?, cost?, own?);
+    if !profile::all_serve(&own, &job, &fabric, diags) {
+        return None;
+    }
+    let synthetic = own.is_synthetic();
+    Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost, profiles: own.profiles, synthetic })
 }
 
 /// Builds the fabric of a scenario, or takes the one that was built from the same input.
-fn built(input: &ScenarioInput, node: &Node, seed: u64, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Built> {
+fn built(
+    input: &ScenarioInput,
+    node: &Node,
+    seed: u64,
+    shared: Option<&Shared>,
+    own: Option<&profile::Own>,
+    diags: &mut Diagnostics,
+) -> Option<Built> {
     let build = |diags: &mut Diagnostics| {
         let (mut fabric, catalogue) = fabric_of(input, node.span, diags)?;
         fabric.set_seed(seed);
+        if let Some(own) = own.filter(|o| !o.measured().is_empty()) {
+            fabric.set_measured(own.measured());
+        }
         Some((Arc::new(fabric), Arc::new(catalogue)))
     };
     match shared {
@@ -117,7 +133,8 @@ fn built(input: &ScenarioInput, node: &Node, seed: u64, shared: Option<&Shared>,
 /// Decodes a tree and builds its fabric; the job is not looked at.
 pub(super) fn cluster(node: &Node, shared: &Shared, diags: &mut Diagnostics) -> Option<Built> {
     let input = ScenarioInput::decode(node, diags)?;
-    built(&input, node, *input.seed, Some(shared), diags)
+    let own = profile::read(&input, diags);
+    built(&input, node, *input.seed, Some(shared), own.as_ref(), diags)
 }
 
 /// The hash of all texts that were read, in order.

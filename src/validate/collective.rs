@@ -5,6 +5,7 @@ use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
 use crate::fabric::AcceleratorId;
+use crate::kernels::Profiles;
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -62,7 +63,7 @@ fn domain(record: &Record<'_>, most: u64, ranks: u64, per_node: u64) -> Option<u
     ranks.is_multiple_of(size).then_some(size).filter(|s| *s > per_node)
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, String> {
     let library = Library::of(engine(record)?);
     let op = Op::from_word(record.text("collective"))
         .filter(|op| !op.moves_tokens())
@@ -83,13 +84,20 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
         links: None,
     };
-    let fabric = fabric(&shape)?;
+    let mut fabric = fabric(&shape)?;
+    if !profiles.measured().is_empty() {
+        fabric.set_measured(profiles.measured());
+    }
     // Part of each node takes part: its first accelerators.
     let each = ranks.div_ceil(nodes);
     let member = |r: u64| AcceleratorId((r / each * per_node + r % each) as u32);
     let group: Vec<AcceleratorId> = (0..ranks).map(member).collect();
     let communicator = Communicator::new(&fabric, &library, &[group]);
     let bytes = record.get("bytes")?;
+    let auto = record.text("algorithm") == "auto";
+    if let Some(seconds) = communicator.measured_seen(op, bytes, launch(record)?).filter(|_| auto) {
+        return Ok(1e6 * seconds);
+    }
     let plan = match record.text("algorithm") {
         "auto" => communicator.plan(op, bytes),
         word => Algorithm::from_word(word)

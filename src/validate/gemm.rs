@@ -3,7 +3,7 @@
 use super::table::{Columns, Record};
 use crate::diag::codes;
 use crate::hardware::{Accelerator, Catalogue};
-use crate::kernels::{DeviceModel, GEMM_COLUMNS, gemm_of_row};
+use crate::kernels::{DeviceModel, GEMM_COLUMNS, Profiles, gemm_of_row};
 
 pub(super) const COLUMNS: Columns = GEMM_COLUMNS;
 
@@ -13,8 +13,8 @@ pub(super) fn part(record: &Record<'_>) -> Result<&'static Accelerator, String> 
     Catalogue::embedded().accelerators.get(id).ok_or_else(|| format!("{}: `{id}` is in no catalogue", codes::UNKNOWN_PART.0))
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
-    let device = DeviceModel::new(part(record)?, Some(record.text("framework")));
+pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, String> {
+    let device = DeviceModel::with(profiles, part(record)?, Some(record.text("framework")));
     let (dtype, g) = gemm_of_row(record)?;
     Ok(1e6 * device.gemm(dtype, g))
 }

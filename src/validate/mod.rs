@@ -17,6 +17,7 @@ pub use serving_log::validate_logs;
 pub use summary::{Bound, Report, Row, Summary, parse_bounds};
 
 use crate::diag::{Diagnostics, SourceId};
+use crate::kernels::Profiles;
 
 /// What a table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +57,16 @@ impl Kind {
     }
 }
 
-/// Predicts every row of tables; `None` when a table is faulty, which `diags` then holds.
-pub fn validate(kind: Kind, sources: &[SourceId], diags: &mut Diagnostics) -> Option<Report> {
+/// Predicts every row of tables, collectives and matrix products under `profiles`, the rest under the shipped ones; `None` when a table is
+/// faulty, which `diags` then holds.
+pub fn validate(kind: Kind, sources: &[SourceId], profiles: &Profiles, diags: &mut Diagnostics) -> Option<Report> {
     use Kind::{Attention, Collective, Exchange, Gemm, Moe, Serving, Training};
     let (columns, rows): (&'static [&'static str], _) = match kind {
         Training => (training::COLUMNS.measured, training_rows(sources, diags)),
-        Collective => (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, collective::predict)),
-        Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, gemm::predict)),
+        Collective => {
+            (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, |r| collective::predict(r, profiles)))
+        }
+        Gemm => (gemm::COLUMNS.measured, table::predict(sources, &gemm::COLUMNS, diags, |r| gemm::predict(r, profiles))),
         Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
         Moe => (moe::COLUMNS.measured, table::predict(sources, &moe::COLUMNS, diags, moe::predict)),
         Exchange => (exchange::COLUMNS.measured, table::predict(sources, &exchange::COLUMNS, diags, exchange::predict)),

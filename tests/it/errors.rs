@@ -116,6 +116,10 @@ fn the_program() {
     check("E0503", &text.replace(other.path().to_str().unwrap(), "FOLDER"));
     check("E0601", &err(&["validate", "gemm", "tests/it/bad/table.csv"]));
     check("E0602", &err(&["flows", "tests/it/bad/flows.json"]));
+    check("E0604", &err(&["calibrate", "fit", "tests/it/bad/truncated_all_reduce.log", "--out", "none/x.toml"]));
+    let synthetic = "profile=\"tests/it/bad/synthetic-profile.toml\"";
+    check("E0605", &err(&["run", "scenarios/collective/a100-nccl-calibrated.toml", "--set", synthetic]));
+    check("E0606", &err(&["calibrate", "probe", "--out", "none/x.jsonl", "--budget", "1 B"]));
     let folder = tempfile::tempdir().unwrap();
     let crossed = super::traces::crossed(folder.path());
     let plain = |text: String| placeless(&text, folder.path());

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("fair", 1),
     ("hardware", 2),
     ("tables", 2),
+    ("measured", 2),
     ("fabric", 3),
     ("model", 3),
     ("kernels", 4),
@@ -28,6 +29,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("plan", 12),
     ("validate", 12),
     ("report", 13),
+    ("probe", 13),
     ("cli", 14),
 ];
 

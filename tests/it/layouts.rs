@@ -10,7 +10,7 @@ const TABLE: &str = include_str!("../validation/training.csv");
 fn report(name: &str, text: &str) -> Report {
     let mut diags = Diagnostics::new();
     let source = diags.add_source(name, text.to_owned());
-    validate(Kind::Training, &[source], &mut diags).unwrap()
+    validate(Kind::Training, &[source], orrery::kernels::Profiles::embedded(), &mut diags).unwrap()
 }
 
 /// Rows by column name.

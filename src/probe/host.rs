@@ -1,0 +1,86 @@
+//! What this machine is: name, processor, memory, clock, and whether CUDA's driver is there.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The host's name.
+pub(super) fn name() -> String {
+    let name = read("/proc/sys/kernel/hostname").trim().to_owned();
+    if name.is_empty() { std::env::var("HOSTNAME").unwrap_or_else(|_| "host".into()) } else { name }
+}
+
+/// What the processor calls itself.
+pub(super) fn processor() -> String {
+    let text = read("/proc/cpuinfo");
+    let model = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':')).map(|l| l.1.trim().to_owned());
+    model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Bytes of memory that are available.
+pub(super) fn available() -> u64 {
+    let text = read("/proc/meminfo");
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:")).unwrap_or("");
+    line.split_whitespace().next().and_then(|t| t.parse::<u64>().ok()).map_or(1 << 30, |k| k * 1024)
+}
+
+/// Threads that run at the same time.
+pub(super) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The time as `2026-11-26T12:00:00Z`.
+#[must_use]
+pub fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days as i64);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Year, month and day of a day since 1970 (Gregorian; eras of 400 years that begin in March).
+const fn date(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let of_era = z.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + (month <= 2) as i64;
+    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+/// The library of CUDA's driver.
+const DRIVER: &str = "libcuda.so.1";
+
+/// The name of CUDA's driver library where it is not installed; `None` where it is.
+#[must_use]
+pub fn cuda_missing() -> Option<&'static str> {
+    let given = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let usual = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/lib/wsl/lib",
+        "/usr/local/nvidia/lib64",
+    ];
+    let found = given.split(':').filter(|f| !f.is_empty()).chain(usual).any(|folder| Path::new(folder).join(DRIVER).exists());
+    let cached = || std::fs::read("/etc/ld.so.cache").is_ok_and(|bytes| bytes.windows(DRIVER.len()).any(|w| w == DRIVER.as_bytes()));
+    if found || cached() { None } else { Some(DRIVER) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_dates() {
+        assert_eq!([date(0), date(59), date(11_016), date(20_783)], [(1970, 1, 1), (1970, 3, 1), (2000, 2, 29), (2026, 11, 26)]);
+        assert!(now().ends_with('Z') && now().len() == 20);
+    }
+}
