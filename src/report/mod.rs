@@ -1,6 +1,7 @@
 //! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
 
 mod csv;
+mod document;
 mod html;
 mod json;
 mod plan;
@@ -16,7 +17,7 @@ mod write;
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
-pub use plan::{plan_html, plan_json, plan_text};
+pub use plan::{plan_html, plan_json, plan_markdown, plan_text};
 pub use run::{intervals_csv, run_csv};
 pub use serving::{load_csv, load_svg, requests_csv};
 pub use text::{compare, explain, text};
