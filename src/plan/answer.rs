@@ -13,7 +13,7 @@ use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::RunOutcome;
 use crate::scenario::{Change, execute};
-use crate::units::{Bytes, DAY, Seconds, si, three};
+use crate::units::{Bytes, DAY, Seconds, dollars, si, three};
 
 /// The place of an option: cluster and way to pay.
 pub(super) type Place = (usize, usize);
@@ -120,6 +120,7 @@ fn empty(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
         title: plan.title.clone(),
         kind: "plan",
         goal: plan.goal.word().into(),
+        job: plan.job.clone(),
         objective: want.objective.word().into(),
         whole_run: plan.whole_run,
         within_s: want.within,
@@ -200,13 +201,18 @@ pub(super) fn shown(value: &crate::diag::Value) -> String {
 fn sentence(plan: &TrainingPlan, best: &Choice, front: usize) -> String {
     let what = if plan.whole_run { "The run takes" } else { "A step takes" };
     let model = best.model.as_ref().map_or_else(String::new, |m| format!("{m} is the largest of the models that fits: "));
-    let money = if best.usd > 0.0 { format!(", costs {}", si(best.usd, "USD")) } else { String::new() };
+    let money = if best.usd > 0.0 { format!(", costs {}", dollars(best.usd)) } else { String::new() };
     let goodput = best.training.as_ref().and_then(|t| t.training_goodput);
     let goodput = goodput.map_or_else(String::new, |g| format!(" at a goodput of {} %", three(100.0 * g)));
     let more =
         if front > 1 { format!(" It is the fastest of {front} choices that nothing beats in both time and money.") } else { String::new() };
+    let verb = match (plan.goal, best.payment.as_str()) {
+        (GoalKind::Train, "owned") => "Buy",
+        (GoalKind::Train, _) => "Rent",
+        _ => "Take",
+    };
     format!(
-        "{model}{} ({} accelerators, {}), as {}. {what} {}{goodput}{money} and draws {} with cooling.{more}",
+        "{model}{verb} {} ({} accelerators, {}) and lay the job out as {}. {what} {}{goodput}{money} and draws {} with cooling.{more}",
         best.cluster,
         best.accelerators,
         best.payment,
@@ -326,7 +332,7 @@ fn swings(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) ->
     if best.run.as_ref().is_some_and(|r| r.mttf_h.is_some())
         && let (Some(low_usd), Some(high_usd)) = (with(own / 2.0), with(own * 2.0))
     {
-        let what = "rate of failures (published fleets differ by two)".into();
+        let what = "rate of failures".into();
         out.push(Swing { what, low: "half".into(), high: "twice".into(), low_usd, high_usd });
     }
     money::sorted(out)
@@ -341,7 +347,8 @@ fn break_even(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]
     };
     let owned = paid("owned")?;
     let own = &cluster.payments[p];
-    let way = if matches!(own.plan.ownership, Ownership::Rent { .. }) { own.name.as_str() } else { "on-demand" };
+    // What may be taken away is no substitute for what is bought.
+    let way = if own.name == "reserved" { "reserved" } else { "on-demand" };
     money::break_even(&owned, &paid(way)?, way, cluster.fabric.accelerator_count() as f64, best.power)
 }
 

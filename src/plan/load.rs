@@ -33,6 +33,8 @@ pub struct TrainingPlan {
     pub(super) base_file: String,
     /// Folder of the plan.
     pub(super) folder: String,
+    /// Title of the base.
+    pub(super) job: String,
     /// Whether the base has a run.
     pub(super) whole_run: bool,
     pub(super) place: Span,
@@ -107,6 +109,7 @@ fn training(input: &PlanInput, base: Base, source: SourceId, diags: &mut Diagnos
         hash: hash_of(diags),
         base,
         whole_run: job.whole_run,
+        job: job.title,
         place: input.base.span,
         clusters,
         barred,
@@ -116,6 +119,7 @@ fn training(input: &PlanInput, base: Base, source: SourceId, diags: &mut Diagnos
 
 /// The job that is planned for.
 struct Work {
+    title: String,
     sizes: Sizes,
     global_batch: u64,
     whole_run: bool,
@@ -145,7 +149,7 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Work> 
     }
     let model = &config.model;
     let sizes = Sizes { layers: model.layers, heads: model.heads, sequence: model.sequence_length };
-    Some(Work { sizes, global_batch: config.global_batch, whole_run: steps.is_some() })
+    Some(Work { title: scenario.title.clone(), sizes, global_batch: config.global_batch, whole_run: steps.is_some() })
 }
 
 /// The candidates, or the base's own cluster.

@@ -8,6 +8,7 @@
 mod answer;
 mod bound;
 mod columns;
+pub mod compare;
 mod design;
 mod document;
 mod input;
@@ -17,7 +18,10 @@ mod load;
 mod money;
 mod obstacles;
 mod outcome;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod question;
+mod rank;
 mod search;
 mod serve;
 mod site;
@@ -40,6 +44,7 @@ pub use question::{
     CandidateInput, DemandInput, DeploymentInput, GoalInput, GoalKind, LatencyInput, LayoutInput, Objective, PlanInput, SiteInput,
     SpotInput,
 };
+pub use rank::{Rank, rank};
 pub use serve::ServePlan;
 pub use space::Layout;
 pub use store::{Collected, Manifest, Part, StoreError, collect};

@@ -5,7 +5,7 @@ use super::outcome::{Assumption, Bill, BreakEven, Stage, StorageLine, Swing};
 use super::site::Site;
 use crate::economics::{CostPlan, Ownership};
 use crate::fabric::TopologySummary;
-use crate::units::{DAY, HOUR, KWH, Seconds, Watts, si, three};
+use crate::units::{DAY, HOUR, KWH, Seconds, Watts, dollars, three};
 
 /// Names that the cost model gives its parts.
 const RENT: &str = "rent of accelerators";
@@ -75,7 +75,7 @@ pub(super) fn break_even(owned: &CostPlan, rented: &CostPlan, way: &str, acceler
     let hours = (rent > electricity).then(|| price / (rent - electricity));
     let head = format!(
         "Buying costs {} and {} USD of electricity an hour, renting ({way}) {} USD an hour.",
-        si(*price, "USD"),
+        dollars(*price),
         three(electricity),
         three(rent)
     );
@@ -143,7 +143,7 @@ pub(super) fn assumptions(cost: &CostPlan, site: &Site, bill: &Bill) -> Vec<Assu
         Ownership::Owned { price, life, utilization, source } => rests(
             format!(
                 "{} for the cluster, spread over {} years at {} % use",
-                si(*price, "USD"),
+                dollars(*price),
                 three(life / (365.25 * DAY)),
                 three(100.0 * utilization)
             ),

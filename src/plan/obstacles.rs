@@ -7,7 +7,7 @@ use super::outcome::{Binding, OptionRow, SearchCounts};
 use super::question::Objective;
 use super::search::{Ran, Score, Searched, Want};
 use super::site;
-use crate::units::{Bytes, si, three};
+use crate::units::{Bytes, dollars, si, three};
 
 /// The nearest that candidates come when limits are dropped.
 pub(super) struct Nearest {
@@ -76,16 +76,16 @@ pub(super) fn binding(plan: &TrainingPlan, want: &Want, found: &[Option<Searched
                 "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
                 name(place),
                 cheapest.layout,
-                si(cheapest.score.usd, "USD"),
+                dollars(cheapest.score.usd),
                 three(100.0 * (cheapest.score.usd / budget - 1.0)),
-                si(budget, "USD")
+                dollars(budget)
             );
             out.push(bound("cost", budget, cheapest.score.usd, text));
         } else if out.is_empty() {
             let text = format!(
                 "Time and cost together: the fastest, {}, costs {}; the cheapest, {}, takes {}.",
                 name(best_of(&nearest.fastest, |r| r.score.seconds).map_or((0, 0), |b| b.0)),
-                si(fastest.score.usd, "USD"),
+                dollars(fastest.score.usd),
                 name(place),
                 time(cheapest.score.seconds)
             );
@@ -149,7 +149,7 @@ pub(super) fn options(plan: &TrainingPlan, found: &[Option<Searched>], nearest: 
 /// Why a cluster was not looked at further: its bound.
 fn at_least(bound: &Score, want: &Want) -> String {
     match want.objective {
-        Objective::Cost => format!("cannot beat the first two: at least {}", si(bound.usd, "USD")),
+        Objective::Cost => format!("cannot beat the first two: at least {}", dollars(bound.usd)),
         Objective::Energy => format!("cannot beat the first two: at least {}", si(bound.kwh * 1e3, "Wh")),
         Objective::Time => format!("cannot beat the first two: at least {}", time(bound.seconds)),
         Objective::Pareto => "beaten in both time and money by its bounds".into(),

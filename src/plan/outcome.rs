@@ -18,6 +18,8 @@ pub struct PlanOutcome {
     pub kind: &'static str,
     /// What is wanted: `train`, `layout`, `largest-model` or `serve`.
     pub goal: String,
+    /// Title of the base scenario: the job that is planned for.
+    pub job: String,
     /// What is best: `cost`, `time`, `energy` or `pareto`.
     pub objective: String,
     /// Whether money and time are those of a whole run; else of one step.

@@ -6,6 +6,7 @@
 
 use super::bound::{Bounds, Least};
 use super::question::Objective;
+use super::rank::Rank;
 use super::space::{Cluster, Layout, Payment};
 use crate::diag::Span;
 use crate::economics::{CostPlan, cost};
@@ -190,6 +191,26 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Where a layout stands among all.
+    pub(super) fn rank(&self, cluster: &Cluster, want: &Want, of: &dyn Fn(&Layout) -> bool) -> Option<Rank> {
+        let Opened { open, .. } = self.bound(cluster, want);
+        let steps = |o: &Open| {
+            let mut scenario = self.base.with(&self.changes(cluster, &o.layout)).0?;
+            strip(&mut scenario);
+            let outcome = execute(&scenario, MAX_WORK, &|| 0.0).ok()?;
+            outcome.training.filter(|t| t.fits).map(|t| t.step_time_s)
+        };
+        let own = open.iter().find(|o| of(&o.layout)).and_then(steps)?;
+        let near: Vec<&Open> = open.iter().filter(|o| o.least.step < own).collect();
+        let found: Vec<f64> = near.par_iter().filter_map(|o| steps(o)).collect();
+        Some(Rank {
+            legal: open.len() as u64,
+            faster: found.iter().filter(|s| **s < own).count() as u64,
+            step_time_s: own,
+            best_step_time_s: found.into_iter().fold(own, f64::min),
+        })
     }
 
     fn open(&self, cluster: &Cluster, bounds: &Bounds<'_>, order: usize, layout: &Layout) -> Option<Open> {

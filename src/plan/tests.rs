@@ -100,6 +100,12 @@ fn pruning_never_loses_the_best() {
         } else {
             ""
         };
+        // Runs with failures are simulated many times for each layout: fewer of those.
+        let layout = if fails {
+            "microbatch = [1]\nvirtual_stages = [1]\nrecompute = [\"selective\"]\ntensor = [4, 8]"
+        } else {
+            "microbatch = [1, 2]\nvirtual_stages = [1, 2]"
+        };
         let run = if fails { "steps = 1000\nseeds = 5" } else { "steps = 1000" };
         let base = format!(
             "title = \"t\"\ntopology = \"{root}/topologies/dgx-a100-hdr.toml\"\nnodes = 1\n[training]\nglobal_batch = {batch}\n[training.model]\npreset = \"{}\"\nlayers = {layers}\n{}\n\
@@ -116,7 +122,7 @@ fn pruning_never_loses_the_best() {
         let nodes = if topology == "pcie-16" { "[1]" } else { ["[1]", "[1, 2]", "[2]"][draw(3) as usize] };
         let payment = if topology.starts_with("dgx-a") { "payment = [\"on-demand\", \"owned\"]\n" } else { "" };
         let plan = format!(
-            "title = \"t\"\nbase = \"base.toml\"\nobjective = \"{objective}\"\n[goal]\n{goal}\n[layout]\nmicrobatch = [1, 2]\nvirtual_stages = [1, 2]\n\
+            "title = \"t\"\nbase = \"base.toml\"\nobjective = \"{objective}\"\n[goal]\n{goal}\n[layout]\n{layout}\n\
              [[candidate]]\ntopology = \"{root}/topologies/{topology}.toml\"\nnodes = {nodes}\n{payment}[[candidate]]\nname = \"own\"\nnodes = [1]\n{}",
             if fails {
                 format!(

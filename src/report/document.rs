@@ -36,11 +36,13 @@ pub(super) enum Mark {
 pub(super) struct Table {
     pub(super) head: Vec<&'static str>,
     pub(super) rows: Vec<(Mark, Vec<Cell>)>,
+    /// Whether a reader may want other orders.
+    pub(super) sorts: bool,
 }
 
 impl Table {
     pub(super) fn new(head: &[&'static str]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+        Self { head: head.to_vec(), rows: Vec::new(), sorts: head.len() > 3 }
     }
     pub(super) fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push((Mark::Plain, cells));
@@ -48,7 +50,7 @@ impl Table {
     /// A table of two columns: names and values.
     pub(super) fn facts(rows: Vec<(&str, String)>) -> Self {
         let rows = rows.into_iter().map(|(name, value)| (Mark::Plain, vec![word(name), word(value)])).collect();
-        Self { head: Vec::new(), rows }
+        Self { head: Vec::new(), rows, sorts: false }
     }
 }
 
@@ -88,7 +90,7 @@ const STYLE: &str = "<style>
 .answer{font-size:17px;margin:16px 0;padding-left:12px}.answer.good{color:inherit;font-weight:400;border-left:4px solid var(--good)}
 .answer.bad{color:inherit;font-weight:400;border-left:4px solid var(--bad)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:10px;font-size:12.5px}
-.wide{overflow-x:auto}td,th{vertical-align:top}td.left,th.left{text-align:left}td.left{min-width:9em}tr.best td{font-weight:600}tr.off td{color:var(--soft)}
+.wide{overflow-x:auto}td,th{vertical-align:top}td.left,th.left{text-align:left}td.left{min-width:8em}td[data-v]{white-space:nowrap}tr.best td{font-weight:600}tr.off td{color:var(--soft)}
 th.sorts{cursor:pointer;user-select:none}th.sorts:after{content:' ↕';opacity:.35}th.sorts[aria-sort=ascending]:after{content:' ↑';opacity:1}
 th.sorts[aria-sort=descending]:after{content:' ↓';opacity:1}th.sorts:focus-visible{outline:2px solid var(--soft)}
 circle.dot{cursor:pointer}circle.dot:hover{stroke:var(--ink);stroke-width:2}.tip{position:fixed;z-index:9;max-width:320px;pointer-events:none;background:var(--ink);color:var(--page);
@@ -163,7 +165,7 @@ fn shown(block: &Block) -> Markup {
         @match block {
             Block::Text(text) => { p { (text) } }
             Block::Soft(text) => { p.soft { (text) } }
-            Block::Answer(text, good) => { p.answer class=(if *good { "good" } else { "bad" }) { (text) } }
+            Block::Answer(text, good) => { p class={ "answer " (if *good { "good" } else { "bad" }) } { (text) } }
             Block::Tiles(tiles) => { div.tiles { @for (value, name) in tiles { div.tile { b { (value) } span { (name) } } } } }
             Block::Table(table) => { (table_of(table)) }
             Block::Picture(svg, _) => { figure { (PreEscaped(svg)) } }
@@ -247,7 +249,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Document {
-        let mut table = Table::new(&["<name", "money"]);
+        let mut table = Table { sorts: true, ..Table::new(&["<name", "money"]) };
         table.row(vec![word("a|b <c>"), number(2e6, "2 M")]);
         table.rows.push((Mark::Best, vec![word("d*"), number(1e6, "1 M")]));
         let blocks = vec![

@@ -1,5 +1,6 @@
 //! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
 
+mod compare;
 mod csv;
 mod document;
 mod html;
@@ -14,6 +15,7 @@ mod timeline;
 mod validation;
 mod write;
 
+pub use compare::{compare_files, compare_text};
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};

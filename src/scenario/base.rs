@@ -203,6 +203,28 @@ impl Base {
     }
 }
 
+/// The tree of a scenario file, with its topology in it.
+pub fn tree(path: &Path, diags: &mut Diagnostics) -> Option<Node> {
+    let source = diags.read_file(path, None)?;
+    let mut node = Node::parse(source, diags)?;
+    if let Some(topology) = node.at_mut("topology")
+        && let Value::Str(name) = &topology.value
+    {
+        let place = topology.span;
+        let file = diags.folder_of(place.source).join(Path::new(name));
+        let source = diags.read_file(&file, Some(place))?;
+        *topology = Node::parse(source, diags)?;
+    }
+    Some(node)
+}
+
+/// The scenario of a tree whose sources were `read`; `None` where anything is wrong.
+#[must_use]
+pub fn scenario_of(node: &Node, read: &Diagnostics) -> Option<Scenario> {
+    let mut diags = read.clone();
+    resolve(node, None, None, &mut diags).filter(|_| !diags.has_errors())
+}
+
 /// The hash of what was read, with the changes.
 fn hash(read: &str, changes: &[Change]) -> String {
     let mut text = read.to_owned();

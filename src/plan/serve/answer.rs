@@ -14,7 +14,10 @@ use super::search::{Counts, Load, Ran, Searched, hold, place, search};
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::ServingOutcome;
-use crate::units::{Bytes, HOUR, Seconds, si, three};
+use crate::units::{Bytes, HOUR, Seconds, dollars, three};
+
+/// Lengths of a request that its traffic should last at least, for a steady state.
+const STEADY: f64 = 5.0;
 
 /// Answers a plan for serving.
 pub(in crate::plan) fn decide(plan: &ServePlan, exhaustive: bool) -> PlanOutcome {
@@ -69,6 +72,7 @@ fn empty(plan: &ServePlan, want: &Want) -> PlanOutcome {
         title: plan.title.clone(),
         kind: "plan",
         goal: "serve".into(),
+        job: plan.job.clone(),
         objective: want.objective.word().into(),
         whole_run: true,
         within_s: None,
@@ -221,9 +225,9 @@ fn break_even(plan: &ServePlan, best: &Ran) -> Option<BreakEven> {
         let more = [put("cost.payment", Value::Str(way.into()), plan.place)];
         plan.scenario(size.candidate, size.nodes, size.accelerators(), best.point.setup, plan.load(), &more).0.map(|s| s.cost)
     };
-    let own = &size.plans[best.payment];
     let name = plan.candidates[size.candidate].payments[best.payment].0.as_str();
-    let way = if matches!(own.ownership, Ownership::Rent { .. }) { name } else { "on-demand" };
+    // What may be taken away is no substitute for what is bought.
+    let way = if name == "reserved" { "reserved" } else { "on-demand" };
     money::break_even(&paid("owned")?, &paid(way)?, way, size.accelerators() as f64, best.power)
 }
 
@@ -234,6 +238,7 @@ fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
         1 => " with one node down".into(),
         n => format!(" with {n} nodes down"),
     };
+    let verb = if best.payment == "owned" { "Buy" } else { "Rent" };
     let planned = plan.load() / (1.0 + plan.headroom);
     let head =
         if plan.headroom > 0.0 { format!(" ({} and {} % headroom)", three(planned), three(100.0 * plan.headroom)) } else { String::new() };
@@ -249,7 +254,7 @@ fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
         let span = if months == 1 { "a month".to_owned() } else { format!("in {months} months") };
         format!(
             " It costs {} {span}, {} USD per million output tokens at that rate.",
-            si(best.usd, "USD"),
+            dollars(best.usd),
             three(s.usd_per_million_output_tokens)
         )
     } else {
@@ -257,10 +262,10 @@ fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
     };
     let phased = out.purchases.as_ref().filter(|p| p.phases.len() > 1 && p.phased_usd < 0.999 * p.at_once_usd && p.phased_usd > 0.0);
     let phased = phased.map_or_else(String::new, |p| {
-        format!(" Growing in {} steps from {} nodes costs {} instead.", p.phases.len(), p.phases[0].nodes, si(p.phased_usd, "USD"))
+        format!(" Growing in {} steps from {} nodes costs {} instead.", p.phases.len(), p.phases[0].nodes, dollars(p.phased_usd))
     });
     format!(
-        "{} ({} accelerators, {}), as {}, hold {} requests a second{head}{down}{reached}.{money}{phased}",
+        "{verb} {} ({} accelerators, {}) and run {}. They hold {} requests a second{head}{down}{reached}.{money}{phased}",
         best.cluster,
         best.accelerators,
         best.payment,
@@ -341,9 +346,9 @@ fn binding(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<Binding> {
                 "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
                 name(plan, &cheapest.point),
                 layout(plan, &cheapest.point),
-                si(usd, "USD"),
+                dollars(usd),
                 three(100.0 * (usd / budget - 1.0)),
-                si(budget, "USD")
+                dollars(budget)
             );
             return vec![Binding { constraint: "cost".into(), limit: budget, nearest: usd, over: usd / budget - 1.0, text }];
         }
@@ -376,6 +381,13 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
         three(100.0 * best.numbers.kv_peak_share),
         best.numbers.preemptions
     ));
+    let lasts = plan.requests.list.last().map_or(0.0, |r| r.arrival);
+    if lasts < STEADY * best.numbers.e2e_s.p90 {
+        list.push(format!(
+            "Sample: the base's requests last {} at this rate, less than {STEADY} times a request: queues have no time to grow. Give it more requests.",
+            Seconds::new(lasts)
+        ));
+    }
     list.push(format!(
         "Sample: percentiles are those of {} requests; a 99th percentile of few requests is uncertain.",
         best.numbers.completed

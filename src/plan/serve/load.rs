@@ -106,6 +106,8 @@ pub struct ServePlan {
     /// The requests at the rate with headroom (of the last month, where demand grows).
     pub(super) requests: Requests,
     pub(super) warm_up: f64,
+    /// Title of the base.
+    pub(super) job: String,
 }
 
 impl ServePlan {
@@ -192,6 +194,7 @@ pub(in crate::plan) fn load(input: &PlanInput, base: Base, source: SourceId, dia
         barred: Vec::new(),
         requests: Requests::default(),
         warm_up: job.warm_up,
+        job: job.title,
         base,
         single,
         targets,
@@ -213,12 +216,13 @@ pub(in crate::plan) fn load(input: &PlanInput, base: Base, source: SourceId, dia
 }
 
 /// What the base says of the job.
-struct Base0 {
+struct Asked {
+    title: String,
     goals: bool,
     warm_up: f64,
 }
 
-fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Base0> {
+fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
     let (scenario, faults) = base.with(&[]);
     let Some(scenario) = scenario else {
         *diags = faults;
@@ -238,7 +242,7 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Base0>
         );
         return None;
     }
-    Some(Base0 { goals: job.goals.is_some(), warm_up: job.warm_up })
+    Some(Asked { title: scenario.title.clone(), goals: job.goals.is_some(), warm_up: job.warm_up })
 }
 
 /// Adds a candidate with its sizes and the deployments on each.

@@ -91,13 +91,16 @@ fn pruning_never_loses_the_best() {
     assert!(feasible > cases / 3 && feasible < cases && saved * 3 > all, "{feasible} of {cases}, {saved} of {all}");
 }
 
-const TRAFFIC: &str = "kind = \"poisson\"\nrequests_per_s = 1\nrequests = 400\ninput = 800\noutput = 200";
+const TRAFFIC: &str = "kind = \"poisson\"\nrequests_per_s = 1\nrequests = 4000\ninput = 800\noutput = 200";
 
 #[test]
 fn growing_demand_is_bought_in_phases() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "[goal]\nkind = \"serve\"\nrequests_per_s = 25\nslo = { ttft_p99 = \"1 s\", tpot_p99 = \"25 ms\" }\n[demand]\nmonths = 24\ngrowth_per_month = 0.08\nreview_months = 6\n[[candidate]]\n";
-    let plan = plan(folder.path(), TRAFFIC, text);
+    let text = format!(
+        "[goal]\nkind = \"serve\"\nrequests_per_s = 25\nslo = {{ ttft_p99 = \"2 s\", tpot_p99 = \"80 ms\" }}\n[demand]\nmonths = 24\ngrowth_per_month = 0.08\nreview_months = 6\n\
+         [[candidate]]\ntopology = \"{ROOT}/topologies/l40s-pcie.toml\"\nnodes = [1, 2, 3, 4, 5, 6, 7, 8]\n"
+    );
+    let plan = plan(folder.path(), TRAFFIC, &text);
     let outcome = super::decide(&plan, false);
     let bought = outcome.purchases.unwrap();
     let best = outcome.best.unwrap();
@@ -122,7 +125,7 @@ fn what_cannot_be_served_says_why() {
     };
     for (goal, more, constraint) in [
         ("requests_per_s = 20\nslo = { tpot_p50 = \"1 ms\" }", "", "latency"),
-        ("requests_per_s = 5000\nslo = { ttft_p99 = \"1 s\" }", "", "rate"),
+        ("requests_per_s = 50000\nslo = { ttft_p99 = \"1 s\" }", "", "rate"),
         ("requests_per_s = 20\nslo = { ttft_p99 = \"1 s\" }", "[site]\npower = \"5 kW\"\n", "power"),
         ("requests_per_s = 20\nbudget = \"9 USD\"\nslo = { ttft_p99 = \"1 s\" }", "[demand]\nmonths = 1\n", "cost"),
     ] {

@@ -5,7 +5,7 @@ mod sections;
 
 use super::document::Document;
 use crate::plan::{Choice, OptionRow, PlanOutcome, RunnerUp};
-use crate::units::{DAY, Seconds, si, three};
+use crate::units::{DAY, Seconds, dollars, three};
 use std::fmt::Write;
 
 fn time(seconds: f64) -> String {
@@ -13,17 +13,11 @@ fn time(seconds: f64) -> String {
 }
 
 fn usd(value: f64) -> String {
-    if value == 0.0 {
-        "unknown".into()
-    } else if value < 1e3 {
-        format!("{} USD", three(value))
-    } else {
-        si(value, "USD")
-    }
+    if value == 0.0 { "unknown".into() } else { dollars(value) }
 }
 
 fn percent(share: f64) -> String {
-    format!("{} %", three(100.0 * share))
+    if share > 0.0 && share < 1e-4 { "< 0.01 %".into() } else { format!("{} %", three(100.0 * share)) }
 }
 
 /// Whole number with thousands apart.
@@ -60,7 +54,7 @@ fn goal(o: &PlanOutcome) -> String {
         let _ = write!(out, " within {}", time(within));
     }
     if let Some(budget) = o.budget_usd {
-        let _ = write!(out, "{} {}", if o.within_s.is_some() { " and" } else { " for at most" }, si(budget, "USD"));
+        let _ = write!(out, "{} {}", if o.within_s.is_some() { " and" } else { " for at most" }, dollars(budget));
     }
     let least = match (o.objective.as_str(), serves(o)) {
         ("pareto", false) => "everything that nothing beats in both time and money",
@@ -138,7 +132,7 @@ pub fn plan_text(o: &PlanOutcome) -> String {
     let last = if serves(o) { "busy" } else { "MFU" };
     let _ = writeln!(
         out,
-        "\n{:<46}{:<12}{:>10}{:>12}{last:>8}  layout",
+        "\n{:<46}{:<12}{:>10}{:>18}{last:>8}  layout",
         "cluster",
         "payment",
         if serves(o) { "latency" } else { "time" },
@@ -160,7 +154,7 @@ pub fn plan_text(o: &PlanOutcome) -> String {
 fn text_row(row: &OptionRow) -> String {
     match &row.choice {
         Some(c) => format!(
-            "{:<46}{:<12}{:>10}{:>12}{:>8}  {}{}",
+            "{:<46}{:<12}{:>10}{:>18}{:>8}  {}{}",
             short(&row.cluster),
             row.payment,
             time(c.time_s),

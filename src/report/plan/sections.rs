@@ -17,17 +17,17 @@ pub(super) fn all(o: &PlanOutcome) -> Vec<Section> {
     };
     add("What is in the way", o.binding.iter().map(|b| Block::Text(b.text.clone())).collect());
     add("Latencies", o.service.as_ref().map_or_else(Vec::new, |s| latencies(o, s)));
-    add("The run, with what goes wrong", run(o));
     add("What to buy or rent", o.bill.as_ref().map_or_else(Vec::new, bill));
     add("Where the money goes", money(o));
     add("What would change the cost", sensitivity(o));
     add("Purchases while demand grows", o.purchases.as_ref().map_or_else(Vec::new, purchases));
     add("Timeline", timeline(o));
+    add("The run, with what goes wrong", run(o));
+    add("Risks", if o.risks.is_empty() { Vec::new() } else { vec![Block::List(o.risks.clone())] });
     add("The choices compared", choices(o));
     let second = if serves(o) { "Another deployment on the same cluster" } else { "Another layout on the same cluster" };
     add("Runner-up", o.runner_up.as_ref().map_or_else(Vec::new, |r| beside(o, r)));
     add(second, o.runner_up_layout.as_ref().map_or_else(Vec::new, |r| beside(o, r)));
-    add("Risks", if o.risks.is_empty() { Vec::new() } else { vec![Block::List(o.risks.clone())] });
     add("What it rests on", assumptions(o));
     let exact = "No choice was left out that could be the best: bounds on memory, time, latency, money and energy lie below what the simulation gives.";
     add("How it was searched", vec![Block::Text(format!("{} {exact}", searched(o)))]);
@@ -36,7 +36,7 @@ pub(super) fn all(o: &PlanOutcome) -> Vec<Section> {
 }
 
 fn head(o: &PlanOutcome) -> Vec<Block> {
-    let mut out = vec![Block::Text(format!("Question: {}", goal(o))), Block::Answer(o.answer.clone(), o.feasible)];
+    let mut out = vec![Block::Text(format!("Question: {} Job: {}.", goal(o), o.job)), Block::Answer(o.answer.clone(), o.feasible)];
     if let Some(best) = &o.best {
         out.push(Block::Tiles(tiles(o, best)));
     }
@@ -179,8 +179,8 @@ fn bill(b: &Bill) -> Vec<Block> {
             "purchase",
             format!(
                 "{}: {}",
-                si(b.purchase_usd, "USD"),
-                b.purchase_parts_usd.iter().map(|(n, v)| format!("{n} {}", si(*v, "USD"))).collect::<Vec<_>>().join(", ")
+                usd(b.purchase_usd),
+                b.purchase_parts_usd.iter().map(|(n, v)| format!("{n} {}", usd(*v))).collect::<Vec<_>>().join(", ")
             ),
         ));
     }
