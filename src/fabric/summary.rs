@@ -78,6 +78,9 @@ pub struct TierSummary {
     pub capacity_bytes: Option<f64>,
 }
 
+/// Kind, name with count, and price of a part.
+type Priced = (&'static str, String, f64);
+
 impl Fabric {
     /// Counts, bandwidth, power and price.
     #[must_use]
@@ -103,7 +106,7 @@ impl Fabric {
             spine_switches: spines,
             core_switches: cores,
             network_cables: cables,
-            drives: self.templates.iter().map(|t| u64::from(t.nodes) * t.drive.as_ref().map_or(0, |(_, n)| *n as u64)).sum(),
+            drives: self.templates.iter().map(|t| u64::from(t.nodes) * t.drive.as_ref().map_or(0, |(_, n)| *n)).sum(),
             scale_up_domains: self.domains.len() as u64,
             links: self.link_count() as u64,
             vertices: self.graph.node_count() as u64,
@@ -233,9 +236,9 @@ impl Fabric {
         }
     }
 
-    fn bill(&self, catalogue: &Catalogue, switches: u64) -> (f64, Vec<(&'static str, String, f64)>, Vec<String>, f64) {
+    fn bill(&self, catalogue: &Catalogue, switches: u64) -> (f64, Vec<Priced>, Vec<String>, f64) {
         let (mut power, mut rent) = (0.0, 0.0);
-        let (mut parts, mut unpriced): (Vec<(&'static str, String, f64)>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut parts, mut unpriced): (Vec<Priced>, Vec<String>) = (Vec::new(), Vec::new());
         let mut add = |kind: &'static str, id: &str, name: &str, count: f64| {
             if count == 0.0 {
                 return;

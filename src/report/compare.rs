@@ -24,7 +24,7 @@ fn factor(row: &AspectRow, scenario: usize) -> String {
 pub fn compare_text(c: &Comparison) -> String {
     let mut out = String::new();
     if !c.rows.is_empty() {
-        let _ = writeln!(out, "\n{:<17}{:<42}{}", "aspect", "quantity", "scenarios, and factors against the first");
+        let _ = writeln!(out, "\n{:<17}{:<42}scenarios, and factors against the first", "aspect", "quantity");
         for row in &c.rows {
             let figures = row.figures.iter().enumerate().map(|(i, f)| {
                 let factor = if i == 0 { String::new() } else { factor(row, i) };

@@ -312,15 +312,17 @@ fn expand(
     Some(())
 }
 
+/// Numbers that may be named.
+type Counts = Option<Vec<At<u64>>>;
+
 /// Ways to lay out an engine on a cluster: inside a scale-up domain unless they are named.
 fn setups(input: Option<&DeploymentInput>, fabric: &Fabric, plan: &ServePlan, changes: &[Change]) -> Vec<Setup> {
     let domain = u64::from(fabric.domain(fabric.site(AcceleratorId(0)).domain).size);
-    let listed = |of: fn(&DeploymentInput) -> &At<Option<Vec<At<u64>>>>| {
-        input.and_then(|i| of(i).value.as_ref()).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>())
-    };
+    let given = |of: fn(&DeploymentInput) -> &Counts| input.and_then(|i| of(i).as_ref());
+    let listed = |of: fn(&DeploymentInput) -> &Counts| given(of).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>());
     let powers = || (0..).map(|i| 1u64 << i).take_while(|t| *t <= domain).collect();
-    let tensors: Vec<u64> = listed(|i| &i.tensor).unwrap_or_else(powers);
-    let (datas, experts) = (listed(|i| &i.data), listed(|i| &i.expert));
+    let tensors: Vec<u64> = listed(|i| &i.tensor.value).unwrap_or_else(powers);
+    let (datas, experts) = (listed(|i| &i.data.value), listed(|i| &i.expert.value));
     let mixture = has_experts(plan, changes);
     let mut out = Vec::new();
     for &tensor in &tensors {

@@ -141,8 +141,11 @@ pub fn plan_text(o: &PlanOutcome) -> String {
     for row in &o.options {
         let _ = writeln!(out, "{}", text_row(row));
     }
+    if !o.risks.is_empty() {
+        let _ = writeln!(out, "\nRisks:");
+    }
     for risk in &o.risks {
-        let _ = write!(out, "{}{risk}\n", if *risk == o.risks[0] { "\nRisks:\n- " } else { "- " });
+        let _ = writeln!(out, "- {risk}");
     }
     let _ = writeln!(out, "\nSearch: {}", searched(o));
     if let Some(command) = &o.reproduce {
