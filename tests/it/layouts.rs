@@ -98,5 +98,4 @@ fn published_layouts_are_near_the_best() {
         said.push_str(&format!("{base}: {rank:?}, {:.1} %\n", 100.0 * rank.share()));
         assert!(rank.share() <= 0.05, "{said}");
     }
-    println!("{said}");
 }
