@@ -100,7 +100,7 @@ pub(super) struct CompareArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Write the report of every scenario into a folder of its own
+    /// Write compare.html, compare.md and compare.json, and the report of every scenario into a folder of its own
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }
@@ -360,7 +360,7 @@ pub(super) struct PlanArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Write report.html and plan.json into a folder
+    /// Write report.html, report.md and plan.json into a folder
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }

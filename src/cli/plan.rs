@@ -5,7 +5,7 @@ use super::args::{MessageFormat, PlanArgs};
 use super::stream::Stream;
 use crate::diag::{Diagnostics, codes};
 use crate::plan::{decide, load_plan};
-use crate::report::{plan_html, plan_json, plan_text, write_folder};
+use crate::report::{plan_html, plan_json, plan_markdown, plan_text, write_folder};
 
 pub(super) fn run(args: &PlanArgs, out: &mut Stream) -> Status {
     let mut diags = Diagnostics::new();
@@ -15,7 +15,11 @@ pub(super) fn run(args: &PlanArgs, out: &mut Stream) -> Status {
     };
     let outcome = decide(&plan);
     if let Some(folder) = &args.out {
-        let files = vec![("report.html".to_owned(), plan_html(&outcome)), ("plan.json".to_owned(), plan_json(&outcome))];
+        let files = vec![
+            ("report.html".to_owned(), plan_html(&outcome)),
+            ("report.md".to_owned(), plan_markdown(&outcome)),
+            ("plan.json".to_owned(), plan_json(&outcome)),
+        ];
         if let Err(error) = write_folder(folder, &files) {
             return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
         }

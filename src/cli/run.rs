@@ -5,6 +5,7 @@ use super::args::{CompareArgs, MessageFormat, RunArgs};
 use super::stream::Stream;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::metrics::{Outcome, RunOutcome};
+use crate::plan::compare::{compare as compare_scenarios, trees};
 use crate::report;
 use crate::scenario::{Failure, Job, Scenario, execute, export, load, load_text};
 use crate::workload::trace::Trace;
@@ -54,7 +55,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         Ok(ran) => ran,
         Err(status) => return status,
     };
-    let (outcomes, traces): (Vec<Outcome>, Vec<Option<Trace>>) = ran.into_iter().unzip();
+    let (outcomes, traces): (Vec<Outcome>, Vec<Option<Trace>>) = ran.into_iter().map(|(_, outcome, trace)| (outcome, trace)).unzip();
     if let Some(folder) = &args.chakra
         && let Err(error) = write_traces(folder, &traces)
     {
@@ -101,14 +102,25 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         max_work: 600.0,
         message_format: MessageFormat::Human,
     };
-    let outcomes = match load_all(&run, out).and_then(|loaded| execute_all(loaded, run.max_work, false, MessageFormat::Human, out)) {
-        Ok(ran) => ran.into_iter().map(|r| r.0).collect::<Vec<_>>(),
+    let ran = match load_all(&run, out).and_then(|loaded| execute_all(loaded, run.max_work, false, MessageFormat::Human, out)) {
+        Ok(ran) => ran,
         Err(status) => return status,
     };
-    if let Err(error) = write_files(&run, &outcomes) {
+    let (scenarios, outcomes): (Vec<Scenario>, Vec<Outcome>) = ran.into_iter().map(|(scenario, outcome, _)| (scenario, outcome)).unzip();
+    let files: Vec<&Path> = args.files.iter().map(PathBuf::as_path).collect();
+    let comparison = compare_scenarios(&scenarios, &outcomes, &trees(&files));
+    let written = write_files(&run, &outcomes).and_then(|()| match &args.out {
+        Some(folder) => report::write_folder(folder, &report::compare_files(&comparison)),
+        None => Ok(()),
+    });
+    if let Err(error) = written {
         return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
     }
-    let text = if args.json { report::json(&outcomes).unwrap_or_default() } else { report::compare(&outcomes) };
+    let text = if args.json {
+        report::json(&outcomes).unwrap_or_default()
+    } else {
+        report::compare(&outcomes) + &report::compare_text(&comparison)
+    };
     let shown = out.result(&text);
     if shown != Status::Done { shown } else { verdict(&outcomes) }
 }
@@ -156,15 +168,15 @@ fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) ->
     Err(out.refuse(&diags, format))
 }
 
-/// What a scenario came to, and its trace where one is wanted.
-type Ran = (Outcome, Option<Trace>);
+/// A scenario, what it came to, and its trace where one is wanted.
+type Ran = (Scenario, Outcome, Option<Trace>);
 
 /// Runs scenarios side by side; results come in the order of the files.
 fn execute_all(loaded: Vec<Loaded>, max_work: f64, traced: bool, format: MessageFormat, out: &mut Stream) -> Result<Vec<Ran>, Status> {
     let bar = if loaded.len() > 1 { ProgressBar::new(loaded.len() as u64) } else { ProgressBar::hidden() };
     let start = Instant::now();
     let wall = || start.elapsed().as_secs_f64();
-    let run = |scenario: &Scenario| -> Result<Ran, Failure> {
+    let run = |scenario: &Scenario| -> Result<(Outcome, Option<Trace>), Failure> {
         let outcome = execute(scenario, max_work, &wall)?;
         let trace = if traced { export(scenario, max_work)? } else { None };
         Ok((outcome, trace))
@@ -172,9 +184,12 @@ fn execute_all(loaded: Vec<Loaded>, max_work: f64, traced: bool, format: Message
     let results: Vec<Result<Ran, Box<(Failure, Diagnostics)>>> = loaded
         .into_par_iter()
         .map(|l| {
-            let result = run(&l.scenario).map_err(|e| Box::new((e, l.diags)));
+            let result = run(&l.scenario);
             bar.inc(1);
-            result
+            match result {
+                Ok((outcome, trace)) => Ok((l.scenario, outcome, trace)),
+                Err(error) => Err(Box::new((error, l.diags))),
+            }
         })
         .collect();
     bar.finish_and_clear();

@@ -95,6 +95,26 @@ impl Node {
         self.put(path, value, whole, diags);
     }
 
+    /// The value at a dotted path of tables.
+    pub fn at_mut(&mut self, path: &str) -> Option<&mut Self> {
+        path.split('.').try_fold(self, |node, part| match &mut node.value {
+            Value::Table(table) => table.entries.get_mut(part).map(|e| &mut e.node),
+            _ => None,
+        })
+    }
+
+    /// Takes the key at a dotted path away, where it is there.
+    pub fn remove(&mut self, path: &str) {
+        let (folder, name) = path.rsplit_once('.').map_or((None, path), |(folder, name)| (Some(folder), name));
+        let found = match folder {
+            Some(folder) => self.at_mut(folder),
+            None => Some(self),
+        };
+        if let Some(Self { value: Value::Table(table), .. }) = found {
+            table.entries.shift_remove(name);
+        }
+    }
+
     /// Puts a value at a dotted path: replaces or adds it, and makes the tables on the way. Faults are reported at `place`.
     pub fn put(&mut self, path: &str, value: Self, place: Span, diags: &mut Diagnostics) {
         let mut node = self;

@@ -27,6 +27,8 @@ pub struct TopologySummary {
     pub core_switches: u64,
     /// Cables between NICs and switches and among switches.
     pub network_cables: u64,
+    /// Drives in nodes.
+    pub drives: u64,
     /// Scale-up domains.
     pub scale_up_domains: u64,
     /// Directed links of the graph.
@@ -42,10 +44,14 @@ pub struct TopologySummary {
     pub diameter_switches: u64,
     /// Power under load: accelerators at their design power, hosts, NICs, drives, switches.
     pub power_w: f64,
+    /// Of that, network switches.
+    pub switch_power_w: f64,
     /// Purchase price of what has one in the price list.
     pub purchase_usd: f64,
     /// Parts of the purchase price.
     pub purchase_parts_usd: Vec<(String, f64)>,
+    /// The purchase price by kind of part: accelerators, hosts, network cards, switches, drives.
+    pub purchase_by_kind_usd: Vec<(&'static str, f64)>,
     /// Parts without a purchase price.
     pub unpriced: Vec<String>,
     /// Rent on demand by the hour, where the accelerators have one.
@@ -72,6 +78,9 @@ pub struct TierSummary {
     pub capacity_bytes: Option<f64>,
 }
 
+/// Kind, name with count, and price of a part.
+type Priced = (&'static str, String, f64);
+
 impl Fabric {
     /// Counts, bandwidth, power and price.
     #[must_use]
@@ -83,7 +92,11 @@ impl Fabric {
             .iter()
             .map(|t| f64::from(t.nodes) * f64::from(t.nics) * t.nic.as_ref().map_or(0.0, |n| n.bandwidth.get() * *n.efficiency))
             .sum();
-        let (power_w, parts, unpriced, rent) = self.bill(catalogue, leaves + spines + cores);
+        let (power_w, priced, unpriced, rent) = self.bill(catalogue, leaves + spines + cores);
+        let kinds = ["accelerators", "hosts", "network cards", "switches", "drives"];
+        let of = |kind: &str| priced.iter().filter(|p| p.0 == kind).map(|p| p.2).sum::<f64>();
+        let by_kind = kinds.into_iter().map(|k| (k, of(k))).filter(|k| k.1 > 0.0).collect();
+        let parts: Vec<(String, f64)> = priced.into_iter().map(|(_, name, usd)| (name, usd)).collect();
         TopologySummary {
             title: self.title.clone(),
             nodes: self.node_count() as u64,
@@ -93,6 +106,7 @@ impl Fabric {
             spine_switches: spines,
             core_switches: cores,
             network_cables: cables,
+            drives: self.templates.iter().map(|t| u64::from(t.nodes) * t.drive.as_ref().map_or(0, |(_, n)| *n)).sum(),
             scale_up_domains: self.domains.len() as u64,
             links: self.link_count() as u64,
             vertices: self.graph.node_count() as u64,
@@ -100,8 +114,10 @@ impl Fabric {
             full_bisection_bytes_per_s: if matches!(self.scale, Scale::None) { self.ports() / 2.0 } else { nic_rate / 2.0 },
             diameter_switches: self.diameter(),
             power_w,
+            switch_power_w: self.switch.as_ref().map_or(0.0, |s| s.power.get()) * (leaves + spines + cores) as f64,
             purchase_usd: parts.iter().map(|p| p.1).sum(),
             purchase_parts_usd: parts,
+            purchase_by_kind_usd: by_kind,
             unpriced,
             rent_usd_per_hour: rent,
             storage: self.tiers().map(|t| self.tier_summary(t)).collect(),
@@ -220,15 +236,15 @@ impl Fabric {
         }
     }
 
-    fn bill(&self, catalogue: &Catalogue, switches: u64) -> (f64, Vec<(String, f64)>, Vec<String>, f64) {
+    fn bill(&self, catalogue: &Catalogue, switches: u64) -> (f64, Vec<Priced>, Vec<String>, f64) {
         let (mut power, mut rent) = (0.0, 0.0);
-        let (mut parts, mut unpriced): (Vec<(String, f64)>, Vec<String>) = (Vec::new(), Vec::new());
-        let mut add = |id: &str, name: &str, count: f64| {
+        let (mut parts, mut unpriced): (Vec<Priced>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut add = |kind: &'static str, id: &str, name: &str, count: f64| {
             if count == 0.0 {
                 return;
             }
             match catalogue.price(id, PriceKind::Purchase).and_then(|p| *p.price) {
-                Some(price) => parts.push((format!("{count} × {name}"), count * price.get())),
+                Some(price) => parts.push((kind, format!("{count} × {name}"), count * price.get())),
                 None => unpriced.push(name.to_owned()),
             }
         };
@@ -236,15 +252,15 @@ impl Fabric {
             let nodes = f64::from(t.nodes);
             let accelerators = nodes * f64::from(t.accelerators);
             power += accelerators * t.accelerator.tdp.get() + nodes * t.host.power.get();
-            add(&t.accelerator.id, &t.accelerator.name, accelerators);
-            add(&t.host.id, &t.host.name, nodes);
+            add("accelerators", &t.accelerator.id, &t.accelerator.name, accelerators);
+            add("hosts", &t.host.id, &t.host.name, nodes);
             if let Some(nic) = &t.nic {
                 power += nodes * f64::from(t.nics) * nic.power.get();
-                add(&nic.id, &nic.name, nodes * f64::from(t.nics));
+                add("network cards", &nic.id, &nic.name, nodes * f64::from(t.nics));
             }
             if let Some((drive, count)) = &t.drive {
                 power += nodes * *count as f64 * drive.power.get();
-                add(&drive.id, &drive.name, nodes * *count as f64);
+                add("drives", &drive.id, &drive.name, nodes * *count as f64);
             }
             let hourly = [PriceKind::OnDemand, PriceKind::Reserved]
                 .into_iter()
@@ -253,7 +269,7 @@ impl Fabric {
         }
         if let Some(switch) = &self.switch {
             power += switches as f64 * switch.power.get();
-            add(&switch.id, &switch.name, switches as f64);
+            add("switches", &switch.id, &switch.name, switches as f64);
         }
         (power, parts, unpriced, rent)
     }

@@ -474,7 +474,7 @@ pub struct LinkUse {
 }
 
 /// Which profile entry served an operator class, and how sure it is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ProfileUse {
     /// Operator class.
     pub operator: String,

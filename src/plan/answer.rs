@@ -1,13 +1,19 @@
 //! The answer of a plan: what to buy, in which layout, at what cost; the runner-up and why it lost.
 
-use super::load::Plan;
+use super::document::{document, plain};
+use super::load::{Plan, TrainingPlan};
+use super::money::{self, rests, time};
 use super::obstacles::{binding, options, relaxed};
-use super::outcome::{Bill, Choice, PlanOutcome, RunnerUp, SearchCounts};
+use super::outcome::{Assumption, BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Swing, Trained};
 use super::question::{GoalKind, Objective};
 use super::search::{Ran, Rivals, Searched, Want, Work};
-use super::space::Cluster;
+use super::serve;
+use super::space::put;
+use crate::diag::Value;
 use crate::economics::Ownership;
-use crate::units::{Bytes, DAY, Seconds, si, three};
+use crate::metrics::RunOutcome;
+use crate::scenario::{Change, execute};
+use crate::units::{Bytes, DAY, Seconds, dollars, si, three};
 
 /// The place of an option: cluster and way to pay.
 pub(super) type Place = (usize, usize);
@@ -15,17 +21,23 @@ pub(super) type Place = (usize, usize);
 /// Answers a plan.
 #[must_use]
 pub fn decide(plan: &Plan) -> PlanOutcome {
-    decide_with(plan, &plan.want)
+    match plan {
+        Plan::Training(plan) => decide_with(plan, &plan.want),
+        Plan::Serving(plan) => serve::decide(plan, false),
+    }
 }
 
 /// The same with every layout simulated: what the search has to agree with.
 #[must_use]
 pub fn decide_exhaustively(plan: &Plan) -> PlanOutcome {
-    decide_with(plan, &Want { exhaustive: true, ..plan.want })
+    match plan {
+        Plan::Training(plan) => decide_with(plan, &Want { exhaustive: true, ..plan.want }),
+        Plan::Serving(plan) => serve::decide(plan, true),
+    }
 }
 
 /// Searches all clusters, those with the best bounds first, so that the rest has much to beat.
-pub(super) fn search(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Vec<Option<Searched>> {
+pub(super) fn search(plan: &TrainingPlan, want: &Want, counts: &mut SearchCounts) -> Vec<Option<Searched>> {
     let mut out: Vec<Option<Searched>> = plan.clusters.iter().map(|_| None).collect();
     let mut start = 0;
     // Models one after the other, the largest first: smaller ones than one that fits are not looked at.
@@ -33,7 +45,12 @@ pub(super) fn search(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Vec
         let model = &plan.clusters[start].0.model;
         let end = start + plan.clusters[start..].iter().take_while(|c| c.0.model == *model).count();
         let work = |i: usize| Work { base: &plan.base, place: plan.place, layouts: &plan.clusters[i].1 };
-        let mut opened: Vec<_> = (start..end).map(|i| (i, work(i).bound(&plan.clusters[i].0, want))).collect();
+        for i in (start..end).filter(|i| !plan.clusters[*i].0.excess.is_empty()) {
+            counts.considered += plan.clusters[i].1.len() as u64;
+            counts.site += plan.clusters[i].1.len() as u64;
+        }
+        let mut opened: Vec<_> =
+            plan.admitted().filter(|i| (start..end).contains(i)).map(|i| (i, work(i).bound(&plan.clusters[i].0, want))).collect();
         opened.sort_by(|a, b| a.1.best(want).total_cmp(&b.1.best(want)).then(a.0.cmp(&b.0)));
         let mut rivals = Rivals::default();
         for (i, opened) in opened {
@@ -56,7 +73,7 @@ pub(super) fn search(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Vec
     out
 }
 
-fn decide_with(plan: &Plan, want: &Want) -> PlanOutcome {
+fn decide_with(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
     let mut counts = SearchCounts::default();
     let found = search(plan, want, &mut counts);
     let mut all: Vec<(Place, &Ran)> = Vec::new();
@@ -82,9 +99,7 @@ fn decide_with(plan: &Plan, want: &Want) -> PlanOutcome {
         outcome.runner_up_layout = second.map(|o| RunnerUp { why: why_layout(&choice, &o), choice: o });
         outcome.front = front.iter().map(|&(p, r)| self::choice(plan, p, r)).collect();
         outcome.answer = sentence(plan, &choice, outcome.front.len());
-        outcome.bill = Some(bill(&plan.clusters[place.0].0));
-        outcome.reproduce = Some(command(plan, place, &choice));
-        outcome.assumptions = assumptions(plan, place, &choice);
+        complete(plan, place, best, &mut outcome);
         outcome.best = Some(choice);
         outcome.options = options(plan, &found, None, want);
     } else {
@@ -98,13 +113,14 @@ fn decide_with(plan: &Plan, want: &Want) -> PlanOutcome {
     outcome
 }
 
-fn empty(plan: &Plan, want: &Want) -> PlanOutcome {
+fn empty(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
     PlanOutcome {
         version: env!("CARGO_PKG_VERSION").into(),
         plan_hash: plan.hash.clone(),
         title: plan.title.clone(),
         kind: "plan",
         goal: plan.goal.word().into(),
+        job: plan.job.clone(),
         objective: want.objective.word().into(),
         whole_run: plan.whole_run,
         within_s: want.within,
@@ -118,13 +134,23 @@ fn empty(plan: &Plan, want: &Want) -> PlanOutcome {
         binding: Vec::new(),
         options: Vec::new(),
         bill: None,
+        service: None,
+        cost_parts_usd: Vec::new(),
+        sensitivity: Vec::new(),
+        break_even: None,
+        timeline: Vec::new(),
+        purchases: None,
+        run: None,
+        risks: Vec::new(),
         assumptions: Vec::new(),
+        constants: Vec::new(),
+        scenario: String::new(),
         reproduce: None,
         search: SearchCounts::default(),
     }
 }
 
-pub(super) fn choice(plan: &Plan, (c, p): Place, ran: &Ran) -> Choice {
+pub(super) fn choice(plan: &TrainingPlan, (c, p): Place, ran: &Ran) -> Choice {
     let cluster = &plan.clusters[c].0;
     let set = ran.layout.keys().into_iter().map(|(key, value)| format!("{key}={}", shown(&value)));
     Choice {
@@ -135,19 +161,34 @@ pub(super) fn choice(plan: &Plan, (c, p): Place, ran: &Ran) -> Choice {
         accelerators: cluster.fabric.accelerator_count() as u64,
         layout: ran.layout.to_string(),
         set: set.collect(),
-        step_time_s: ran.numbers.step_time_s,
         time_s: ran.score.seconds,
         usd: ran.score.usd,
         energy_kwh: ran.score.kwh,
         power_w: ran.power,
-        mfu: ran.numbers.mfu,
         memory_peak_bytes: ran.numbers.memory_bytes.peak,
         memory_capacity_bytes: ran.numbers.memory_bytes.capacity,
-        breakdown_s: ran.numbers.breakdown_s,
+        training: Some(trained(ran)),
+        serving: None,
     }
 }
 
-fn shown(value: &crate::diag::Value) -> String {
+fn trained(ran: &Ran) -> Trained {
+    let disturbed = ran.run.as_ref().filter(|r| r.seeds.is_some() || r.lost_s > 0.0);
+    let at = |of: fn(&RunOutcome) -> Option<crate::metrics::RunNumbers>| disturbed.and_then(of).map(|n| n.days * DAY);
+    Trained {
+        step_time_s: ran.numbers.step_time_s,
+        step_time_p10_s: ran.numbers.step_time_p10_s,
+        step_time_p90_s: ran.numbers.step_time_p90_s,
+        mfu: ran.numbers.mfu,
+        breakdown_s: ran.numbers.breakdown_s,
+        training_goodput: disturbed.map(|r| r.training_goodput),
+        failures: disturbed.map(|r| r.failures),
+        time_p5_s: at(|r| r.p5),
+        time_p95_s: at(|r| r.p95),
+    }
+}
+
+pub(super) fn shown(value: &crate::diag::Value) -> String {
     match value {
         crate::diag::Value::Int(i) => i.to_string(),
         crate::diag::Value::Bool(b) => b.to_string(),
@@ -157,19 +198,21 @@ fn shown(value: &crate::diag::Value) -> String {
     }
 }
 
-/// Time for people.
-pub(super) fn time(seconds: f64) -> String {
-    if seconds >= 2.0 * DAY { format!("{} days", three(seconds / DAY)) } else { Seconds::new(seconds).to_string() }
-}
-
-fn sentence(plan: &Plan, best: &Choice, front: usize) -> String {
+fn sentence(plan: &TrainingPlan, best: &Choice, front: usize) -> String {
     let what = if plan.whole_run { "The run takes" } else { "A step takes" };
     let model = best.model.as_ref().map_or_else(String::new, |m| format!("{m} is the largest of the models that fits: "));
-    let money = if best.usd > 0.0 { format!(", costs {}", si(best.usd, "USD")) } else { String::new() };
+    let money = if best.usd > 0.0 { format!(", costs {}", dollars(best.usd)) } else { String::new() };
+    let goodput = best.training.as_ref().and_then(|t| t.training_goodput);
+    let goodput = goodput.map_or_else(String::new, |g| format!(" at a goodput of {} %", three(100.0 * g)));
     let more =
         if front > 1 { format!(" It is the fastest of {front} choices that nothing beats in both time and money.") } else { String::new() };
+    let verb = match (plan.goal, best.payment.as_str()) {
+        (GoalKind::Train, "owned") => "Buy",
+        (GoalKind::Train, _) => "Rent",
+        _ => "Take",
+    };
     format!(
-        "{model}{} ({} accelerators, {}), as {}. {what} {}{money} and draws {} with cooling.{more}",
+        "{model}{verb} {} ({} accelerators, {}) and lay the job out as {}. {what} {}{goodput}{money} and draws {} with cooling.{more}",
         best.cluster,
         best.accelerators,
         best.payment,
@@ -207,6 +250,7 @@ fn why_cluster(best: &Choice, other: &Choice, want: &Want) -> String {
 
 /// Which parts of the step made a layout slower.
 fn why_layout(best: &Choice, other: &Choice) -> String {
+    let (Some(best), Some(other)) = (&best.training, &other.training) else { return String::new() };
     let own = best.breakdown_s.parts();
     let mut parts: Vec<(f64, &str)> = other.breakdown_s.parts().iter().zip(own).map(|(o, b)| (o.1 - b.1, o.0)).collect();
     parts.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
@@ -222,30 +266,140 @@ fn why_layout(best: &Choice, other: &Choice) -> String {
     format!("Its step is {} % {}{why}.{tie}", three(step.abs()), if step < 0.0 { "shorter" } else { "longer" })
 }
 
-fn bill(cluster: &Cluster) -> Bill {
-    let s = cluster.fabric.summary(&cluster.catalogue);
-    Bill {
-        nodes: s.nodes,
-        accelerators: s.accelerators,
-        nics: s.nics,
-        switches: [s.leaf_switches, s.spine_switches, s.core_switches],
-        cables: s.network_cables,
-        power_w: s.power_w,
-        purchase_usd: s.purchase_usd,
-        purchase_parts_usd: s.purchase_parts_usd,
-        unpriced: s.unpriced,
+/// Everything of the answer that hangs on the best: what to buy, its money, what may come otherwise, what it rests on.
+fn complete(plan: &TrainingPlan, place: Place, best: &Ran, outcome: &mut PlanOutcome) {
+    let (cluster, payment) = (&plan.clusters[place.0].0, &plan.clusters[place.0].0.payments[place.1]);
+    let choice = choice(plan, place, best);
+    let summary = cluster.fabric.summary(&cluster.catalogue);
+    let bill = money::bill(&summary, &plan.site, payment.plan.pue);
+    let owned = matches!(payment.plan.ownership, Ownership::Owned { .. });
+    let changes = changes_of(plan, place, best);
+    outcome.cost_parts_usd = money::split(&best.parts, &summary);
+    outcome.sensitivity = swings(plan, place, best, &changes);
+    outcome.break_even = break_even(plan, place, best, &changes);
+    if plan.whole_run {
+        outcome.timeline = money::timeline(&plan.site, owned, &[("training run".into(), best.score.seconds)]);
     }
+    outcome.run = best.run.clone().filter(|r| r.seeds.is_some() || r.lost_s > 0.0);
+    outcome.risks = risks(plan, best, &payment.name, !payment.losses.is_empty());
+    outcome.assumptions = money::assumptions(&payment.plan, &plan.site, &bill);
+    outcome.assumptions.extend(assumptions(&choice, outcome.run.as_ref()));
+    outcome.constants.clone_from(&best.profile);
+    outcome.scenario = document(&plan.base, &plan.base_file, &changes);
+    outcome.reproduce = Some(command(plan, place, &choice));
+    outcome.bill = Some(bill);
+}
+
+/// All changes of the base that make a choice.
+fn changes_of(plan: &TrainingPlan, (c, p): Place, ran: &Ran) -> Vec<Change> {
+    let cluster = &plan.clusters[c].0;
+    let mut out = cluster.changes.clone();
+    out.extend(cluster.payments[p].change.clone());
+    out.extend(ran.layout.changes(plan.place));
+    out.extend(cluster.payments[p].losses.iter().cloned());
+    out
+}
+
+fn swings(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) -> Vec<Swing> {
+    let payment = &plan.clusters[c].0.payments[p];
+    if best.score.usd <= 0.0 {
+        return Vec::new();
+    }
+    let mut out = money::price_swings(&best.parts, &payment.plan);
+    let n = &best.numbers;
+    // Money follows time; waits for checkpoints and data are small beside it.
+    let at = |step: f64| best.score.usd * step / n.step_time_s;
+    out.push(Swing {
+        what: "time of a step (80 % band of the model)".into(),
+        low: Seconds::new(n.step_time_p10_s).to_string(),
+        high: Seconds::new(n.step_time_p90_s).to_string(),
+        low_usd: at(n.step_time_p10_s),
+        high_usd: at(n.step_time_p90_s),
+    });
+    let seconds = |run: &RunOutcome| run.days * DAY;
+    let with = |factor: f64| {
+        let mut all = changes.to_vec();
+        all.push(put("failures.factor", Value::Float(factor), plan.place));
+        let scenario = plan.base.with(&all).0?;
+        let run = execute(&scenario, 600.0, &|| 0.0).ok()?.run?;
+        Some(best.score.usd * seconds(&run) / best.score.seconds)
+    };
+    let own = match plan.base.value("failures.factor").map(|n| &n.value) {
+        Some(Value::Float(f)) => *f,
+        Some(Value::Int(i)) => *i as f64,
+        _ => 1.0,
+    };
+    if best.run.as_ref().is_some_and(|r| r.mttf_h.is_some())
+        && let (Some(low_usd), Some(high_usd)) = (with(own / 2.0), with(own * 2.0))
+    {
+        let what = "rate of failures".into();
+        out.push(Swing { what, low: "half".into(), high: "twice".into(), low_usd, high_usd });
+    }
+    money::sorted(out)
+}
+
+fn break_even(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) -> Option<BreakEven> {
+    let cluster = &plan.clusters[c].0;
+    let paid = |way: &str| {
+        let mut all = changes.to_vec();
+        all.push(put("cost.payment", Value::Str(way.into()), plan.place));
+        plan.base.with(&all).0.map(|s| s.cost)
+    };
+    let owned = paid("owned")?;
+    let own = &cluster.payments[p];
+    // What may be taken away is no substitute for what is bought.
+    let way = if own.name == "reserved" { "reserved" } else { "on-demand" };
+    money::break_even(&owned, &paid(way)?, way, cluster.fabric.accelerator_count() as f64, best.power)
+}
+
+fn risks(plan: &TrainingPlan, best: &Ran, payment: &str, counted: bool) -> Vec<String> {
+    let (n, m) = (&best.numbers, &best.numbers.memory_bytes);
+    let mut out = vec![format!(
+        "Prediction: eight of ten steps of such a kind lie between {} and {}; {} to {}{}.",
+        Seconds::new(n.step_time_p10_s),
+        Seconds::new(n.step_time_p90_s),
+        time(best.score.seconds * n.step_time_p10_s / n.step_time_s),
+        time(best.score.seconds * n.step_time_p90_s / n.step_time_s),
+        if plan.whole_run { " for the run" } else { "" }
+    )];
+    out.push(format!(
+        "Memory: {} of {} on the fullest accelerator, {} % free{}.",
+        Bytes::new(m.peak),
+        Bytes::new(m.capacity),
+        three(100.0 * (1.0 - m.peak / m.capacity)),
+        if m.peak > 0.95 * m.capacity { "; so little may not be enough beside fragmentation" } else { "" }
+    ));
+    match best.run.as_ref().filter(|r| r.seeds.is_some()) {
+        Some(r) => {
+            let (early, late) = (r.p5.map_or(r.days, |n| n.days), r.p95.map_or(r.days, |n| n.days));
+            out.push(format!(
+                "Failures: {} stops in a run are expected; nine of ten runs take {} to {} days.",
+                three(r.failures),
+                three(early),
+                three(late)
+            ));
+        }
+        None if plan.whole_run => out.push(
+            "Failures: the base has no [failures], so the run never stops. One interruption per 2,111 GPU-days was published for 16,384 H100; plan for lost time on large clusters.".into(),
+        ),
+        None => {}
+    }
+    if payment == "spot" && !counted {
+        out.push("Spot capacity may be taken away; no loss for that is counted. Add [spot] to the plan.".into());
+    }
+    out.extend(money::extrapolated(&best.profile));
+    out
 }
 
 /// The command that runs a choice again; topologies are relative to the plan.
-fn command(plan: &Plan, (c, p): Place, choice: &Choice) -> String {
+fn command(plan: &TrainingPlan, (c, p): Place, choice: &Choice) -> String {
     let cluster = &plan.clusters[c].0;
     let folder = std::path::Path::new(&plan.folder);
     let mut out = format!("orrery run {}", plan.base_name);
     for change in cluster.changes.iter().chain(&cluster.payments[p].change) {
         let text = match (change.key.as_str(), &change.value.value) {
             // An override's path is taken from the folder of the program.
-            ("topology", crate::diag::Value::Str(name)) => folder.join(name).display().to_string(),
+            ("topology", Value::Str(name)) => plain(&folder.join(name)).display().to_string(),
             ("training.model", _) => {
                 out.push_str(&format!(" --set training.model.preset={}", cluster.model.as_deref().unwrap_or_default()));
                 continue;
@@ -258,33 +412,24 @@ fn command(plan: &Plan, (c, p): Place, choice: &Choice) -> String {
     out
 }
 
-fn assumptions(plan: &Plan, (c, p): Place, choice: &Choice) -> Vec<String> {
-    let payment = &plan.clusters[c].0.payments[p];
-    let cost = &payment.plan;
-    let price = match &cost.ownership {
-        Ownership::Rent { rate, source } => format!("Price: {} USD per accelerator and hour ({source}).", three(rate * 3600.0)),
-        Ownership::Owned { price, life, utilization, source } => format!(
-            "Price: {} for the cluster, spread over {} at {} % use, electricity at {} USD/kWh ({source}).",
-            si(*price, "USD"),
-            time(*life),
-            three(100.0 * utilization),
-            three(cost.electricity * 3.6e6)
-        ),
-        Ownership::Unknown => "Price: none is known; money is not counted.".into(),
-    };
+fn assumptions(choice: &Choice, run: Option<&RunOutcome>) -> Vec<Assumption> {
     let mut out = vec![
-        price,
-        format!("PUE {}, {} kg of carbon dioxide per kWh.", three(cost.pue), three(cost.carbon * 3.6e6)),
-        "The run never stops: failures, checkpoints and storage are not in it. Plan for a share of lost time on large clusters (one interruption per 2,111 GPU-days was published for 16,384 H100).".into(),
-        format!(
-            "Memory: {} of {} on the fullest accelerator; runtime and allocator slack are flat figures (docs/models/memory.md).",
-            Bytes::new(choice.memory_peak_bytes),
-            Bytes::new(choice.memory_capacity_bytes)
+        rests(
+            format!("{} on the fullest accelerator; runtime and allocator slack are flat figures", Bytes::new(choice.memory_peak_bytes)),
+            "docs/models/memory.md",
         ),
-        "Step times of dense models are within 5 % (median) and 16 % (nine of ten) of published measurements; see the README. Layouts that lie closer than 2 % are ties.".into(),
+        rests(
+            "step times of dense models are within 5 % (median) and 16 % (nine of ten) of published measurements; layouts closer than 2 % are ties",
+            "README, tests/validation",
+        ),
     ];
-    if payment.name == "spot" {
-        out.push("Spot capacity may be taken away; no loss for that is counted.".into());
+    match run {
+        Some(r) if r.seeds.is_some() => out.push(rests(
+            format!("failures, checkpoints and restarts as in the base scenario, {} runs under different draws", r.seeds.unwrap_or(1)),
+            "docs/models/failures.md, docs/models/checkpoints.md",
+        )),
+        Some(_) => out.push(rests("checkpoints and storage as in the base scenario; nothing fails", "docs/models/checkpoints.md")),
+        None => out.push(rests("the run never stops: no failures, checkpoints or storage", "the base scenario has none")),
     }
     out
 }

@@ -1,37 +1,40 @@
 //! Reads a plan: the job, the goal, and every cluster that may be bought, each with a layout that is legal and a price.
 
-use super::question::{CandidateInput, GoalInput, GoalKind, LayoutInput, Objective, PlanInput};
+use super::document::plain;
+use super::keys;
+use super::question::{CandidateInput, GoalKind, LayoutInput, Objective, PlanInput, SpotInput};
 use super::search::Want;
+use super::serve::{self, ServePlan};
+use super::site::Site;
 use super::space::{Cluster, Layout, Payment, Sizes, candidate_changes, layouts, put};
-use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Severity, Span, TableNode, Value, codes, nearest};
+use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Severity, SourceId, Span, TableNode, Value, codes};
 use crate::economics::Ownership;
 use crate::model::presets;
 use crate::scenario::{Base, Change, Job};
 use std::path::Path;
 
-/// Keys of the base that a candidate may not change: they say which job is planned for, or are what the plan varies.
-const JOB_KEYS: [&str; 9] = [
-    "topology",
-    "nodes",
-    "run",
-    "cost.payment",
-    "training.model",
-    "training.global_batch",
-    "training.microbatch",
-    "training.parallel",
-    "training.recompute",
-];
-
 /// A plan that was read and checked.
-pub struct Plan {
+pub enum Plan {
+    /// For a training job.
+    Training(Box<TrainingPlan>),
+    /// To serve requests.
+    Serving(Box<ServePlan>),
+}
+
+/// A plan for a training job.
+pub struct TrainingPlan {
     /// Title for people.
     pub title: String,
     pub(super) goal: GoalKind,
     pub(super) want: Want,
     pub(super) base: Base,
     pub(super) base_name: String,
+    /// The same as the plan names it.
+    pub(super) base_file: String,
     /// Folder of the plan.
     pub(super) folder: String,
+    /// Title of the base.
+    pub(super) job: String,
     /// Whether the base has a run.
     pub(super) whole_run: bool,
     pub(super) place: Span,
@@ -40,6 +43,7 @@ pub struct Plan {
     /// Clusters on which no layout is legal, with the reason.
     pub(super) barred: Vec<(String, String)>,
     pub(super) hash: String,
+    pub(super) site: Site,
 }
 
 /// Reads a plan file; `None` when anything is wrong.
@@ -55,18 +59,36 @@ pub fn load_plan(path: &Path, diags: &mut Diagnostics) -> Option<Plan> {
         );
         return None;
     }
-    goal(&input, diags);
-    input.candidate.iter().for_each(|c| candidate(c, diags));
+    keys::check(&input, diags);
     if diags.has_errors() {
         return None;
     }
     let inline = input.candidate.iter().flat_map(|c| c.set.value.iter().flatten()).any(|(k, _)| k.starts_with("topology."));
     let base = Base::read(&input.base, input.base.span, inline, diags)?;
-    let job = job(&base, &input, diags)?;
+    if *input.goal.kind == GoalKind::Serve {
+        return serve::load(&input, base, source, diags).map(|plan| Plan::Serving(Box::new(plan)));
+    }
+    training(&input, base, source, diags).map(|plan| Plan::Training(Box::new(plan)))
+}
+
+/// The hash of all texts that were read.
+pub(super) fn hash_of(diags: &Diagnostics) -> String {
+    let text: Vec<&str> = diags.sources().iter().map(|s| s.text.as_str()).collect();
+    blake3::hash(text.join("\0").as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// The base's file as the program finds it.
+pub(super) fn base_name(input: &PlanInput, source: SourceId, diags: &Diagnostics) -> String {
+    plain(&diags.folder_of(source).join(input.base.value.as_str())).display().to_string()
+}
+
+fn training(input: &PlanInput, base: Base, source: SourceId, diags: &mut Diagnostics) -> Option<TrainingPlan> {
+    let job = job(&base, input, diags)?;
+    let site = Site::of(input.site.value.as_ref());
     let (mut clusters, mut barred, mut first) = (Vec::new(), Vec::new(), None);
-    for model in models(&input, &job) {
-        for candidate in candidates(&input) {
-            let found = expand(&base, &input, &candidate, &model, &job, &mut barred, &mut first, diags)?;
+    for model in models(input, &job) {
+        for candidate in candidates(input) {
+            let found = expand(&base, input, &candidate, &model, &job, &site, &mut barred, &mut first, diags)?;
             clusters.extend(found);
         }
     }
@@ -77,17 +99,27 @@ pub fn load_plan(path: &Path, diags: &mut Diagnostics) -> Option<Plan> {
     let objective = input.objective.unwrap_or(if input.goal.within.is_some() { Objective::Cost } else { Objective::Time });
     let want =
         Want { objective, within: input.goal.within.map(|w| w.get()), budget: input.goal.budget.map(|b| b.get()), exhaustive: false };
-    let text: Vec<&str> = diags.sources().iter().map(|s| s.text.as_str()).collect();
-    let hash = blake3::hash(text.join("\0").as_bytes()).to_hex()[..16].to_owned();
-    let base_name = diags.folder_of(source).join(input.base.value.as_str()).display().to_string();
-    let folder = diags.folder_of(source).display().to_string();
-    let goal = *input.goal.kind;
-    let whole_run = job.whole_run;
-    Some(Plan { title: input.title.value, goal, want, base, base_name, folder, whole_run, place: input.base.span, clusters, barred, hash })
+    Some(TrainingPlan {
+        title: input.title.value.clone(),
+        goal: *input.goal.kind,
+        want,
+        base_name: base_name(input, source, diags),
+        base_file: input.base.value.clone(),
+        folder: diags.folder_of(source).display().to_string(),
+        hash: hash_of(diags),
+        base,
+        whole_run: job.whole_run,
+        job: job.title,
+        place: input.base.span,
+        clusters,
+        barred,
+        site,
+    })
 }
 
 /// The job that is planned for.
 struct Work {
+    title: String,
     sizes: Sizes,
     global_batch: u64,
     whole_run: bool,
@@ -117,87 +149,11 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Work> 
     }
     let model = &config.model;
     let sizes = Sizes { layers: model.layers, heads: model.heads, sequence: model.sequence_length };
-    Some(Work { sizes, global_batch: config.global_batch, whole_run: steps.is_some() })
-}
-
-fn conflict(message: String, span: Span, other: Span, diags: &mut Diagnostics) {
-    diags.push(Diagnostic::error(codes::CONFLICT, message).at(span, "does nothing").at(other, "goal"));
-}
-
-fn goal(input: &PlanInput, diags: &mut Diagnostics) {
-    let goal: &GoalInput = &input.goal;
-    let kind = goal.kind;
-    let given = [("within", goal.within.is_some(), goal.within.span), ("budget", goal.budget.is_some(), goal.budget.span)];
-    match *kind {
-        GoalKind::Serve => {
-            diags.push(
-                Diagnostic::error(codes::UNSUPPORTED, "plans for serving are not there yet")
-                    .at(kind.span, "not yet")
-                    .hint("the goals are train, layout and largest-model"),
-            );
-            return;
-        }
-        GoalKind::Train if goal.within.is_none() && goal.budget.is_none() => diags.push(
-            Diagnostic::error(codes::MISSING_KEY, "to train within what?")
-                .at(kind.span, "this goal")
-                .hint("add within = \"30 d\", or budget = \"5000000 USD\", or both"),
-        ),
-        GoalKind::Train => {}
-        _ => {
-            for (name, _, span) in given.into_iter().filter(|g| g.1) {
-                conflict(format!("`{name}` does nothing with the goal \"{}\"", *kind), span, kind.span, diags);
-            }
-        }
-    }
-    match (&goal.models.value, *kind == GoalKind::LargestModel) {
-        (Some(_), false) => conflict(format!("`models` does nothing with the goal \"{}\"", *kind), goal.models.span, kind.span, diags),
-        (None, true) => diags.push(
-            Diagnostic::error(codes::MISSING_KEY, "which models may it be?")
-                .at(kind.span, "this goal")
-                .hint("add models = [\"llama-2-7b\", \"llama-2-70b\"]; presets are listed by `orrery catalog models`"),
-        ),
-        (Some(models), true) => models.iter().for_each(|m| known(m, diags)),
-        (None, false) => {}
-    }
-    if *kind == GoalKind::LargestModel && input.objective.value == Some(Objective::Pareto) {
-        conflict("the largest model is one; a front of it does nothing".into(), input.objective.span, kind.span, diags);
-    }
-}
-
-fn known(model: &At<String>, diags: &mut Diagnostics) {
-    if presets().iter().any(|p| *p.id == **model) {
-        return;
-    }
-    let names = presets().iter().map(|p| p.id.value.as_str());
-    let hint =
-        nearest(model, names).map_or_else(|| "presets are listed by `orrery catalog models`".into(), |n| format!("did you mean \"{n}\"?"));
-    diags.push(Diagnostic::error(codes::UNKNOWN_PART, format!("there is no model `{}`", **model)).at(model.span, "unknown").hint(hint));
-}
-
-fn candidate(candidate: &CandidateInput, diags: &mut Diagnostics) {
-    for (key, value) in candidate.set.value.iter().flatten() {
-        if JOB_KEYS.iter().any(|j| key == j || key.strip_prefix(j).is_some_and(|rest| rest.starts_with('.')) && *j != "topology") {
-            diags.push(
-                Diagnostic::error(
-                    codes::CONFLICT,
-                    format!("a candidate cannot set `{key}`: all do the same job, and the plan varies the rest"),
-                )
-                .at(value.span, "not here"),
-            );
-        }
-    }
-    for (name, empty, span) in [
-        ("nodes", candidate.nodes.value.as_ref().is_some_and(Vec::is_empty), candidate.nodes.span),
-        ("payment", candidate.payment.value.as_ref().is_some_and(Vec::is_empty), candidate.payment.span),
-    ] {
-        if empty {
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, format!("`{name}` names none")).at(span, "is empty"));
-        }
-    }
+    Some(Work { title: scenario.title.clone(), sizes, global_batch: config.global_batch, whole_run: steps.is_some() })
 }
 
 /// The candidates, or the base's own cluster.
-fn candidates(input: &PlanInput) -> Vec<CandidateInput> {
+pub(super) fn candidates(input: &PlanInput) -> Vec<CandidateInput> {
     if !input.candidate.is_empty() {
         return input.candidate.iter().map(|c| c.value.clone()).collect();
     }
@@ -251,6 +207,7 @@ fn expand(
     candidate: &CandidateInput,
     model: &Model,
     job: &Work,
+    site: &Site,
     barred: &mut Vec<(String, String)>,
     first: &mut Option<Diagnostics>,
     diags: &mut Diagnostics,
@@ -290,12 +247,13 @@ fn expand(
             continue;
         };
         let payments = payments(base, candidate, &changes, &legal, input, diags)?;
-        out.push((Cluster { name, model: model.name.clone(), changes, payments, fabric, catalogue }, layouts));
+        let excess = site.excess(&fabric.summary(&catalogue), payments[0].plan.pue);
+        out.push((Cluster { name, model: model.name.clone(), changes, payments, fabric, catalogue, excess }, layouts));
     }
     Some(out)
 }
 
-fn first_message(faults: &Diagnostics) -> String {
+pub(super) fn first_message(faults: &Diagnostics) -> String {
     faults.sorted().into_iter().find(|d| d.severity == Severity::Error).map_or_else(String::new, |d| d.message.clone())
 }
 
@@ -308,12 +266,8 @@ fn payments(
     input: &PlanInput,
     diags: &mut Diagnostics,
 ) -> Option<Vec<Payment>> {
-    let ways: Vec<Option<Change>> = match &candidate.payment.value {
-        None => vec![None],
-        Some(list) => list.iter().map(|v| Some(Change { key: "cost.payment".into(), place: v.span, value: v.value.clone() })).collect(),
-    };
     let mut out = Vec::new();
-    for change in ways {
+    for (name, change) in ways_to_pay(base, candidate) {
         let all: Vec<Change> = changes.iter().cloned().chain(change.clone()).chain(legal.changes(input.base.span)).collect();
         let (scenario, faults) = base.with(&all);
         let Some(scenario) = scenario else {
@@ -321,9 +275,6 @@ fn payments(
             return None;
         };
         let plan = scenario.cost;
-        let word = change.as_ref().and_then(|c| if let Value::Str(s) = &c.value.value { Some(s.clone()) } else { None });
-        let own = base.value("cost.payment").and_then(|n| if let Value::Str(s) = &n.value { Some(s.clone()) } else { None });
-        let name = word.or(own).unwrap_or_else(|| "on-demand".into());
         let priced = input.objective.is_none_or(|o| o != Objective::Time) || input.goal.budget.is_some();
         if plan.ownership == Ownership::Unknown
             && (priced && *input.goal.kind == GoalKind::Train || input.objective.value == Some(Objective::Cost))
@@ -339,7 +290,40 @@ fn payments(
             );
             return None;
         }
-        out.push(Payment { name, change, plan });
+        let losses = input.spot.value.as_ref().filter(|_| name == "spot").map_or_else(Vec::new, |s| losses(base, s, input.spot.span));
+        out.push(Payment { name, change, plan, losses });
     }
     Some(out)
+}
+
+/// The ways to pay of a candidate: name, and change of the base.
+pub(super) fn ways_to_pay(base: &Base, candidate: &CandidateInput) -> Vec<(String, Option<Change>)> {
+    let word = |n: &Node| if let Value::Str(s) = &n.value { s.clone() } else { String::new() };
+    match &candidate.payment.value {
+        None => vec![(base.value("cost.payment").map_or_else(|| "on-demand".into(), word), None)],
+        Some(list) => list
+            .iter()
+            .map(|v| (word(&v.value), Some(Change { key: "cost.payment".into(), place: v.span, value: v.value.clone() })))
+            .collect(),
+    }
+}
+
+/// Spot capacity that is taken away, as one class more of the base's failures: a node is lost and comes back later.
+fn losses(base: &Base, spot: &SpotInput, span: Span) -> Vec<Change> {
+    let mut table = TableNode::default();
+    let mut entry = |key: &str, text: String| {
+        let node = Node { span, value: Value::Str(text) };
+        table.entries.insert(key.to_owned(), crate::diag::Entry { key_span: span, node });
+    };
+    entry("name", "spot capacity taken away".into());
+    entry("mtbf", format!("{} s", spot.interval.get()));
+    entry("component", "node".into());
+    entry("loses", "node".into());
+    entry("detect", format!("{} s", spot.replacement.get()));
+    let mut classes = match base.value("failures.class").map(|n| &n.value) {
+        Some(Value::Array(list)) => list.clone(),
+        _ => Vec::new(),
+    };
+    classes.push(Node { span, value: Value::Table(table) });
+    vec![put("failures.class", Value::Array(classes), span)]
 }

@@ -8,14 +8,23 @@
 mod answer;
 mod bound;
 mod columns;
+pub mod compare;
 mod design;
+mod document;
 mod input;
 mod jobs;
+mod keys;
 mod load;
+mod money;
 mod obstacles;
 mod outcome;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod question;
+mod rank;
 mod search;
+mod serve;
+mod site;
 mod space;
 mod store;
 mod sweep;
@@ -26,9 +35,17 @@ mod tests;
 pub use answer::{decide, decide_exhaustively};
 pub use input::{AnyValue, AxisInput, Design, Scale, SweepInput};
 pub use jobs::job_files;
-pub use load::{Plan, load_plan};
-pub use outcome::{Bill, Binding, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts};
-pub use question::{CandidateInput, GoalInput, GoalKind, LayoutInput, Objective, PlanInput};
+pub use load::{Plan, TrainingPlan, load_plan};
+pub use outcome::{
+    Assumption, Bill, Binding, BreakEven, Choice, OptionRow, Phase, PlanOutcome, Purchases, RunnerUp, SearchCounts, Served, Service,
+    SloRow, Stage, StorageLine, Swing, Trained,
+};
+pub use question::{
+    CandidateInput, DemandInput, DeploymentInput, GoalInput, GoalKind, LatencyInput, LayoutInput, Objective, PlanInput, SiteInput,
+    SpotInput,
+};
+pub use rank::{Rank, rank};
+pub use serve::ServePlan;
 pub use space::Layout;
 pub use store::{Collected, Manifest, Part, StoreError, collect};
 pub use sweep::{Row, Sweep, load_sweep};

@@ -1,11 +1,13 @@
 //! What stands in the way of a plan: the limits that bind, and why every cluster that lost did.
 
-use super::answer::{Place, choice, search, time};
-use super::load::Plan;
+use super::answer::{Place, choice, search};
+use super::load::TrainingPlan;
+use super::money::time;
 use super::outcome::{Binding, OptionRow, SearchCounts};
 use super::question::Objective;
 use super::search::{Ran, Score, Searched, Want};
-use crate::units::{Bytes, si, three};
+use super::site;
+use crate::units::{Bytes, dollars, si, three};
 
 /// The nearest that candidates come when limits are dropped.
 pub(super) struct Nearest {
@@ -13,7 +15,7 @@ pub(super) struct Nearest {
     cheapest: Option<Vec<Option<Searched>>>,
 }
 
-pub(super) fn relaxed(plan: &Plan, want: &Want, counts: &mut SearchCounts) -> Nearest {
+pub(super) fn relaxed(plan: &TrainingPlan, want: &Want, counts: &mut SearchCounts) -> Nearest {
     let by = |objective| Want { objective, within: None, budget: None, exhaustive: want.exhaustive };
     let fastest = search(plan, &by(Objective::Time), counts);
     let cheapest = want.budget.map(|_| search(plan, &by(Objective::Cost), counts));
@@ -26,7 +28,7 @@ fn best_of(found: &[Option<Searched>], value: impl Fn(&Ran) -> f64) -> Option<(P
     all.filter_map(|(place, f)| f.first().map(|r| (place, r))).min_by(|a, b| value(a.1).total_cmp(&value(b.1)).then(a.0.cmp(&b.0)))
 }
 
-pub(super) fn binding(plan: &Plan, want: &Want, found: &[Option<Searched>], nearest: &Nearest) -> Vec<Binding> {
+pub(super) fn binding(plan: &TrainingPlan, want: &Want, found: &[Option<Searched>], nearest: &Nearest) -> Vec<Binding> {
     let bound = |constraint: &str, limit: f64, nearest: f64, text: String| Binding {
         constraint: constraint.into(),
         limit,
@@ -34,6 +36,10 @@ pub(super) fn binding(plan: &Plan, want: &Want, found: &[Option<Searched>], near
         over: nearest / limit - 1.0,
         text,
     };
+    if plan.admitted().next().is_none() {
+        let clusters = plan.clusters.iter().map(|(c, _)| (c.name.as_str(), c.excess.as_slice()));
+        return site::nearest(clusters).into_iter().collect();
+    }
     let Some((place, fastest)) = best_of(&nearest.fastest, |r| r.score.seconds) else {
         let least = found.iter().enumerate().filter_map(|(c, s)| Some((c, s.as_ref()?.least_peak?)));
         return match least.min_by(|a, b| (a.1.0 / a.1.1).total_cmp(&(b.1.0 / b.1.1))) {
@@ -70,16 +76,16 @@ pub(super) fn binding(plan: &Plan, want: &Want, found: &[Option<Searched>], near
                 "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
                 name(place),
                 cheapest.layout,
-                si(cheapest.score.usd, "USD"),
+                dollars(cheapest.score.usd),
                 three(100.0 * (cheapest.score.usd / budget - 1.0)),
-                si(budget, "USD")
+                dollars(budget)
             );
             out.push(bound("cost", budget, cheapest.score.usd, text));
         } else if out.is_empty() {
             let text = format!(
                 "Time and cost together: the fastest, {}, costs {}; the cheapest, {}, takes {}.",
                 name(best_of(&nearest.fastest, |r| r.score.seconds).map_or((0, 0), |b| b.0)),
-                si(fastest.score.usd, "USD"),
+                dollars(fastest.score.usd),
                 name(place),
                 time(cheapest.score.seconds)
             );
@@ -90,13 +96,18 @@ pub(super) fn binding(plan: &Plan, want: &Want, found: &[Option<Searched>], near
 }
 
 /// Every cluster with every way to pay; where the goal was not met, what it comes to without limits.
-pub(super) fn options(plan: &Plan, found: &[Option<Searched>], nearest: Option<&Nearest>, want: &Want) -> Vec<OptionRow> {
+pub(super) fn options(plan: &TrainingPlan, found: &[Option<Searched>], nearest: Option<&Nearest>, want: &Want) -> Vec<OptionRow> {
     let mut out = Vec::new();
     for (c, (cluster, _)) in plan.clusters.iter().enumerate() {
         let full = cluster.model.as_ref().map_or_else(|| cluster.name.clone(), |m| format!("{m} on {}", cluster.name));
         for (p, payment) in cluster.payments.iter().enumerate() {
             let Some(searched) = &found[c] else {
-                let why = Some("a larger model fits".to_owned());
+                let broken: Vec<String> = cluster.excess.iter().map(site::Excess::words).collect();
+                let why = Some(if broken.is_empty() {
+                    "a larger model fits".to_owned()
+                } else {
+                    format!("the site cannot take it: {}", broken.join("; "))
+                });
                 out.push(OptionRow { cluster: full.clone(), payment: payment.name.clone(), feasible: false, why_not: why, choice: None });
                 continue;
             };
@@ -138,7 +149,7 @@ pub(super) fn options(plan: &Plan, found: &[Option<Searched>], nearest: Option<&
 /// Why a cluster was not looked at further: its bound.
 fn at_least(bound: &Score, want: &Want) -> String {
     match want.objective {
-        Objective::Cost => format!("cannot beat the first two: at least {}", si(bound.usd, "USD")),
+        Objective::Cost => format!("cannot beat the first two: at least {}", dollars(bound.usd)),
         Objective::Energy => format!("cannot beat the first two: at least {}", si(bound.kwh * 1e3, "Wh")),
         Objective::Time => format!("cannot beat the first two: at least {}", time(bound.seconds)),
         Objective::Pareto => "beaten in both time and money by its bounds".into(),

@@ -1,7 +1,7 @@
 //! What a plan's answer holds, as data: the keys of `plan --json` (units are in the names).
 
 use super::search::Counts;
-use crate::metrics::BreakdownSeconds;
+use crate::metrics::{BreakdownSeconds, Percentiles, ProfileUse, RunOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -16,8 +16,10 @@ pub struct PlanOutcome {
     pub title: String,
     /// Always `plan`.
     pub kind: &'static str,
-    /// What is wanted: `train`, `layout` or `largest-model`.
+    /// What is wanted: `train`, `layout`, `largest-model` or `serve`.
     pub goal: String,
+    /// Title of the base scenario: the job that is planned for.
+    pub job: String,
     /// What is best: `cost`, `time`, `energy` or `pareto`.
     pub objective: String,
     /// Whether money and time are those of a whole run; else of one step.
@@ -28,6 +30,9 @@ pub struct PlanOutcome {
     /// Most money that is allowed, dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_usd: Option<f64>,
+    /// What has to be served (goal `serve`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// Whether the goal can be met.
     pub feasible: bool,
     /// The answer in a sentence or two.
@@ -52,8 +57,35 @@ pub struct PlanOutcome {
     /// What the cluster of the best consists of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bill: Option<Bill>,
-    /// What the answer rests on.
-    pub assumptions: Vec<String>,
+    /// Where the money of the best goes; sums to its `usd`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cost_parts_usd: Vec<(String, f64)>,
+    /// What a change of one thing does to the money of the best, the greatest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sensitivity: Vec<Swing>,
+    /// When buying beats renting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub break_even: Option<BreakEven>,
+    /// What happens when, from the order on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Stage>,
+    /// Purchases while demand grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purchases: Option<Purchases>,
+    /// The whole run of the best, with failures, checkpoints and storage where the base has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunOutcome>,
+    /// What may come otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<String>,
+    /// What the answer rests on, each with its source.
+    pub assumptions: Vec<Assumption>,
+    /// Which constants predicted the best.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constants: Vec<ProfileUse>,
+    /// The scenario of the best: the base with its changes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scenario: String,
     /// The command that runs the best again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reproduce: Option<String>,
@@ -79,24 +111,195 @@ pub struct Choice {
     pub layout: String,
     /// Layout as keys of a scenario.
     pub set: Vec<String>,
-    /// Time of a step.
-    pub step_time_s: f64,
-    /// Time of the run (of a step without a run).
+    /// Time of the run (of a step without a run); serving: mean time to the last token of a request.
     pub time_s: f64,
-    /// Money of the run.
+    /// Money of the run; serving: of the months that are planned for.
     pub usd: f64,
-    /// Energy of the run with cooling.
+    /// Energy with cooling, for the same.
     pub energy_kwh: f64,
     /// Mean power with cooling.
     pub power_w: f64,
-    /// Model FLOPs over peak.
-    pub mfu: f64,
     /// Fullest accelerator.
     pub memory_peak_bytes: f64,
     /// Memory of an accelerator.
     pub memory_capacity_bytes: f64,
+    /// The step and the run (training).
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Trained>,
+    /// The service (serving).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Served>,
+}
+
+/// What a layout comes to.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Trained {
+    /// Time of a step, with its waits.
+    pub step_time_s: f64,
+    /// 10th percentile of it, from the residuals of the profile.
+    pub step_time_p10_s: f64,
+    /// 90th percentile.
+    pub step_time_p90_s: f64,
+    /// Model FLOPs over peak.
+    pub mfu: f64,
     /// Where the step goes.
     pub breakdown_s: BreakdownSeconds,
+    /// Share of the wall time that goes into steps that count (where the base has checkpoints, failures or storage).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_goodput: Option<f64>,
+    /// Failures that stop the run, preemptions included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<f64>,
+    /// 5th percentile of the run's time over seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_p5_s: Option<f64>,
+    /// 95th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_p95_s: Option<f64>,
+}
+
+/// What a deployment comes to at the rate with headroom, while as many nodes are down as may be.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Served {
+    /// Nodes that work.
+    pub working_nodes: u64,
+    /// Engines on them.
+    pub engines: u64,
+    /// Accelerators of an engine.
+    pub accelerators_per_engine: u64,
+    /// Requests per second that were sent.
+    pub requests_per_s: f64,
+    /// Time to first token.
+    pub ttft_s: Percentiles,
+    /// Time per output token after the first.
+    pub tpot_s: Percentiles,
+    /// Time to the last token.
+    pub e2e_s: Percentiles,
+    /// Output tokens per second.
+    pub output_tokens_per_s: f64,
+    /// Share of the time in which engines run.
+    pub busy_share: f64,
+    /// Greatest share of the cache in use.
+    pub kv_peak_share: f64,
+    /// Money by the hour, of all nodes.
+    pub usd_per_hour: f64,
+    /// The same over output tokens.
+    pub usd_per_million_output_tokens: f64,
+}
+
+/// What has to be served.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Service {
+    /// Requests per second in the first month.
+    pub requests_per_s: f64,
+    /// Requests per second that have to be held: in the last month, with headroom.
+    pub load_requests_per_s: f64,
+    /// Headroom.
+    pub headroom: f64,
+    /// Nodes that may be down.
+    pub spare_nodes: u64,
+    /// Months that money and energy are of.
+    pub months: u64,
+    /// Latencies that are asked for, and what the best reaches.
+    pub slo: Vec<SloRow>,
+    /// The best on an ordinary day: all nodes, the rate without headroom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordinary: Option<Served>,
+    /// Greatest rate that all nodes of the best hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sustained_requests_per_s: Option<f64>,
+}
+
+/// A latency that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct SloRow {
+    /// `ttft`, `tpot` or `e2e`.
+    pub metric: String,
+    /// 50, 90 or 99.
+    pub percentile: f64,
+    /// What is allowed.
+    pub limit_s: f64,
+    /// What is reached.
+    pub reached_s: f64,
+}
+
+/// A change of one thing and what it does to the money of the best.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Swing {
+    /// What changes.
+    pub what: String,
+    /// The lower value in words.
+    pub low: String,
+    /// The higher value in words.
+    pub high: String,
+    /// Money at the lower value.
+    pub low_usd: f64,
+    /// Money at the higher value.
+    pub high_usd: f64,
+}
+
+/// When buying the cluster of the best beats renting it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct BreakEven {
+    /// Price of the cluster.
+    pub purchase_usd: f64,
+    /// Electricity of an hour of work.
+    pub electricity_usd_per_hour: f64,
+    /// Rent of an hour.
+    pub rent_usd_per_hour: f64,
+    /// Hours of work after which buying is cheaper; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hours: Option<f64>,
+    /// The same in words.
+    pub text: String,
+}
+
+/// A stage of a timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Stage {
+    /// What happens.
+    pub name: String,
+    /// Begin, seconds from the order.
+    pub start_s: f64,
+    /// End.
+    pub end_s: f64,
+}
+
+/// Purchases while demand grows.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Purchases {
+    /// One after the other.
+    pub phases: Vec<Phase>,
+    /// Money in phases.
+    pub phased_usd: f64,
+    /// Money with everything from the first month on.
+    pub at_once_usd: f64,
+}
+
+/// A purchase.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Phase {
+    /// First month.
+    pub month: u64,
+    /// Month before which the next begins.
+    pub until_month: u64,
+    /// Requests per second at its end, without headroom.
+    pub requests_per_s: f64,
+    /// Nodes that work from then on.
+    pub nodes: u64,
+    /// Nodes that are added.
+    pub added: u64,
+    /// Money until the next.
+    pub usd: f64,
+}
+
+/// What an answer rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Assumption {
+    /// It.
+    pub what: String,
+    /// Where it comes from.
+    pub source: String,
 }
 
 /// What came after the best, and why.
@@ -111,9 +314,9 @@ pub struct RunnerUp {
 /// A constraint that is in the way.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Binding {
-    /// `memory`, `time`, `cost` or `layout`.
+    /// `memory`, `time`, `cost`, `layout`, `rate`, `latency`, or of the site `power`, `cooling`, `rack-power`, `racks`.
     pub constraint: String,
-    /// What is allowed: bytes, seconds or dollars.
+    /// What is allowed: bytes, seconds, dollars, watts, racks, engines.
     pub limit: f64,
     /// The nearest that any candidate comes.
     pub nearest: f64,
@@ -153,8 +356,21 @@ pub struct Bill {
     pub switches: [u64; 3],
     /// Network cables.
     pub cables: u64,
+    /// Drives in nodes.
+    pub drives: u64,
+    /// Scale-up domains.
+    pub scale_up_domains: u64,
+    /// Racks.
+    pub racks: u64,
+    /// Power of a rack that this assumes.
+    pub rack_power_w: f64,
     /// Power under load without cooling.
     pub power_w: f64,
+    /// The same with cooling.
+    pub site_power_w: f64,
+    /// Storage tiers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storage: Vec<StorageLine>,
     /// Purchase price of what has one.
     pub purchase_usd: f64,
     /// Its parts.
@@ -163,19 +379,43 @@ pub struct Bill {
     pub unpriced: Vec<String>,
 }
 
+/// A storage tier of a bill.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct StorageLine {
+    /// Name.
+    pub name: String,
+    /// What it is.
+    pub kind: String,
+    /// Servers; drives of a node.
+    pub servers: u64,
+    /// Size; absent: without end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<f64>,
+    /// What it reads.
+    pub read_bytes_per_s: f64,
+    /// What it writes.
+    pub write_bytes_per_s: f64,
+}
+
 /// How the layouts were decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct SearchCounts {
-    /// Layouts over all clusters.
+    /// Layouts (serving: deployments) over all clusters.
     pub considered: u64,
     /// Of those: refused by the scenario's checks.
     pub illegal: u64,
     /// Too large by the bound of memory.
     pub out_of_memory: u64,
+    /// On clusters that the site cannot take.
+    pub site: u64,
+    /// Too slow by the bounds of latency and rate (serving).
+    pub too_slow: u64,
     /// Worse than what was found, by the bounds of time, money and energy.
     pub bounded: u64,
     /// Simulated.
     pub simulated: u64,
+    /// Of those simulated: once more with failures, checkpoints and storage.
+    pub finalists: u64,
 }
 
 impl SearchCounts {
@@ -184,7 +424,9 @@ impl SearchCounts {
         self.considered += c.considered;
         self.illegal += c.illegal;
         self.out_of_memory += c.memory;
+        self.site += c.site;
         self.bounded += c.bounded;
         self.simulated += c.simulated;
+        self.finalists += c.finalists;
     }
 }

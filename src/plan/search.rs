@@ -6,11 +6,12 @@
 
 use super::bound::{Bounds, Least};
 use super::question::Objective;
-use super::space::{Cluster, Layout};
+use super::rank::Rank;
+use super::space::{Cluster, Layout, Payment};
 use crate::diag::Span;
 use crate::economics::{CostPlan, cost};
-use crate::metrics::TrainingOutcome;
-use crate::scenario::{Base, Change, Job, execute};
+use crate::metrics::{Outcome, ProfileUse, RunOutcome, TrainingOutcome};
+use crate::scenario::{Base, Change, Job, Operations, Scenario, execute};
 use crate::units::DAY;
 use rayon::prelude::*;
 
@@ -50,6 +51,12 @@ pub(super) struct Ran {
     pub(super) numbers: TrainingOutcome,
     /// Mean power with cooling, watts.
     pub(super) power: f64,
+    /// Where the money goes.
+    pub(super) parts: Vec<(String, f64)>,
+    /// The whole run.
+    pub(super) run: Option<RunOutcome>,
+    /// Which constants served it.
+    pub(super) profile: Vec<ProfileUse>,
 }
 
 /// How many layouts were decided, and how.
@@ -58,8 +65,10 @@ pub(super) struct Counts {
     pub(super) considered: u64,
     pub(super) illegal: u64,
     pub(super) memory: u64,
+    pub(super) site: u64,
     pub(super) bounded: u64,
     pub(super) simulated: u64,
+    pub(super) finalists: u64,
 }
 
 /// What was found on a cluster.
@@ -173,13 +182,35 @@ impl Work<'_> {
             // The first tell what the rest has to beat.
             size = BATCH;
             counts.simulated += batch.len() as u64;
-            let ran: Vec<Vec<Ran>> = batch.par_iter().map(|o| self.simulate(cluster, o)).collect();
-            for by_payment in ran {
-                for (payment, ran) in by_payment.into_iter().enumerate() {
+            let kept = |payment: usize, score: &Score| want.exhaustive || could_be_kept(score, &found[payment], want, rivals);
+            let ran: Vec<(bool, Vec<(usize, Ran)>)> = batch.par_iter().map(|o| self.simulate(cluster, o, &kept)).collect();
+            for (whole, ran) in ran {
+                counts.finalists += u64::from(whole);
+                for (payment, ran) in ran {
                     keep(&mut found[payment], ran, want);
                 }
             }
         }
+    }
+
+    /// Where a layout stands among all.
+    pub(super) fn rank(&self, cluster: &Cluster, want: &Want, of: &dyn Fn(&Layout) -> bool) -> Option<Rank> {
+        let Opened { open, .. } = self.bound(cluster, want);
+        let steps = |o: &Open| {
+            let mut scenario = self.base.with(&self.changes(cluster, &o.layout)).0?;
+            strip(&mut scenario);
+            let outcome = execute(&scenario, MAX_WORK, &|| 0.0).ok()?;
+            outcome.training.filter(|t| t.fits).map(|t| t.step_time_s)
+        };
+        let own = open.iter().find(|o| of(&o.layout)).and_then(steps)?;
+        let near: Vec<&Open> = open.iter().filter(|o| o.least.step < own).collect();
+        let found: Vec<f64> = near.par_iter().filter_map(|o| steps(o)).collect();
+        Some(Rank {
+            legal: open.len() as u64,
+            faster: found.iter().filter(|s| **s < own).count() as u64,
+            step_time_s: own,
+            best_step_time_s: found.into_iter().fold(own, f64::min),
+        })
     }
 
     fn open(&self, cluster: &Cluster, bounds: &Bounds<'_>, order: usize, layout: &Layout) -> Option<Open> {
@@ -195,27 +226,90 @@ impl Work<'_> {
         Some(Open { order, layout: *layout, least, bounds: cluster.payments.iter().map(|p| score(&p.plan)).collect() })
     }
 
-    /// The layout under every way to pay; nothing where it does not fit or cannot run.
-    fn simulate(&self, cluster: &Cluster, open: &Open) -> Vec<Ran> {
-        let (scenario, _) = self.base.with(&self.changes(cluster, &open.layout));
-        let Some((scenario, outcome)) = scenario.and_then(|s| execute(&s, MAX_WORK, &|| 0.0).ok().map(|o| (s, o))) else {
-            return Vec::new();
-        };
-        let Job::Training { config, steps, .. } = &scenario.job else { return Vec::new() };
-        let (Some(numbers), Some(paid)) = (outcome.training, outcome.cost) else { return Vec::new() };
-        if !numbers.fits {
-            return Vec::new();
+    /// The layout under every way to pay; nothing where it does not fit or cannot run. First its steps alone; with failures,
+    /// checkpoints and storage, which only lengthen a run, if the steps do not rule it out. Says whether that was done.
+    fn simulate(&self, cluster: &Cluster, open: &Open, kept: &(dyn Fn(usize, &Score) -> bool + Sync)) -> (bool, Vec<(usize, Ran)>) {
+        let changes = self.changes(cluster, &open.layout);
+        let all: Vec<usize> = (0..cluster.payments.len()).collect();
+        let Some(mut scenario) = self.base.with(&changes).0 else { return (false, Vec::new()) };
+        let runs_through = strip(&mut scenario);
+        let steps = self.run(cluster, open, &scenario, &all);
+        if runs_through && cluster.payments.iter().all(|p| p.losses.is_empty()) {
+            return (false, steps);
         }
-        let steps = steps.unwrap_or(1.0);
-        // Checkpoints, failures and waits for data lengthen a run beyond its steps.
-        let seconds = outcome.run.as_ref().map_or(steps * numbers.step_time_s, |run| run.days * DAY);
-        let ran = |p: &CostPlan| {
-            let power = paid.average_power_w / scenario.cost.pue;
-            let cost = cost(p, cluster.fabric.accelerator_count() as f64, power, seconds, steps * config.tokens_per_step());
-            let score = Score { seconds, usd: cost.usd_total, kwh: cost.energy_kwh };
-            Ran { order: open.order, layout: open.layout, score, numbers: numbers.clone(), power: cost.average_power_w }
+        let left: Vec<usize> = steps.iter().filter(|(p, ran)| kept(*p, &ran.score)).map(|s| s.0).collect();
+        let mut out = Vec::new();
+        // Ways to pay that lose capacity run by themselves, all others together.
+        let (lossy, steady): (Vec<usize>, Vec<usize>) = left.iter().partition(|p| !cluster.payments[**p].losses.is_empty());
+        for group in std::iter::once(steady).chain(lossy.into_iter().map(|p| vec![p])).filter(|g| !g.is_empty()) {
+            let more = &cluster.payments[group[0]].losses;
+            let whole = self.base.with(&[changes.clone(), more.clone()].concat()).0;
+            out.extend(whole.map_or_else(Vec::new, |s| self.run(cluster, open, &s, &group)));
+        }
+        (!left.is_empty(), out)
+    }
+
+    /// Runs a scenario and prices it in some ways.
+    fn run(&self, cluster: &Cluster, open: &Open, scenario: &Scenario, payments: &[usize]) -> Vec<(usize, Ran)> {
+        let Ok(outcome) = execute(scenario, MAX_WORK, &|| 0.0) else { return Vec::new() };
+        let Job::Training { config, steps, .. } = &scenario.job else { return Vec::new() };
+        let Some(run) = Simulated::of(&outcome, steps.unwrap_or(1.0), config.tokens_per_step(), scenario.cost.pue) else {
+            return Vec::new();
         };
-        cluster.payments.iter().map(|p| ran(&p.plan)).collect()
+        let accelerators = cluster.fabric.accelerator_count() as f64;
+        payments.iter().map(|&p| (p, run.priced(open, &cluster.payments[p], accelerators))).collect()
+    }
+}
+
+/// Takes checkpoints, failures and storage out of a training scenario; whether there were none.
+fn strip(scenario: &mut Scenario) -> bool {
+    let Job::Training { operations, .. } = &mut scenario.job else { return true };
+    let none = operations.checkpoint.is_none() && operations.failures.is_none() && operations.feed.is_none();
+    **operations = Operations { seeds: operations.seeds, ..Operations::default() };
+    none
+}
+
+/// What a scenario came to, before it is priced.
+struct Simulated<'a> {
+    outcome: &'a Outcome,
+    numbers: &'a TrainingOutcome,
+    /// Seconds of the run.
+    seconds: f64,
+    tokens: f64,
+    /// Mean power without cooling, watts.
+    power: f64,
+    /// What storage tiers cost.
+    storage: Vec<(String, f64)>,
+}
+
+impl<'a> Simulated<'a> {
+    /// Nothing where the layout does not fit, the run does not end or checkpoints need more room than there is.
+    fn of(outcome: &'a Outcome, steps: f64, tokens: f64, pue: f64) -> Option<Self> {
+        let (numbers, paid) = (outcome.training.as_ref()?, outcome.cost.as_ref()?);
+        let run = outcome.run.as_ref();
+        let holds = run.and_then(|r| r.checkpoint.as_ref()).is_none_or(|c| c.levels.iter().all(|l| l.fits));
+        if !numbers.fits || !holds || run.is_some_and(|r| r.unfinished.is_some()) {
+            return None;
+        }
+        // Checkpoints, failures and waits for data lengthen a run beyond its steps.
+        let seconds = run.map_or(steps * numbers.step_time_s, |run| run.days * DAY);
+        let storage = paid.parts_usd.iter().filter(|p| p.0.starts_with("storage ")).cloned().collect();
+        Some(Self { outcome, numbers, seconds, tokens: steps * tokens, power: paid.average_power_w / pue, storage })
+    }
+
+    fn priced(&self, open: &Open, payment: &Payment, accelerators: f64) -> Ran {
+        let mut paid = cost(&payment.plan, accelerators, self.power, self.seconds, self.tokens);
+        self.storage.iter().for_each(|(name, usd)| paid.add(name, *usd, self.seconds, self.tokens));
+        Ran {
+            order: open.order,
+            layout: open.layout,
+            score: Score { seconds: self.seconds, usd: paid.usd_total, kwh: paid.energy_kwh },
+            numbers: self.numbers.clone(),
+            power: paid.average_power_w,
+            parts: paid.parts_usd,
+            run: self.outcome.run.clone(),
+            profile: self.outcome.detail.profile.clone(),
+        }
     }
 }
 

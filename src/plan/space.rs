@@ -1,6 +1,7 @@
 //! What is searched: clusters with ways to pay, and the layouts of a job on one of them.
 
 use super::question::{CandidateInput, LayoutInput};
+use super::site::Excess;
 use crate::diag::{At, Node, Span, Value};
 use crate::economics::CostPlan;
 use crate::fabric::Fabric;
@@ -23,6 +24,8 @@ pub(super) struct Payment {
     pub(super) name: String,
     pub(super) change: Option<Change>,
     pub(super) plan: CostPlan,
+    /// Changes of the base that say how this capacity is taken away (spot).
+    pub(super) losses: Vec<Change>,
 }
 
 /// A cluster of one size, with the ways to pay for it.
@@ -34,6 +37,8 @@ pub(super) struct Cluster {
     pub(super) payments: Vec<Payment>,
     pub(super) fabric: Arc<Fabric>,
     pub(super) catalogue: Arc<Catalogue>,
+    /// Limits of the site that it does not keep.
+    pub(super) excess: Vec<Excess>,
 }
 
 /// Sizes of a model that bound its layouts.

@@ -359,6 +359,8 @@ pub fn collect(folder: &Path) -> Result<Collected, StoreError> {
             merge(&manifest, folder, out, &mut tally)
         })?;
     }
+    #[cfg(feature = "parquet")]
+    persist(&folder.join("results.parquet"), |out| super::parquet::write(&path, out).map_err(std::io::Error::other))?;
     let names = manifest.header.iter().zip(&tally.filled);
     let empty = names.filter(|(name, filled)| !**filled && !["error", "message"].contains(&name.as_str())).map(|(name, _)| name.clone());
     let empty = if tally.sound > 0 { empty.collect() } else { Vec::new() };

@@ -93,9 +93,23 @@ fn pruning_never_loses_the_best() {
         let topology = ["dgx-a100-hdr", "dgx-h100-ndr", "pcie-16", "gb200-nvl72"][draw(4) as usize];
         let (layers, batch) = ([8, 12, 30][draw(3) as usize], [16, 24, 64][draw(3) as usize]);
         let model = [("gpt-22b", ""), ("llama-2-7b", ""), ("gpt3-13b", "sequence_length = 8192\n")][draw(3) as usize];
+        // One case in three has checkpoints and failures, and spot capacity that is taken away.
+        let fails = draw(3) == 0;
+        let operations = if fails {
+            "[checkpoint]\ninterval = \"daly\"\n[[checkpoint.level]]\nto = \"host\"\n[failures]\npreset = \"fleet-2024\"\nfactor = 50\n"
+        } else {
+            ""
+        };
+        // Runs with failures are simulated many times for each layout: fewer of those.
+        let layout = if fails {
+            "microbatch = [1]\nvirtual_stages = [1]\nrecompute = [\"selective\"]\ntensor = [4, 8]"
+        } else {
+            "microbatch = [1, 2]\nvirtual_stages = [1, 2]"
+        };
+        let run = if fails { "steps = 1000\nseeds = 5" } else { "steps = 1000" };
         let base = format!(
             "title = \"t\"\ntopology = \"{root}/topologies/dgx-a100-hdr.toml\"\nnodes = 1\n[training]\nglobal_batch = {batch}\n[training.model]\npreset = \"{}\"\nlayers = {layers}\n{}\n\
-             [training.parallel]\ntensor = 8\n[run]\nsteps = 1000\n",
+             [training.parallel]\ntensor = 8\n[run]\n{run}\n{operations}",
             model.0, model.1
         );
         std::fs::write(folder.path().join("base.toml"), base).unwrap();
@@ -108,8 +122,15 @@ fn pruning_never_loses_the_best() {
         let nodes = if topology == "pcie-16" { "[1]" } else { ["[1]", "[1, 2]", "[2]"][draw(3) as usize] };
         let payment = if topology.starts_with("dgx-a") { "payment = [\"on-demand\", \"owned\"]\n" } else { "" };
         let plan = format!(
-            "title = \"t\"\nbase = \"base.toml\"\nobjective = \"{objective}\"\n[goal]\n{goal}\n[layout]\nmicrobatch = [1, 2]\nvirtual_stages = [1, 2]\n\
-             [[candidate]]\ntopology = \"{root}/topologies/{topology}.toml\"\nnodes = {nodes}\n{payment}[[candidate]]\nname = \"own\"\nnodes = [1]\n"
+            "title = \"t\"\nbase = \"base.toml\"\nobjective = \"{objective}\"\n[goal]\n{goal}\n[layout]\n{layout}\n\
+             [[candidate]]\ntopology = \"{root}/topologies/{topology}.toml\"\nnodes = {nodes}\n{payment}[[candidate]]\nname = \"own\"\nnodes = [1]\n{}",
+            if fails {
+                format!(
+                    "[[candidate]]\nname = \"spot\"\ntopology = \"{root}/topologies/dgx-h100-ndr.toml\"\nnodes = [1]\npayment = [\"spot\", \"on-demand\"]\n[spot]\ninterval = \"2 h\"\nreplacement = \"5 min\"\n"
+                )
+            } else {
+                String::new()
+            }
         );
         let path = folder.path().join("plan.toml");
         std::fs::write(&path, &plan).unwrap();

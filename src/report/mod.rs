@@ -1,7 +1,9 @@
 //! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
 
 mod calibration;
+mod compare;
 mod csv;
+mod document;
 mod html;
 mod json;
 mod plan;
@@ -15,10 +17,11 @@ mod validation;
 mod write;
 
 pub use calibration::{Points, calibration_html, calibration_text, points_of};
+pub use compare::{compare_files, compare_text};
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
-pub use plan::{plan_html, plan_json, plan_text};
+pub use plan::{plan_html, plan_json, plan_markdown, plan_text};
 pub use run::{intervals_csv, run_csv};
 pub use serving::{load_csv, load_svg, requests_csv};
 pub use text::{compare, explain, text};

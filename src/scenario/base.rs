@@ -125,7 +125,7 @@ pub struct Base {
     /// The sources that were read; the faults of a scenario start from here.
     read: Diagnostics,
     from: Span,
-    shared: Shared,
+    shared: Arc<Shared>,
 }
 
 impl Base {
@@ -145,7 +145,7 @@ impl Base {
             let source = diags.read_file(&file, Some(place))?;
             entry.node = diags.including(place, |diags| Node::parse(source, diags))?;
         }
-        Some(Self { node, read: diags.clone(), from, shared: Shared::default() })
+        Some(Self { node, read: diags.clone(), from, shared: Arc::default() })
     }
 
     /// The value at a dotted path of the base itself.
@@ -155,6 +155,22 @@ impl Base {
             Value::Table(table) => table.entries.get(part).map(|e| &e.node),
             _ => None,
         })
+    }
+
+    /// The base's tree with some values changed; `None` where one cannot be put.
+    #[must_use]
+    pub fn tree(&self, changes: &[Change]) -> Option<Node> {
+        let (mut node, mut diags) = (self.node.clone(), Diagnostics::new());
+        changes.iter().for_each(|c| node.put(&c.key, c.value.clone(), c.place, &mut diags));
+        (!diags.has_errors()).then_some(node)
+    }
+
+    /// The same without the key at a dotted path; built fabrics are shared.
+    #[must_use]
+    pub fn without(&self, path: &str) -> Self {
+        let mut node = self.node.clone();
+        node.remove(path);
+        Self { node, read: self.read.clone(), from: self.from, shared: Arc::clone(&self.shared) }
     }
 
     /// The scenario with some values changed, and what is wrong where there is none.
@@ -185,6 +201,28 @@ impl Base {
         let found = if diags.has_errors() { None } else { found };
         (found, diags)
     }
+}
+
+/// The tree of a scenario file, with its topology in it.
+pub fn tree(path: &Path, diags: &mut Diagnostics) -> Option<Node> {
+    let source = diags.read_file(path, None)?;
+    let mut node = Node::parse(source, diags)?;
+    if let Some(topology) = node.at_mut("topology")
+        && let Value::Str(name) = &topology.value
+    {
+        let place = topology.span;
+        let file = diags.folder_of(place.source).join(Path::new(name));
+        let source = diags.read_file(&file, Some(place))?;
+        *topology = Node::parse(source, diags)?;
+    }
+    Some(node)
+}
+
+/// The scenario of a tree whose sources were `read`; `None` where anything is wrong.
+#[must_use]
+pub fn scenario_of(node: &Node, read: &Diagnostics) -> Option<Scenario> {
+    let mut diags = read.clone();
+    resolve(node, None, None, &mut diags).filter(|_| !diags.has_errors())
 }
 
 /// The hash of what was read, with the changes.

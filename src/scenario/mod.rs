@@ -19,7 +19,7 @@ mod tokens;
 mod trace;
 mod training;
 
-pub use base::{Base, Built, Change};
+pub use base::{Base, Built, Change, scenario_of, tree};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
 pub use input::{

@@ -21,6 +21,24 @@ pub fn si(value: f64, unit: &str) -> String {
     if (value / scale).abs() >= 1e5 { format!("{value:.3e} {unit}") } else { format!("{} {prefix}{unit}", three(value / scale)) }
 }
 
+/// Money for people: whole dollars up to a million with three digits that count, then millions and billions.
+#[must_use]
+pub fn dollars(value: f64) -> String {
+    let size = value.abs();
+    if size >= 0.9995e9 {
+        format!("{} billion USD", three(value / 1e9))
+    } else if size >= 0.9995e6 {
+        format!("{} million USD", three(value / 1e6))
+    } else if size >= 1e3 {
+        let unit = libm::pow(10.0, (libm::floor(libm::log10(size)) - 2.0).max(0.0));
+        let whole = libm::round(value / unit) * unit;
+        let (thousands, rest) = ((whole / 1e3).trunc(), libm::fabs(whole % 1e3));
+        format!("{thousands:.0},{rest:03.0} USD")
+    } else {
+        format!("{} USD", three(value))
+    }
+}
+
 fn scale<'a>(value: f64, table: &[(f64, &'a str)]) -> (f64, &'a str) {
     if value == 0.0 {
         return table.iter().copied().find(|(s, _)| *s == 1.0).unwrap_or((1.0, ""));

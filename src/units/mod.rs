@@ -11,7 +11,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use display::{si, three};
+pub use display::{dollars, si, three};
 pub use parse::{UnitError, parse_count};
 
 use serde::{Serialize, Serializer};

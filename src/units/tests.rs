@@ -76,3 +76,18 @@ proptest! {
         let _ = (text.parse::<Bytes>(), text.parse::<Seconds>(), text.parse::<Ratio>(), parse_count(&text));
     }
 }
+
+#[test]
+fn money_reads_as_people_write_it() {
+    for (value, text) in [
+        (12.34, "12.3 USD"),
+        (1_234.0, "1,230 USD"),
+        (37_730.0, "37,700 USD"),
+        (789_600.0, "790,000 USD"),
+        (999_700.0, "1 million USD"),
+        (1.24e6, "1.24 million USD"),
+        (2.5e9, "2.5 billion USD"),
+    ] {
+        assert_eq!(super::dollars(value), text);
+    }
+}

@@ -15,6 +15,7 @@ mod operations;
 mod packets;
 mod physics;
 mod plan;
+mod reports;
 mod serving;
 mod sweep;
 mod traces;

@@ -31,10 +31,11 @@ fn a_front_has_an_answer_a_runner_up_and_a_document() {
         assert!(pair[0]["time_s"].as_f64() < pair[1]["time_s"].as_f64() && pair[0]["usd"].as_f64() > pair[1]["usd"].as_f64());
     }
     let counts = &value["search"];
-    let sum: u64 = ["illegal", "out_of_memory", "bounded", "simulated"].iter().map(|k| counts[k].as_u64().unwrap()).sum();
+    let sum: u64 =
+        ["illegal", "site", "out_of_memory", "too_slow", "bounded", "simulated"].iter().map(|k| counts[k].as_u64().unwrap()).sum();
     assert_eq!(Some(sum), counts["considered"].as_u64(), "every layout is decided in one way");
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.contains("<circle") && !page.contains("<script") && !page.contains("src=\"http") && !page.contains("href=\"http"));
+    assert!(page.contains("<circle") && !page.contains("<script src") && !page.contains("src=\"http") && !page.contains("href=\"http"));
     // The command in the answer runs the same step.
     let command = value["reproduce"].as_str().unwrap().to_owned() + " --json";
     let args: Vec<&str> = command.split(' ').skip(1).collect();
@@ -86,6 +87,14 @@ fn faults_of_plans_point_into_the_file() {
     let mut all = String::new();
     for (from, to) in [
         ("kind = \"train\"", "kind = \"serve\""),
+        ("kind = \"train\"\nwithin = \"30 d\"", "kind = \"serve\"\nrequests_per_s = 3\nbudget = \"5 USD\"\n[demand]\nmonths = 500"),
+        ("kind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]", "kind = \"serve\"\nrequests_per_s = 3"),
+        ("within = \"30 d\"", "within = \"30 d\"\nheadroom = 0.2\nslo = { ttft_p99 = \"1 s\" }"),
+        ("[layout]", "[deployment]\ntensor = [8]\n[layout]"),
+        ("[layout]", "[spot]\ninterval = \"2 h\"\nreplacement = \"5 min\"\n[layout]"),
+        ("[layout]", "[site]\ndelivery = \"9 d\"\n[layout]"),
+        ("[layout]", "[site]\n[layout]"),
+        ("[layout]", "[site]\npower = \"-3 MW\"\nracks = 0\n[layout]"),
         ("kind = \"train\"", "kind = \"layout\""),
         ("kind = \"train\"", "kind = \"largest-model\""),
         ("within = \"30 d\"", ""),

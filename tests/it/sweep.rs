@@ -66,30 +66,50 @@ fn shards_threads_and_kills_give_the_same_bytes() {
         sound(&["sweep", "collect", &path(&name)], "2");
         assert!(results(&folder(&name)) == want, "{shards} shards give other bytes");
     }
+    kill_and_resume(work.path(), &sweep, &want);
+}
+
+/// How often a sweep is killed: one run until it is through, or as often as `ORRERY_KILLS` says, over several runs.
+fn kill_and_resume(work: &Path, sweep: &str, want: &str) {
+    let asked: u32 = std::env::var("ORRERY_KILLS").ok().and_then(|k| k.parse().ok()).unwrap_or(1);
+    let (mut kills, mut round) = (0, 0);
+    while kills < asked {
+        kills += killed_run(work, sweep, want, round);
+        round += 1;
+        assert!(round < 200, "only {kills} kills of {asked} came in time");
+    }
+}
+
+/// Kills a sweep at changing moments until it is through; its bytes have to be those of an uninterrupted run.
+fn killed_run(work: &Path, sweep: &str, want: &str, round: u64) -> u32 {
+    let folder = |name: &str| work.join(name);
+    let name = format!("killed-{round}");
+    let path = folder(&name).to_str().unwrap().to_owned();
     let mut kills = 0;
     for i in 0u64.. {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orrery"));
-        command.args(["sweep", "run", &sweep, "--out", &path("killed"), "--resume"]).env("RAYON_NUM_THREADS", "2");
+        command.args(["sweep", "run", sweep, "--out", &path, "--resume"]).env("RAYON_NUM_THREADS", "2");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(8 + 7 * (i % 5)));
+        std::thread::sleep(Duration::from_millis(8 + 7 * ((i + round) % 5) + round % 7));
         let done = child.try_wait().unwrap().is_some();
         let _ = child.kill();
         let _ = child.wait();
-        if done || folder("killed").join("results.csv").exists() || i > 200 {
+        if done || folder(&name).join("results.csv").exists() || i > 200 {
             break;
         }
         kills += 1;
         if i == 0
-            && let Ok(text) = std::fs::read(folder("killed").join("results.journal"))
+            && let Ok(text) = std::fs::read(folder(&name).join("results.journal"))
         {
             // A line that was only half written when the power went.
-            std::fs::write(folder("killed").join("results.journal"), &text[..text.len().saturating_sub(5)]).unwrap();
+            std::fs::write(folder(&name).join("results.journal"), &text[..text.len().saturating_sub(5)]).unwrap();
         }
     }
-    assert!(kills >= 1, "nothing was killed");
-    sound(&["sweep", "run", &sweep, "--out", &path("killed"), "--resume"], "3");
-    assert!(results(&folder("killed")) == want, "{kills} kills change the bytes");
-    assert!(!folder("killed").join("results.journal").exists());
+    assert!(kills >= 1 || round > 0, "nothing was killed");
+    sound(&["sweep", "run", sweep, "--out", &path, "--resume"], "3");
+    assert!(results(&folder(&name)) == want, "{kills} kills change the bytes");
+    assert!(!folder(&name).join("results.journal").exists());
+    kills
 }
 
 #[test]

@@ -74,6 +74,12 @@ impl ServingJob {
         (requests + tokens, requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION)
     }
 
+    /// The requests under a seed.
+    #[must_use]
+    pub fn requests_of(&self, seed: u64) -> Requests {
+        self.requests(&Streams::new(seed)).0
+    }
+
     fn requests(&self, streams: &Streams) -> (Requests, u64) {
         match &self.source {
             Source::Synthetic(s) => (synthesize(s, streams), 0),

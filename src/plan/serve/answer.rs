@@ -1,0 +1,422 @@
+//! The answer of a plan for serving: what to take, what it holds, what it costs; what came second; what is in the way.
+
+use super::super::answer::shown;
+use super::super::document::{document, plain};
+use super::super::money::{self, rests};
+use super::super::outcome::{Assumption, Binding, BreakEven, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, Served, Service};
+use super::super::question::Objective;
+use super::super::search::Want;
+use super::super::site;
+use super::super::space::put;
+use super::growth;
+use super::load::{Point, ServePlan};
+use super::search::{Counts, Load, Ran, Searched, hold, place, search};
+use crate::diag::Value;
+use crate::economics::Ownership;
+use crate::metrics::ServingOutcome;
+use crate::units::{Bytes, HOUR, Seconds, dollars, three};
+
+/// Lengths of a request that its traffic should last at least, for a steady state.
+const STEADY: f64 = 5.0;
+
+/// Answers a plan for serving.
+pub(in crate::plan) fn decide(plan: &ServePlan, exhaustive: bool) -> PlanOutcome {
+    let want = Want { exhaustive, ..plan.want };
+    let found = search(plan, &want);
+    let mut out = empty(plan, &want);
+    out.search = counted(&found.counts);
+    let all: Vec<&Ran> = if want.objective == Objective::Pareto {
+        found.found.iter().filter(|r| !found.found.iter().any(|o| o.score.beats(&r.score))).collect()
+    } else {
+        found.found.iter().collect()
+    };
+    out.options = options(plan, &found, &want);
+    let Some(&best) = all.first() else {
+        out.binding = binding(plan, &found, &want);
+        let said: Vec<&str> = out.binding.iter().map(|b| b.text.as_str()).collect();
+        out.answer = format!("No candidate meets the goal. {}", said.join(" "));
+        return out;
+    };
+    let own = place(plan, &best.point, best.payment);
+    let at = |r: &Ran| place(plan, &r.point, r.payment);
+    out.feasible = true;
+    let chosen = choice(plan, best);
+    let other = all.iter().find(|r| at(r) != own).map(|r| choice(plan, r));
+    let second = all.iter().find(|r| at(r) == own && r.point.setup != best.point.setup).map(|r| choice(plan, r));
+    out.runner_up = other.map(|o| RunnerUp { why: why(&chosen, &o), choice: o });
+    out.runner_up_layout = second.map(|o| RunnerUp { why: why(&chosen, &o), choice: o });
+    if want.objective == Objective::Pareto {
+        out.front = all.iter().map(|r| choice(plan, r)).collect();
+    }
+    complete(plan, best, &mut out);
+    out.answer = sentence(plan, &chosen, &out);
+    out.best = Some(chosen);
+    out
+}
+
+fn counted(c: &Counts) -> SearchCounts {
+    SearchCounts {
+        considered: c.considered,
+        site: c.site,
+        too_slow: c.rate + c.latency,
+        bounded: c.bounded,
+        simulated: c.simulated,
+        ..SearchCounts::default()
+    }
+}
+
+fn empty(plan: &ServePlan, want: &Want) -> PlanOutcome {
+    PlanOutcome {
+        version: env!("CARGO_PKG_VERSION").into(),
+        plan_hash: plan.hash.clone(),
+        title: plan.title.clone(),
+        kind: "plan",
+        goal: "serve".into(),
+        job: plan.job.clone(),
+        objective: want.objective.word().into(),
+        whole_run: true,
+        within_s: None,
+        budget_usd: want.budget,
+        service: Some(Service {
+            requests_per_s: plan.rate,
+            load_requests_per_s: plan.load(),
+            headroom: plan.headroom,
+            spare_nodes: plan.spare,
+            months: plan.months(),
+            slo: Vec::new(),
+            ordinary: None,
+            sustained_requests_per_s: None,
+        }),
+        feasible: false,
+        answer: String::new(),
+        best: None,
+        runner_up: None,
+        runner_up_layout: None,
+        front: Vec::new(),
+        binding: Vec::new(),
+        options: Vec::new(),
+        bill: None,
+        cost_parts_usd: Vec::new(),
+        sensitivity: Vec::new(),
+        break_even: None,
+        timeline: Vec::new(),
+        purchases: None,
+        run: None,
+        risks: Vec::new(),
+        assumptions: Vec::new(),
+        constants: Vec::new(),
+        scenario: String::new(),
+        reproduce: None,
+        search: SearchCounts::default(),
+    }
+}
+
+fn name(plan: &ServePlan, point: &Point) -> String {
+    let size = &plan.sizes[point.size];
+    format!("{}, {} node{}", plan.candidates[size.candidate].name, size.nodes, if size.nodes == 1 { "" } else { "s" })
+}
+
+fn layout(plan: &ServePlan, point: &Point) -> String {
+    let engines = plan.sizes[point.size].accelerators() / point.setup.ranks();
+    let s = point.setup;
+    let data = if s.data > 1 { format!(" × attention DP {}", s.data) } else { String::new() };
+    let expert = if s.expert > 1 { format!(", EP {}", s.expert) } else { String::new() };
+    format!("{engines} engine{} of TP {}{data}{expert}", if engines == 1 { "" } else { "s" }, s.tensor)
+}
+
+fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
+    let size = &plan.sizes[ran.point.size];
+    let s = ran.point.setup;
+    Choice {
+        cluster: name(plan, &ran.point),
+        model: None,
+        payment: plan.candidates[size.candidate].payments[ran.payment].0.clone(),
+        nodes: size.nodes,
+        accelerators: size.accelerators(),
+        layout: layout(plan, &ran.point),
+        set: vec![
+            format!("nodes={}", size.nodes),
+            format!("serving.parallel.tensor={}", s.tensor),
+            format!("serving.parallel.data={}", s.data),
+            format!("serving.parallel.expert={}", s.expert),
+            format!("serving.parallel.replicas={}", size.accelerators() / s.ranks()),
+        ],
+        time_s: ran.score.seconds,
+        usd: ran.score.usd,
+        energy_kwh: ran.score.kwh,
+        power_w: ran.power,
+        memory_peak_bytes: ran.memory.0,
+        memory_capacity_bytes: ran.memory.1,
+        training: None,
+        serving: Some(served(plan, ran, &ran.numbers, Load::of(plan))),
+    }
+}
+
+fn served(plan: &ServePlan, ran: &Ran, n: &ServingOutcome, load: Load) -> Served {
+    let size = &plan.sizes[ran.point.size];
+    let hourly = ran.score.usd / plan.horizon() * HOUR;
+    Served {
+        working_nodes: size.nodes - load.down,
+        engines: size.working(load.down) / ran.point.setup.ranks(),
+        accelerators_per_engine: ran.point.setup.ranks(),
+        requests_per_s: load.rate,
+        ttft_s: n.ttft_s,
+        tpot_s: n.tpot_s,
+        e2e_s: n.e2e_s,
+        output_tokens_per_s: n.output_tokens_per_s,
+        busy_share: n.busy_share,
+        kv_peak_share: n.kv_peak_share,
+        usd_per_hour: hourly,
+        usd_per_million_output_tokens: hourly / HOUR / n.output_tokens_per_s * 1e6,
+    }
+}
+
+/// The rest of the answer that hangs on the best.
+fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
+    let size = &plan.sizes[best.point.size];
+    let paid = &size.plans[best.payment];
+    let bill = money::bill(&size.summary, &plan.site, paid.pue);
+    let ordinary = Load { rate: plan.load() / (1.0 + plan.headroom), down: 0, slack: f64::INFINITY };
+    let day = hold(plan, &best.point, ordinary).ok();
+    if let Some(service) = &mut out.service {
+        service.slo = plan.targets.iter().map(|t| t.row(&best.numbers)).collect();
+        service.ordinary = day.as_ref().map(|(_, _, n)| served(plan, best, n, ordinary));
+        service.sustained_requests_per_s = Some(growth::sustained(plan, best));
+    }
+    out.cost_parts_usd = money::split(&best.parts, &size.summary);
+    let mut swings = if best.score.usd > 0.0 { money::price_swings(&best.parts, paid) } else { Vec::new() };
+    if best.score.usd > 0.0 {
+        swings.extend(growth::swings(plan, best));
+    }
+    out.sensitivity = money::sorted(swings);
+    out.break_even = break_even(plan, best);
+    out.purchases = growth::purchases(plan, best);
+    let owned = matches!(paid.ownership, Ownership::Owned { .. });
+    let months = plan.months();
+    out.timeline =
+        money::timeline(&plan.site, owned, &[(format!("service, {months} month{}", if months == 1 { "" } else { "s" }), plan.horizon())]);
+    if let Some((_, outcome, _)) = day {
+        out.constants = outcome.detail.profile;
+    }
+    out.risks = risks(plan, best, out);
+    out.assumptions = money::assumptions(paid, &plan.site, &bill);
+    out.assumptions.extend(assumptions(plan, best));
+    let way = &plan.candidates[size.candidate].payments[best.payment].1;
+    let more: Vec<_> = way.iter().cloned().collect();
+    let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, &more);
+    let base = if size.accelerators() == best.point.setup.tensor { &plan.single } else { &plan.base };
+    let folder = std::path::Path::new(&plan.folder);
+    out.scenario = document(base, &plan.base_file, &changes);
+    let mut command = format!("orrery run {}", plan.base_name);
+    for change in &changes {
+        let text = match (change.key.as_str(), &change.value.value) {
+            ("topology", Value::Str(name)) => plain(&folder.join(name)).display().to_string(),
+            (_, value) => shown(value),
+        };
+        command.push_str(&format!(" --set {}={text}", change.key));
+    }
+    out.reproduce = Some(command);
+    out.bill = Some(bill);
+}
+
+fn break_even(plan: &ServePlan, best: &Ran) -> Option<BreakEven> {
+    let size = &plan.sizes[best.point.size];
+    let paid = |way: &str| {
+        let more = [put("cost.payment", Value::Str(way.into()), plan.place)];
+        plan.scenario(size.candidate, size.nodes, size.accelerators(), best.point.setup, plan.load(), &more).0.map(|s| s.cost)
+    };
+    let name = plan.candidates[size.candidate].payments[best.payment].0.as_str();
+    // What may be taken away is no substitute for what is bought.
+    let way = if name == "reserved" { "reserved" } else { "on-demand" };
+    money::break_even(&paid("owned")?, &paid(way)?, way, size.accelerators() as f64, best.power)
+}
+
+fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
+    let Some(s) = &best.serving else { return String::new() };
+    let down = match plan.spare {
+        0 => String::new(),
+        1 => " with one node down".into(),
+        n => format!(" with {n} nodes down"),
+    };
+    let verb = if best.payment == "owned" { "Buy" } else { "Rent" };
+    let planned = plan.load() / (1.0 + plan.headroom);
+    let head =
+        if plan.headroom > 0.0 { format!(" ({} and {} % headroom)", three(planned), three(100.0 * plan.headroom)) } else { String::new() };
+    let slo: Vec<String> = out
+        .service
+        .iter()
+        .flat_map(|s| &s.slo)
+        .map(|r| format!("{} p{:.0} {} of {}", r.metric.to_uppercase(), r.percentile, Seconds::new(r.reached_s), Seconds::new(r.limit_s)))
+        .collect();
+    let reached = if slo.is_empty() { " within the base's targets".to_owned() } else { format!(": {}", slo.join(", ")) };
+    let money = if best.usd > 0.0 {
+        let months = plan.months();
+        let span = if months == 1 { "a month".to_owned() } else { format!("in {months} months") };
+        format!(
+            " It costs {} {span}, {} USD per million output tokens at that rate.",
+            dollars(best.usd),
+            three(s.usd_per_million_output_tokens)
+        )
+    } else {
+        String::new()
+    };
+    let phased = out.purchases.as_ref().filter(|p| p.phases.len() > 1 && p.phased_usd < 0.999 * p.at_once_usd && p.phased_usd > 0.0);
+    let phased = phased.map_or_else(String::new, |p| {
+        format!(" Growing in {} steps from {} nodes costs {} instead.", p.phases.len(), p.phases[0].nodes, dollars(p.phased_usd))
+    });
+    format!(
+        "{verb} {} ({} accelerators, {}) and run {}. They hold {} requests a second{head}{down}{reached}.{money}{phased}",
+        best.cluster,
+        best.accelerators,
+        best.payment,
+        best.layout,
+        three(s.requests_per_s)
+    )
+}
+
+fn why(best: &Choice, other: &Choice) -> String {
+    let more = |this: f64, than: f64| {
+        let share = 100.0 * (this / than - 1.0);
+        if share.abs() < 0.05 {
+            "as much".to_owned()
+        } else {
+            format!("{} % {}", three(share.abs()), if share > 0.0 { "more" } else { "less" })
+        }
+    };
+    let mut parts = Vec::new();
+    if best.usd > 0.0 && other.usd > 0.0 {
+        parts.push(format!("costs {}", more(other.usd, best.usd)));
+    }
+    parts.push(format!("draws {} power", more(other.power_w, best.power_w)));
+    if let (Some(a), Some(b)) = (&best.serving, &other.serving) {
+        parts.push(format!("a token takes {} instead of {} (median)", Seconds::new(b.tpot_s.p50), Seconds::new(a.tpot_s.p50)));
+    }
+    if other.accelerators != best.accelerators {
+        parts.push(format!("it has {} accelerators instead of {}", other.accelerators, best.accelerators));
+    }
+    format!("It {}.", parts.join(", "))
+}
+
+fn options(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<OptionRow> {
+    let mut out = Vec::new();
+    for (c, candidate) in plan.candidates.iter().enumerate() {
+        if let Some((_, why)) = plan.barred.iter().find(|b| b.0 == candidate.name) {
+            let why = Some(format!("nothing is legal: {why}"));
+            out.push(OptionRow { cluster: candidate.name.clone(), payment: String::new(), feasible: false, why_not: why, choice: None });
+            continue;
+        }
+        for (p, (payment, _)) in candidate.payments.iter().enumerate() {
+            let best = found.found.iter().find(|r| place(plan, &r.point, r.payment) == (c, p));
+            let sizes = || plan.sizes.iter().filter(|s| s.candidate == c);
+            let why = || {
+                if sizes().all(|s| !s.excess.is_empty()) {
+                    let least = sizes().next().map(|s| s.excess.iter().map(site::Excess::words).collect::<Vec<_>>().join("; "));
+                    return format!("the site cannot take it: {}", least.unwrap_or_default());
+                }
+                let leads = found.found.first().map(|r| r.score.value(want.objective));
+                match (&found.nearest[c], leads) {
+                    (Some((_, words)), None) => words.clone(),
+                    (Some((_, words)), Some(_)) if want.objective != Objective::Pareto => words.clone(),
+                    _ if want.budget.is_some() => "over the budget by its bounds".into(),
+                    _ => "beaten in both latency and money by its bounds".into(),
+                }
+            };
+            out.push(OptionRow {
+                cluster: best.map_or_else(|| candidate.name.clone(), |r| name(plan, &r.point)),
+                payment: payment.clone(),
+                feasible: best.is_some(),
+                why_not: if best.is_none() { Some(why()) } else { None },
+                choice: best.map(|r| choice(plan, r)),
+            });
+        }
+    }
+    out
+}
+
+fn binding(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<Binding> {
+    if plan.sizes.iter().all(|s| !s.excess.is_empty()) {
+        let clusters = plan.sizes.iter().map(|s| (plan.candidates[s.candidate].name.as_str(), s.excess.as_slice()));
+        return site::nearest(clusters).into_iter().collect();
+    }
+    if let Some(budget) = want.budget {
+        let free = search(plan, &Want { budget: None, objective: Objective::Cost, ..*want });
+        if let Some(cheapest) = free.found.first() {
+            let usd = cheapest.score.usd;
+            let text = format!(
+                "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
+                name(plan, &cheapest.point),
+                layout(plan, &cheapest.point),
+                dollars(usd),
+                three(100.0 * (usd / budget - 1.0)),
+                dollars(budget)
+            );
+            return vec![Binding { constraint: "cost".into(), limit: budget, nearest: usd, over: usd / budget - 1.0, text }];
+        }
+    }
+    let all = found.nearest.iter().enumerate().filter_map(|(c, n)| n.as_ref().map(|n| (c, n)));
+    let Some((c, (over, words))) = all.min_by(|a, b| a.1.0.total_cmp(&b.1.0)) else { return Vec::new() };
+    let constraint = if words.starts_with("the rate") { "rate" } else { "latency" };
+    let over = if over.is_finite() { *over } else { 1e9 };
+    let text = format!("{}, which comes nearest: {words}, {} % over.", plan.candidates[c].name, three(100.0 * (over - 1.0)));
+    vec![Binding { constraint: constraint.into(), limit: 1.0, nearest: over, over: over - 1.0, text }]
+}
+
+fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
+    let mut list = Vec::new();
+    let tightest = plan
+        .targets
+        .iter()
+        .map(|t| (t.row(&best.numbers), t))
+        .max_by(|a, b| (a.0.reached_s / a.0.limit_s).total_cmp(&(b.0.reached_s / b.0.limit_s)));
+    if let Some((row, t)) = tightest {
+        let margin = 100.0 * (1.0 - row.reached_s / row.limit_s);
+        let note = if margin < 10.0 { "; the model's own error is as large: ask for headroom" } else { "" };
+        list.push(format!("Latency: the tightest target is {}, met with {} % to spare{note}.", t.name(), three(margin)));
+    }
+    if let Some(rate) = out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
+        list.push(format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate)));
+    }
+    list.push(format!(
+        "Cache: at most {} % of an engine's key-value cache is in use, {} requests were put back.",
+        three(100.0 * best.numbers.kv_peak_share),
+        best.numbers.preemptions
+    ));
+    let lasts = plan.requests.list.last().map_or(0.0, |r| r.arrival);
+    if lasts < STEADY * best.numbers.e2e_s.p90 {
+        list.push(format!(
+            "Sample: the base's requests last {} at this rate, less than {STEADY} times a request: queues have no time to grow. Give it more requests.",
+            Seconds::new(lasts)
+        ));
+    }
+    list.push(format!(
+        "Sample: percentiles are those of {} requests; a 99th percentile of few requests is uncertain.",
+        best.numbers.completed
+    ));
+    list.extend(money::extrapolated(&out.constants));
+    list
+}
+
+fn assumptions(plan: &ServePlan, best: &Ran) -> Vec<Assumption> {
+    let m = best.memory;
+    let mut out = vec![
+        rests(
+            format!("requests as in {}, at the rate of the plan", plan.base_name.rsplit('/').next().unwrap_or_default()),
+            "the base scenario's [serving.traffic]",
+        ),
+        rests(
+            "latencies of dense models are within 5 % (time per token) and 9 % (time to first token) of measurements in the median",
+            "README, tests/validation/serving.csv",
+        ),
+        rests(
+            format!("weights, workspace and cache take {} of {} an accelerator", Bytes::new(m.0), Bytes::new(m.1)),
+            "docs/models/serving.md",
+        ),
+    ];
+    if let Some(demand) = plan.demand {
+        out.push(rests(format!("demand grows by {} % a month", three(100.0 * demand.growth)), "the plan's [demand]"));
+    }
+    if plan.spare > 0 {
+        out.push(rests("nodes that are down take no load; the router knows at once", "the plan's spare_nodes"));
+    }
+    out
+}

@@ -1,0 +1,381 @@
+//! Reads a plan for serving: the traffic, the latencies, and every cluster with the deployments that are legal on it.
+
+use super::super::load::{base_name, candidates, first_message, hash_of, ways_to_pay};
+use super::super::question::{CandidateInput, DeploymentInput, Objective, PlanInput};
+use super::super::search::Want;
+use super::super::site::{Excess, Site};
+use super::super::space::{candidate_changes, put};
+use super::slo::{Target, targets};
+use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, Value, codes};
+use crate::economics::{CostPlan, Ownership};
+use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
+use crate::scenario::{Base, Change, Job, Scenario};
+use crate::serving::{Arrivals, Requests};
+use crate::units::DAY;
+use std::sync::Arc;
+
+/// Numbers of nodes that are tried unless they are named.
+const NODES: u64 = 32;
+/// Seconds of a month.
+pub(super) const MONTH: f64 = 365.25 * DAY / 12.0;
+
+/// Demand that grows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Demand {
+    pub(super) months: u64,
+    pub(super) growth: f64,
+    pub(super) review: u64,
+}
+
+impl Demand {
+    /// The rate after some months, over the one of the first.
+    pub(super) fn factor(&self, month: u64) -> f64 {
+        libm::pow(1.0 + self.growth, month as f64)
+    }
+}
+
+/// How an engine lies on accelerators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Setup {
+    pub(super) tensor: u64,
+    pub(super) data: u64,
+    pub(super) expert: u64,
+}
+
+impl Setup {
+    pub(super) const fn ranks(&self) -> u64 {
+        self.tensor * self.data
+    }
+}
+
+/// A kind of cluster, in several sizes.
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) changes: Vec<Change>,
+    /// Ways to pay: name and change of the base.
+    pub(super) payments: Vec<(String, Option<Change>)>,
+    /// Ways to lay out an engine that are legal.
+    pub(super) setups: Vec<Setup>,
+}
+
+/// A candidate of one size.
+pub(super) struct Size {
+    pub(super) candidate: usize,
+    pub(super) nodes: u64,
+    pub(super) fabric: Arc<Fabric>,
+    pub(super) summary: TopologySummary,
+    /// By way to pay.
+    pub(super) plans: Vec<CostPlan>,
+    /// Limits of the site that it does not keep.
+    pub(super) excess: Vec<Excess>,
+}
+
+/// A deployment on a cluster.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Point {
+    pub(super) size: usize,
+    pub(super) setup: Setup,
+}
+
+/// A plan for serving that was read and checked.
+pub struct ServePlan {
+    /// Title for people.
+    pub(in crate::plan) title: String,
+    pub(in crate::plan) want: Want,
+    pub(super) base: Base,
+    /// The base without a router, for single engines.
+    pub(super) single: Base,
+    pub(super) base_name: String,
+    /// The same as the plan names it.
+    pub(super) base_file: String,
+    pub(super) folder: String,
+    pub(super) place: Span,
+    pub(super) hash: String,
+    /// Requests per second, and with headroom.
+    pub(super) rate: f64,
+    pub(super) headroom: f64,
+    pub(super) spare: u64,
+    pub(super) targets: Vec<Target>,
+    pub(super) demand: Option<Demand>,
+    pub(super) site: Site,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) sizes: Vec<Size>,
+    pub(super) points: Vec<Point>,
+    /// Candidates on which nothing is legal, with the reason.
+    pub(super) barred: Vec<(String, String)>,
+    /// The requests at the rate with headroom (of the last month, where demand grows).
+    pub(super) requests: Requests,
+    pub(super) warm_up: f64,
+    /// Title of the base.
+    pub(super) job: String,
+}
+
+impl ServePlan {
+    /// Months that money and energy are of.
+    pub(super) fn months(&self) -> u64 {
+        self.demand.map_or(1, |d| d.months)
+    }
+    /// Seconds that money and energy are of.
+    pub(super) fn horizon(&self) -> f64 {
+        self.months() as f64 * MONTH
+    }
+    /// Requests per second that have to be held in the end, with headroom.
+    pub(super) fn load(&self) -> f64 {
+        self.rate * self.demand.map_or(1.0, |d| d.factor(d.months)) * (1.0 + self.headroom)
+    }
+
+    /// The changes of the base that put a setup on a number of nodes at a rate.
+    pub(super) fn changes(&self, candidate: usize, nodes: u64, accelerators: u64, setup: Setup, rate: f64, more: &[Change]) -> Vec<Change> {
+        let int = |key: &str, n: u64| put(key, Value::Int(n as i64), self.place);
+        let mut out = self.candidates[candidate].changes.clone();
+        out.extend([
+            int("nodes", nodes),
+            int("serving.parallel.tensor", setup.tensor),
+            int("serving.parallel.data", setup.data),
+            int("serving.parallel.expert", setup.expert),
+            int("serving.parallel.replicas", accelerators / setup.ranks()),
+            put("serving.traffic.requests_per_s", Value::Float(rate), self.place),
+        ]);
+        out.extend(more.iter().cloned());
+        out
+    }
+
+    /// The scenario of a setup on a number of nodes at a rate, under some changes more; and what is wrong where there is none.
+    pub(super) fn scenario(
+        &self,
+        candidate: usize,
+        nodes: u64,
+        accelerators: u64,
+        setup: Setup,
+        rate: f64,
+        more: &[Change],
+    ) -> (Option<Scenario>, Diagnostics) {
+        let changes = self.changes(candidate, nodes, accelerators, setup, rate, more);
+        let single = accelerators == setup.tensor;
+        if single { self.single.with(&changes) } else { self.base.with(&changes) }
+    }
+}
+
+/// Reads the parts of a plan whose goal is to serve.
+pub(in crate::plan) fn load(input: &PlanInput, base: Base, source: SourceId, diags: &mut Diagnostics) -> Option<ServePlan> {
+    let job = job(&base, input, diags)?;
+    let goal = &input.goal;
+    let targets = targets(goal.slo.value.as_ref());
+    if targets.is_empty() && !job.goals {
+        diags.push(
+            Diagnostic::error(codes::MISSING_KEY, "to serve within which latencies?")
+                .at(goal.kind.span, "this goal")
+                .hint("add slo = { ttft_p99 = \"2 s\", tpot_p99 = \"50 ms\" }, or a [serving.slo] to the base"),
+        );
+        return None;
+    }
+    let demand = input.demand.value.as_ref().map(|d| Demand {
+        months: *d.months,
+        growth: *d.growth_per_month,
+        review: (*d.review_months).min(*d.months),
+    });
+    let objective = input.objective.unwrap_or(Objective::Cost);
+    let single = base.without("serving.router");
+    let mut plan = ServePlan {
+        want: Want { objective, within: None, budget: goal.budget.map(|b| b.get()), exhaustive: false },
+        base_name: base_name(input, source, diags),
+        base_file: input.base.value.clone(),
+        folder: diags.folder_of(source).display().to_string(),
+        hash: hash_of(diags),
+        place: input.base.span,
+        rate: goal.requests_per_s.unwrap_or(1.0),
+        headroom: goal.headroom.unwrap_or(0.0),
+        spare: goal.spare_nodes.unwrap_or(0),
+        site: Site::of(input.site.value.as_ref()),
+        title: input.title.value.clone(),
+        candidates: Vec::new(),
+        sizes: Vec::new(),
+        points: Vec::new(),
+        barred: Vec::new(),
+        requests: Requests::default(),
+        warm_up: job.warm_up,
+        job: job.title,
+        base,
+        single,
+        targets,
+        demand,
+    };
+    let mut first = None;
+    for candidate in candidates(input) {
+        expand(&mut plan, input, &candidate, &mut first, diags)?;
+    }
+    let Some(point) = plan.points.first().copied() else {
+        *diags = first?;
+        return None;
+    };
+    let size = &plan.sizes[point.size];
+    let scenario = plan.scenario(size.candidate, size.nodes, size.fabric.accelerator_count() as u64, point.setup, plan.load(), &[]).0?;
+    let Job::Serving(job) = &scenario.job else { return None };
+    plan.requests = job.requests_of(scenario.seed);
+    Some(plan)
+}
+
+/// What the base says of the job.
+struct Asked {
+    title: String,
+    goals: bool,
+    warm_up: f64,
+}
+
+fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
+    let (scenario, faults) = base.with(&[]);
+    let Some(scenario) = scenario else {
+        *diags = faults;
+        return None;
+    };
+    let Job::Serving(job) = &scenario.job else {
+        let message = "the goal is to serve, but the base is no serving scenario";
+        diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(input.base.span, "this base").at(input.goal.kind.span, "this goal"));
+        return None;
+    };
+    let burst = matches!(&base.value("serving.traffic.kind").map(|n| &n.value), Some(Value::Str(kind)) if kind == "offline");
+    if job.arrivals != Arrivals::Open || burst {
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, "the base's requests come at no rate of their own")
+                .at(input.base.span, "closed or offline traffic")
+                .hint("plan with traffic of kind poisson, gamma, bursty, diurnal or trace"),
+        );
+        return None;
+    }
+    Some(Asked { title: scenario.title.clone(), goals: job.goals.is_some(), warm_up: job.warm_up })
+}
+
+/// Adds a candidate with its sizes and the deployments on each.
+fn expand(
+    plan: &mut ServePlan,
+    input: &PlanInput,
+    given: &CandidateInput,
+    first: &mut Option<Diagnostics>,
+    diags: &mut Diagnostics,
+) -> Option<()> {
+    let named: Option<Vec<u64>> = given.nodes.value.as_ref().map(|n| n.iter().map(|n| n.value).collect());
+    let counts: Vec<u64> = named.clone().unwrap_or_else(|| (1..=NODES).collect());
+    let changes = candidate_changes(given, None);
+    let index = plan.candidates.len();
+    let payments = ways_to_pay(&plan.base, given);
+    plan.candidates.push(Candidate { name: String::new(), changes: changes.clone(), payments, setups: Vec::new() });
+    let (mut reason, from) = (None, plan.sizes.len());
+    let mut known: Vec<(Setup, bool)> = Vec::new();
+    for &nodes in counts.iter().filter(|n| **n > plan.spare) {
+        let mut all = changes.clone();
+        all.push(put("nodes", Value::Int(nodes as i64), plan.place));
+        let (built, faults) = plan.base.cluster_with(&all);
+        let Some((fabric, catalogue)) = built else {
+            if named.is_some() || nodes == counts[counts.len() - 1] && plan.sizes.len() == from {
+                *diags = faults;
+                return None;
+            }
+            continue;
+        };
+        if plan.candidates[index].name.is_empty() {
+            plan.candidates[index].name = given.name.value.clone().unwrap_or_else(|| fabric.title().to_owned());
+        }
+        let mut legal = Vec::new();
+        for setup in setups(input.deployment.value.as_ref(), &fabric, plan, &changes) {
+            let accelerators = fabric.accelerator_count() as u64;
+            let working = accelerators / nodes * (nodes - plan.spare);
+            if !accelerators.is_multiple_of(setup.ranks()) || !working.is_multiple_of(setup.ranks()) || working == 0 {
+                continue;
+            }
+            if !known.iter().any(|k| k.0 == setup) {
+                let (found, faults) = plan.scenario(index, nodes, accelerators, setup, plan.load(), &[]);
+                known.push((setup, found.is_some()));
+                if found.is_none() {
+                    reason.get_or_insert(faults);
+                }
+            }
+            legal.extend(known.iter().find(|k| k.0 == setup && k.1).map(|k| k.0));
+        }
+        let Some(&setup) = legal.first() else { continue };
+        let plans = prices(plan, index, nodes, &fabric, setup, given, input, diags)?;
+        let summary = fabric.summary(&catalogue);
+        let excess = plan.site.excess(&summary, plans[0].pue);
+        let size = plan.sizes.len();
+        plan.sizes.push(Size { candidate: index, nodes, fabric, summary, plans, excess });
+        plan.points.extend(legal.into_iter().map(|setup| Point { size, setup }));
+    }
+    plan.candidates[index].setups = known.iter().filter(|k| k.1).map(|k| k.0).collect();
+    if plan.sizes.len() == from {
+        let why = reason.as_ref().map_or_else(|| "no degrees divide the accelerators of these nodes".into(), first_message);
+        plan.barred.push((plan.candidates[index].name.clone(), why.clone()));
+        let mut faults = reason.unwrap_or_else(|| diags.clone());
+        if !faults.has_errors() {
+            faults.push(Diagnostic::error(codes::LAYOUT_SIZE, why).at(input.base.span, "this job"));
+        }
+        first.get_or_insert(faults);
+    }
+    Some(())
+}
+
+/// Numbers that may be named.
+type Counts = Option<Vec<At<u64>>>;
+
+/// Ways to lay out an engine on a cluster: inside a scale-up domain unless they are named.
+fn setups(input: Option<&DeploymentInput>, fabric: &Fabric, plan: &ServePlan, changes: &[Change]) -> Vec<Setup> {
+    let domain = u64::from(fabric.domain(fabric.site(AcceleratorId(0)).domain).size);
+    let given = |of: fn(&DeploymentInput) -> &Counts| input.and_then(|i| of(i).as_ref());
+    let listed = |of: fn(&DeploymentInput) -> &Counts| given(of).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>());
+    let powers = || (0..).map(|i| 1u64 << i).take_while(|t| *t <= domain).collect();
+    let tensors: Vec<u64> = listed(|i| &i.tensor.value).unwrap_or_else(powers);
+    let (datas, experts) = (listed(|i| &i.data.value), listed(|i| &i.expert.value));
+    let mixture = has_experts(plan, changes);
+    let mut out = Vec::new();
+    for &tensor in &tensors {
+        let wide: Vec<u64> = if mixture && domain > tensor { vec![1, domain / tensor] } else { vec![1] };
+        for &data in datas.as_ref().unwrap_or(&wide) {
+            let ranks = tensor.saturating_mul(data);
+            let spread: Vec<u64> = if mixture && ranks > 1 { vec![1, ranks] } else { vec![1] };
+            out.extend(experts.as_ref().unwrap_or(&spread).iter().map(|&expert| Setup { tensor, data, expert }));
+        }
+    }
+    out.sort_by_key(|s| (s.tensor, s.data, s.expert));
+    out.dedup();
+    out
+}
+
+fn has_experts(plan: &ServePlan, changes: &[Change]) -> bool {
+    let own = changes.iter().find(|c| c.key == "serving.model.preset").map(|c| &c.value);
+    let preset = own.or_else(|| plan.base.value("serving.model.preset"));
+    let Some(Value::Str(name)) = preset.map(|n| &n.value) else { return false };
+    crate::model::presets().iter().any(|p| *p.id == *name && *p.experts > 0)
+}
+
+/// What each way to pay comes to on a cluster.
+#[expect(clippy::too_many_arguments)]
+fn prices(
+    plan: &ServePlan,
+    candidate: usize,
+    nodes: u64,
+    fabric: &Fabric,
+    setup: Setup,
+    given: &CandidateInput,
+    input: &PlanInput,
+    diags: &mut Diagnostics,
+) -> Option<Vec<CostPlan>> {
+    let mut out = Vec::new();
+    for (name, change) in &plan.candidates[candidate].payments {
+        let more: Vec<Change> = change.iter().cloned().collect();
+        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), &more);
+        let Some(scenario) = scenario else {
+            *diags = faults;
+            return None;
+        };
+        let needed = matches!(plan.want.objective, Objective::Cost | Objective::Pareto) || plan.want.budget.is_some();
+        if scenario.cost.ownership == Ownership::Unknown && needed {
+            let span = given.payment.value.as_ref().map_or(input.base.span, |_| given.payment.span);
+            diags.push(
+                Diagnostic::error(codes::UNKNOWN_PART, format!("no {name} price is known for the accelerators of {}", fabric.title()))
+                    .at(span, "no price")
+                    .hint("give `\"cost.rent\" = \"2.50 USD/h\"` in the candidate's `set`, or a [[price]] in the topology"),
+            );
+            return None;
+        }
+        out.push(scenario.cost);
+    }
+    Some(out)
+}

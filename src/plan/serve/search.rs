@@ -1,0 +1,279 @@
+//! The search over deployments: bound, prune, simulate.
+//!
+//! A deployment's money is known from its nodes, up to the electricity of bought ones; so deployments are taken from the cheapest bound on,
+//! and the first that hold the load on a cluster leave little to do there. A deployment that was passed over is looked at again when what it has to beat has
+//! changed, so that the answer is that of an exhaustive search.
+
+use super::super::question::Objective;
+use super::super::search::{Score, Want};
+use super::bound::{Alone, engines};
+use super::load::{Point, ServePlan, Size};
+use super::slo::{Target, worst};
+use crate::economics::{CostPlan, cost};
+use crate::fabric::Fabric;
+use crate::metrics::{Outcome, ServingOutcome};
+use crate::scenario::{Scenario, execute};
+use rayon::prelude::*;
+
+/// Deployments that are simulated side by side.
+const BATCH: usize = 8;
+/// Greatest estimated work of one deployment, seconds.
+const MAX_WORK: f64 = 600.0;
+/// Rounding: a bound that is met exactly must not lie above.
+const EXACT: f64 = 1.0 - 1e-9;
+
+/// A simulated deployment under one way to pay.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    pub(super) order: usize,
+    pub(super) point: Point,
+    pub(super) payment: usize,
+    pub(super) score: Score,
+    pub(super) numbers: ServingOutcome,
+    /// Mean power with cooling, watts.
+    pub(super) power: f64,
+    /// What an accelerator holds, and its memory.
+    pub(super) memory: (f64, f64),
+    /// Where the money goes.
+    pub(super) parts: Vec<(String, f64)>,
+}
+
+/// How deployments were decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Counts {
+    pub(super) considered: u64,
+    pub(super) site: u64,
+    pub(super) rate: u64,
+    pub(super) latency: u64,
+    pub(super) bounded: u64,
+    pub(super) simulated: u64,
+}
+
+/// What was found.
+pub(super) struct Searched {
+    /// All that hold the load, in order of value.
+    pub(super) found: Vec<Ran>,
+    pub(super) counts: Counts,
+    /// For every candidate: how near it came, as reached over allowed, with words; from bounds where nothing was simulated.
+    pub(super) nearest: Vec<Option<(f64, String)>>,
+}
+
+/// A deployment whose bounds are known.
+struct Open {
+    order: usize,
+    point: Point,
+    bounds: Vec<Score>,
+}
+
+/// Where a deployment belongs: candidate and way to pay.
+pub(super) fn place(plan: &ServePlan, point: &Point, payment: usize) -> (usize, usize) {
+    (plan.sizes[point.size].candidate, payment)
+}
+
+impl Size {
+    pub(super) fn accelerators(&self) -> u64 {
+        self.fabric.accelerator_count() as u64
+    }
+    /// Accelerators of the nodes that work while as many are down as may be.
+    pub(super) fn working(&self, spare: u64) -> u64 {
+        self.accelerators() / self.nodes * (self.nodes - spare)
+    }
+}
+
+fn idle_power(fabric: &Fabric) -> f64 {
+    let idle = fabric.parts().map(|p| p.idle_power.get()).fold(f64::INFINITY, f64::min);
+    idle * fabric.accelerator_count() as f64 + fabric.overhead_power()
+}
+
+/// A load that a deployment is put under.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Load {
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// Nodes that are down.
+    pub(super) down: u64,
+    /// Factor on all latencies that are allowed.
+    pub(super) slack: f64,
+}
+
+impl Load {
+    /// What has to be held: the rate with headroom while nodes are down.
+    pub(super) fn of(plan: &ServePlan) -> Self {
+        Self { rate: plan.load(), down: plan.spare, slack: 1.0 }
+    }
+}
+
+/// The scenario of a deployment under a load.
+fn scenario(plan: &ServePlan, point: &Point, load: Load) -> Option<Scenario> {
+    let size = &plan.sizes[point.size];
+    plan.scenario(size.candidate, size.nodes - load.down, size.working(load.down), point.setup, load.rate, &[]).0
+}
+
+/// A deployment under a load: the outcome if it holds, else how far it is from that.
+pub(super) fn hold(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), (f64, String)> {
+    let cannot = || (f64::INFINITY, "it cannot run".to_owned());
+    let scenario = scenario(plan, point, load).ok_or_else(cannot)?;
+    let outcome = execute(&scenario, MAX_WORK, &|| 0.0).map_err(|_| cannot())?;
+    let numbers = outcome.serving.clone().ok_or_else(cannot)?;
+    let targets: Vec<Target> = plan.targets.iter().map(|t| Target { limit: t.limit * load.slack, ..*t }).collect();
+    match worst(&targets, &numbers) {
+        Some(missed) => Err(missed),
+        None => Ok((scenario, outcome, numbers)),
+    }
+}
+
+/// What every setup of every candidate says about all its sizes.
+struct Setups {
+    /// Engines that are needed at least.
+    engines: f64,
+    alone: Option<Alone>,
+}
+
+fn setups(plan: &ServePlan, points: &[(usize, Point)], want: &Want) -> Vec<Vec<Setups>> {
+    let one = |c: usize, s: usize| {
+        let setup = plan.candidates[c].setups[s];
+        let at = points.iter().find(|(_, p)| plan.sizes[p.size].candidate == c && p.setup == setup);
+        let scenario = at.and_then(|(_, p)| scenario(plan, p, Load::of(plan)));
+        match scenario {
+            Some(scenario) if !want.exhaustive => Setups { engines: engines(&scenario, plan), alone: Alone::of(&scenario, plan) },
+            _ => Setups { engines: 0.0, alone: None },
+        }
+    };
+    let all: Vec<(usize, usize)> = plan.candidates.iter().enumerate().flat_map(|(c, x)| (0..x.setups.len()).map(move |s| (c, s))).collect();
+    let mut known: Vec<Setups> = all.par_iter().map(|&(c, s)| one(c, s)).collect();
+    plan.candidates.iter().map(|c| known.drain(..c.setups.len()).collect()).collect()
+}
+
+/// Looks for the deployments that hold the load.
+pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
+    let mut counts = Counts { considered: plan.points.len() as u64, ..Counts::default() };
+    let mut nearest: Vec<Option<(f64, String)>> = vec![None; plan.candidates.len()];
+    let points: Vec<(usize, Point)> =
+        plan.points.iter().copied().enumerate().filter(|(_, p)| plan.sizes[p.size].excess.is_empty()).collect();
+    counts.site = counts.considered - points.len() as u64;
+    let known = setups(plan, &points, want);
+    let mut open = Vec::new();
+    for (order, point) in points {
+        let size = &plan.sizes[point.size];
+        let at = plan.candidates[size.candidate].setups.iter().position(|s| *s == point.setup).unwrap_or(0);
+        let says = &known[size.candidate][at];
+        let engines = (size.working(plan.spare) / point.setup.ranks()) as f64;
+        let mut near = |over: f64, words: String| {
+            let slot = &mut nearest[size.candidate];
+            if slot.as_ref().is_none_or(|n| over < n.0) {
+                *slot = Some((over, words));
+            }
+        };
+        if says.engines > engines {
+            counts.rate += 1;
+            near(
+                says.engines / engines,
+                format!("the rate needs at least {:.0} engines of TP {}", says.engines.ceil(), point.setup.tensor),
+            );
+        } else if let Some((over, target)) = says.alone.as_ref().and_then(|a| a.misses(&plan.targets)) {
+            counts.latency += 1;
+            near(over, format!("{} is missed even by requests that are alone", target.name()));
+        } else {
+            open.push(Open { order, point, bounds: bounds(plan, size, says.alone.as_ref()) });
+        }
+    }
+    open.sort_by(|a, b| least(a, want).total_cmp(&least(b, want)).then(a.order.cmp(&b.order)));
+    let found = walk(plan, want, open, &mut counts, &mut nearest);
+    Searched { found, counts, nearest }
+}
+
+fn bounds(plan: &ServePlan, size: &Size, alone: Option<&Alone>) -> Vec<Score> {
+    let score = |plan_of: &CostPlan| {
+        let c = cost(plan_of, size.accelerators() as f64, idle_power(&size.fabric), plan.horizon(), 1.0);
+        Score { seconds: alone.map_or(0.0, Alone::least_e2e), usd: EXACT * c.usd_total, kwh: EXACT * c.energy_kwh }
+    };
+    size.plans.iter().map(score).collect()
+}
+
+fn least(open: &Open, want: &Want) -> f64 {
+    open.bounds.iter().map(|b| b.value(want.objective)).fold(f64::INFINITY, f64::min)
+}
+
+/// Simulates, from the best bound on, whatever could be among what the answer shows.
+fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts, nearest: &mut [Option<(f64, String)>]) -> Vec<Ran> {
+    let mut found: Vec<Ran> = Vec::new();
+    loop {
+        let mut batch = Vec::new();
+        let mut rest = Vec::new();
+        for next in open {
+            if batch.len() < BATCH && (want.exhaustive || could_be_shown(plan, want, &next, &found)) {
+                batch.push(next);
+            } else {
+                rest.push(next);
+            }
+        }
+        open = rest;
+        if batch.is_empty() {
+            counts.bounded = open.len() as u64;
+            return found;
+        }
+        counts.simulated += batch.len() as u64;
+        let ran: Vec<Result<Vec<Ran>, (f64, String)>> = batch.par_iter().map(|o| simulate(plan, o.order, &o.point)).collect();
+        for (open, ran) in batch.iter().zip(ran) {
+            let slot = &mut nearest[plan.sizes[open.point.size].candidate];
+            match ran {
+                Ok(list) => found.extend(list.into_iter().filter(|r| r.score.is_within(want))),
+                Err((over, words)) if slot.as_ref().is_none_or(|n| over < n.0) => *slot = Some((over, words)),
+                Err(_) => {}
+            }
+        }
+        let value = |r: &Ran| r.score.value(want.objective);
+        // Of equal ones that with the shorter latencies.
+        let key = |r: &Ran| (value(r), r.score.seconds);
+        found.sort_by(|a, b| {
+            let (a_key, b_key) = (key(a), key(b));
+            let by = a_key.0.total_cmp(&b_key.0).then(a_key.1.total_cmp(&b_key.1));
+            by.then(a.order.cmp(&b.order)).then(a.payment.cmp(&b.payment))
+        });
+    }
+}
+
+/// Whether a deployment could be the best of its cluster and way to pay, or the second on the cluster of the best of all.
+fn could_be_shown(plan: &ServePlan, want: &Want, open: &Open, found: &[Ran]) -> bool {
+    open.bounds.iter().enumerate().any(|(payment, bound)| {
+        if !bound.is_within(want) {
+            return false;
+        }
+        if want.objective == Objective::Pareto {
+            return !found.iter().any(|f| f.score.beats(bound));
+        }
+        let value = |s: &Score| s.value(want.objective);
+        let own = place(plan, &open.point, payment);
+        let Some(best) = found.first() else { return true };
+        let here = |r: &&Ran| place(plan, &r.point, r.payment) == own;
+        // On every cluster and under every way to pay the best is shown; on that of the best of all also another way to lay out engines.
+        let leads = place(plan, &best.point, best.payment) == own;
+        let rival = if leads && open.point.setup != best.point.setup {
+            found.iter().filter(here).find(|r| r.point.setup != best.point.setup)
+        } else {
+            found.iter().find(here)
+        };
+        rival.is_none_or(|r| value(bound) <= value(&r.score))
+    })
+}
+
+/// A deployment under load, by way to pay; or how far it is from holding it.
+fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Result<Vec<Ran>, (f64, String)> {
+    let size = &plan.sizes[point.size];
+    let (scenario, outcome, numbers) = hold(plan, point, Load::of(plan))?;
+    let (Some(paid), Some(detail)) = (outcome.cost, outcome.detail.serving) else {
+        return Err((f64::INFINITY, "it cannot run".into()));
+    };
+    // Nodes in reserve draw as much as the others: they share the load on ordinary days.
+    let share = size.accelerators() as f64 / size.working(plan.spare) as f64;
+    let power = paid.average_power_w / scenario.cost.pue * share;
+    let m = detail.memory;
+    let memory = (m.weights + m.workspace + m.cache, m.capacity);
+    let ran = |(payment, p): (usize, &CostPlan)| {
+        let c = cost(p, size.accelerators() as f64, power, plan.horizon(), 1.0);
+        let score = Score { seconds: numbers.e2e_s.mean, usd: c.usd_total, kwh: c.energy_kwh };
+        let numbers = numbers.clone();
+        Ran { order, point: *point, payment, score, numbers, power: c.average_power_w, memory, parts: c.parts_usd }
+    };
+    Ok(size.plans.iter().enumerate().map(ran).collect())
+}

@@ -1,0 +1,285 @@
+//! Pictures of plans: money over time, what changes the money, where it goes, what happens when.
+
+use super::super::document::escaped;
+use super::super::plot::PALETTE;
+use super::{serves, time, usd};
+use crate::plan::{Choice, OptionRow, PlanOutcome, Stage, Swing};
+use crate::units::{DAY, si, three};
+use std::fmt::Write;
+
+/// A candidate in a picture.
+pub(super) type Dot<'a> = (&'a OptionRow, &'a Choice);
+
+pub(super) fn is_best(o: &PlanOutcome, row: &OptionRow) -> bool {
+    o.best.as_ref().is_some_and(|b| row.choice.as_ref() == Some(b))
+}
+
+fn ink(o: &PlanOutcome, row: &OptionRow) -> &'static str {
+    if is_best(o, row) {
+        PALETTE[2]
+    } else if row.feasible {
+        PALETTE[0]
+    } else {
+        PALETTE[7]
+    }
+}
+
+/// Round steps over a span from 0.
+fn steps(most: f64) -> Vec<f64> {
+    let rough = most / 5.0;
+    let base = libm::pow(10.0, libm::floor(libm::log10(rough)));
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|f| f * base).find(|s| *s >= rough).unwrap_or(rough);
+    (0..).map(|i| f64::from(i) * step).take_while(|v| *v <= most * 1.0001).collect()
+}
+
+pub(super) fn scatter(o: &PlanOutcome, rows: &[Dot<'_>]) -> String {
+    const LEFT: f64 = 80.0;
+    const WIDTH: f64 = 790.0;
+    const HEIGHT: f64 = 360.0;
+    let unit = if rows.iter().any(|(_, c)| c.time_s >= 2.0 * DAY) { DAY } else { 1.0 };
+    let across = if serves(o) {
+        "mean time to the last token, seconds"
+    } else if unit == DAY {
+        "days"
+    } else {
+        "seconds"
+    };
+    let most = |of: &dyn Fn(&Choice) -> f64| rows.iter().map(|(_, c)| of(c)).fold(0.0, f64::max) * 1.08;
+    let (xm, ym) = (
+        most(&|c| c.time_s / unit).max(o.within_s.map_or(0.0, |w| 1.05 * w / unit)),
+        most(&|c| c.usd).max(o.budget_usd.map_or(0.0, |b| 1.05 * b)),
+    );
+    let (x, y) = (|v: f64| LEFT + WIDTH * v / xm, |v: f64| 12.0 + HEIGHT * (1.0 - v / ym));
+    let mut out =
+        "<svg viewBox=\"0 0 900 440\" role=\"img\" aria-label=\"money over time\" font-size=\"12\" fill=\"currentColor\">".to_owned();
+    for v in steps(xm) {
+        let _ = write!(
+            out,
+            "<path d=\"M{0:.1} 12V{1:.1}\" stroke=\"var(--line)\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>",
+            x(v),
+            y(0.0),
+            y(0.0) + 18.0,
+            three(v)
+        );
+    }
+    for v in steps(ym) {
+        let _ = write!(
+            out,
+            "<path d=\"M{LEFT} {0:.1}H{1:.1}\" stroke=\"var(--line)\"/><text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
+            y(v),
+            LEFT + WIDTH,
+            LEFT - 8.0,
+            y(v) + 4.0,
+            si(v, "")
+        );
+    }
+    let _ = write!(out, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>", LEFT + WIDTH / 2.0, y(0.0) + 42.0, across);
+    let _ = write!(
+        out,
+        "<text x=\"16\" y=\"{0:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {0:.0})\">USD</text>",
+        12.0 + HEIGHT / 2.0
+    );
+    let limit = "stroke=\"#d55e00\" stroke-dasharray=\"6 4\" stroke-width=\"1.5\"";
+    if let Some(within) = o.within_s {
+        let at = x(within / unit);
+        let _ = write!(
+            out,
+            "<path d=\"M{at:.1} 12V{:.1}\" {limit}/><text x=\"{:.1}\" y=\"24\" text-anchor=\"end\" fill=\"#d55e00\">time allowed</text>",
+            y(0.0),
+            at - 6.0
+        );
+    }
+    if let Some(budget) = o.budget_usd {
+        let at = y(budget);
+        let _ = write!(
+            out,
+            "<path d=\"M{LEFT} {at:.1}H{:.1}\" {limit}/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#d55e00\">budget</text>",
+            LEFT + WIDTH,
+            LEFT + 6.0,
+            at - 5.0
+        );
+    }
+    let mut front: Vec<&Choice> = rows.iter().map(|(_, c)| *c).collect();
+    front.sort_by(|a, b| a.time_s.total_cmp(&b.time_s).then(a.usd.total_cmp(&b.usd)));
+    let mut least = f64::INFINITY;
+    front.retain(|c| {
+        let better = c.usd < least;
+        least = least.min(c.usd);
+        better
+    });
+    let line: Vec<String> = front.iter().map(|c| format!("{:.1} {:.1}", x(c.time_s / unit), y(c.usd))).collect();
+    let _ =
+        write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>", line.join("L"), PALETTE[2]);
+    for (row, c) in rows {
+        let words = format!("{}, {}: {}, {}; {}", row.cluster, row.payment, time(c.time_s), usd(c.usd), c.layout);
+        let radius = if is_best(o, row) { 7.0 } else { 5.0 };
+        let _ = write!(
+            out,
+            "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\" fill=\"{}\" stroke=\"var(--page)\"><title>{}</title></circle>",
+            x(c.time_s / unit),
+            y(c.usd),
+            ink(o, row),
+            escaped(&words)
+        );
+    }
+    if let Some(best) = &o.best {
+        let (cx, cy) = (x(best.time_s / unit), y(best.usd));
+        let (anchor, dx) = if cx > LEFT + 0.6 * WIDTH { ("end", -11.0) } else { ("start", 11.0) };
+        let _ = write!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-weight=\"600\">{}, {}</text>",
+            cx + dx,
+            cy + 4.0,
+            escaped(&best.cluster),
+            escaped(&best.payment)
+        );
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn open(height: f64, label: &str) -> String {
+    format!("<svg viewBox=\"0 0 900 {height:.0}\" role=\"img\" aria-label=\"{label}\" font-size=\"12.5\" fill=\"currentColor\">")
+}
+
+fn cut(name: &str, most: usize) -> String {
+    if name.chars().count() > most { name.chars().take(most - 1).chain(['…']).collect() } else { name.to_owned() }
+}
+
+/// Bars of money (of time where none is known), the least first.
+pub(super) fn bars(o: &PlanOutcome, rows: &[Dot<'_>], money: bool) -> String {
+    let value = |c: &Choice| if money { c.usd } else { c.time_s };
+    let mut sorted = rows.to_vec();
+    sorted.sort_by(|a, b| value(a.1).total_cmp(&value(b.1)));
+    sorted.truncate(30);
+    let most = sorted.iter().map(|(_, c)| value(c)).fold(0.0, f64::max);
+    let mut out = open(26.0 * sorted.len() as f64 + 6.0, "candidates");
+    for (i, (row, c)) in sorted.iter().enumerate() {
+        let y = 26.0 * i as f64 + 4.0;
+        let width = 400.0 * value(c) / most;
+        let name = format!("{}, {}", row.cluster, row.payment);
+        let shown = if money { format!("{}, {}", usd(c.usd), time(c.time_s)) } else { time(c.time_s) };
+        let _ = write!(
+            out,
+            "<text x=\"334\" y=\"{:.1}\" text-anchor=\"end\">{}</text><rect x=\"342\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"18\" rx=\"2\" fill=\"{}\"><title>{}</title></rect><text x=\"{:.1}\" y=\"{:.1}\">{shown}</text>",
+            y + 13.5,
+            escaped(&cut(&name, 52)),
+            ink(o, row),
+            escaped(&format!("{name}: {}", c.layout)),
+            350.0 + width,
+            y + 13.5
+        );
+    }
+    out + "</svg>"
+}
+
+/// What a change of one thing does to the money: bars to both sides of what the best costs, the widest on top.
+pub(super) fn tornado(swings: &[Swing], middle: f64) -> String {
+    const CENTRE: f64 = 580.0;
+    const HALF: f64 = 200.0;
+    let most = swings.iter().flat_map(|s| [s.low_usd, s.high_usd]).map(|v| (v - middle).abs()).fold(1e-12, f64::max);
+    let height = 42.0 * swings.len() as f64 + 26.0;
+    let mut out = open(height, "sensitivity of the cost");
+    let x = |v: f64| CENTRE + HALF * (v - middle) / most;
+    for (i, s) in swings.iter().enumerate() {
+        let y = 42.0 * i as f64 + 22.0;
+        let _ = write!(out, "<text x=\"4\" y=\"{:.1}\">{}</text>", y + 14.0, escaped(&cut(&s.what, 44)));
+        for (value, words, ink) in [(s.low_usd, &s.low, PALETTE[0]), (s.high_usd, &s.high, PALETTE[5])] {
+            let (from, to) = (x(middle).min(x(value)), x(middle).max(x(value)));
+            let title = escaped(&format!("{}: {words}: {}", s.what, usd(value)));
+            let _ = write!(
+                out,
+                "<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"20\" fill=\"{ink}\"><title>{title}</title></rect>",
+                (to - from).max(0.5)
+            );
+        }
+        for (value, words, other) in [(s.low_usd, &s.low, s.high_usd), (s.high_usd, &s.high, s.low_usd)] {
+            let left = if value == other { std::ptr::eq(words, &s.low) } else { value < other };
+            let (at, anchor) = if left { (x(value.min(middle)) - 5.0, "end") } else { (x(value.max(middle)) + 5.0, "start") };
+            let _ = write!(
+                out,
+                "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"11\">{}</text>",
+                y + 14.0,
+                escaped(&format!("{}{:.0} %", if value < middle { "−" } else { "+" }, 100.0 * (value / middle - 1.0).abs()))
+            );
+        }
+        let _ = write!(
+            out,
+            "<text x=\"4\" y=\"{:.1}\" font-size=\"11\" fill=\"var(--soft)\">{}</text>",
+            y + 29.0,
+            escaped(&cut(&format!("{} / {}", s.low, s.high), 56))
+        );
+    }
+    let _ = write!(
+        out,
+        "<path d=\"M{CENTRE} 16V{height:.0}\" stroke=\"currentColor\"/><text x=\"{CENTRE}\" y=\"12\" text-anchor=\"middle\">{}</text>",
+        usd(middle)
+    );
+    out + "</svg>"
+}
+
+/// Where the money goes: one bar in parts, each with its name below.
+pub(super) fn parts(list: &[(String, f64)]) -> String {
+    let total: f64 = list.iter().map(|p| p.1).sum();
+    let mut out = open(64.0 + 20.0 * list.len().div_ceil(2) as f64, "where the money goes");
+    let mut x = 0.0;
+    for (i, (name, value)) in list.iter().enumerate() {
+        let width = 900.0 * value / total;
+        let ink = PALETTE[i % PALETTE.len()];
+        let title = escaped(&format!("{name}: {}", usd(*value)));
+        let _ = write!(out, "<rect x=\"{x:.1}\" y=\"4\" width=\"{width:.1}\" height=\"34\" fill=\"{ink}\"><title>{title}</title></rect>");
+        let (column, row) = ((i % 2) as f64, (i / 2) as f64);
+        let words = format!("{name}: {} ({:.0} %)", usd(*value), 100.0 * value / total);
+        let _ = write!(
+            out,
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"11\" height=\"11\" fill=\"{ink}\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            450.0 * column,
+            50.0 + 20.0 * row,
+            450.0 * column + 17.0,
+            60.0 + 20.0 * row,
+            escaped(&words)
+        );
+        x += width;
+    }
+    out + "</svg>"
+}
+
+/// Stages one below the other over time.
+pub(super) fn gantt(stages: &[Stage]) -> String {
+    let end = stages.iter().map(|s| s.end_s).fold(0.0, f64::max);
+    let (unit, name) = if end > 100.0 * DAY {
+        (7.0 * DAY, "weeks")
+    } else if end > 2.0 * DAY {
+        (DAY, "days")
+    } else {
+        (3600.0, "hours")
+    };
+    let height = 30.0 * stages.len() as f64;
+    let mut out = open(height + 44.0, "timeline");
+    let x = |s: f64| 220.0 + 650.0 * s / end;
+    for v in steps(end / unit) {
+        let at = x(v * unit);
+        let _ = write!(
+            out,
+            "<path d=\"M{at:.1} 0V{height:.0}\" stroke=\"var(--line)\"/><text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
+            height + 16.0,
+            three(v)
+        );
+    }
+    for (i, s) in stages.iter().enumerate() {
+        let y = 30.0 * i as f64;
+        let title = escaped(&format!("{}: {}", s.name, time(s.end_s - s.start_s)));
+        let _ = write!(
+            out,
+            "<text x=\"210\" y=\"{:.0}\" text-anchor=\"end\">{}</text><rect x=\"{:.1}\" y=\"{:.0}\" width=\"{:.1}\" height=\"20\" rx=\"3\" fill=\"{}\"><title>{title}</title></rect>",
+            y + 18.0,
+            escaped(&cut(&s.name, 34)),
+            x(s.start_s),
+            y + 4.0,
+            (x(s.end_s) - x(s.start_s)).max(1.0),
+            PALETTE[if i + 1 == stages.len() { 2 } else { 0 }]
+        );
+    }
+    let _ = write!(out, "<text x=\"545\" y=\"{:.0}\" text-anchor=\"middle\">{name}</text>", height + 36.0);
+    out + "</svg>"
+}

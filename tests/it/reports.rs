@@ -1,0 +1,53 @@
+//! The sample reports under `reports/` are what the program writes today.
+
+use super::{orrery, root};
+use std::path::Path;
+
+fn same(have: &Path, want: &Path) {
+    for entry in std::fs::read_dir(have).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        let wanted = std::fs::read(want.join(name)).unwrap_or_else(|e| panic!("{}: {e}", name.display()));
+        assert!(std::fs::read(&path).unwrap() == wanted, "{} is out of date: reports/regenerate", path.display());
+    }
+}
+
+#[test]
+fn sample_plans_are_current() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("reports/plan")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let out = tempfile::tempdir().unwrap();
+        orrery(&["plan", &format!("scenarios/plan/{name}.toml"), "--out", out.path().to_str().unwrap()]);
+        same(&folder, out.path());
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn the_sample_comparison_is_current_and_quantifies_every_aspect() {
+    let out = tempfile::tempdir().unwrap();
+    let pair = ["scenarios/compare/traditional-bert.toml", "scenarios/compare/ai-cluster-bert.toml"];
+    let run = orrery(&["compare", pair[0], pair[1], "--out", out.path().to_str().unwrap()]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    same(&root().join("reports/compare/traditional-against-ai"), out.path());
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(out.path().join("compare.json")).unwrap()).unwrap();
+    let aspects: std::collections::BTreeSet<&str> =
+        json["rows"].as_array().unwrap().iter().map(|r| r["aspect"].as_str().unwrap()).collect();
+    for aspect in ["compute unit", "compute pattern", "network", "storage", "scheduling", "recovery", "software", "result"] {
+        assert!(aspects.contains(aspect), "nothing about {aspect}");
+    }
+    // The causes lead from the first time to the other without a gap.
+    let steps = json["causes"][0]["steps"].as_array().unwrap();
+    let time = |step: &serde_json::Value, i: usize| step["seconds"][i].as_f64().unwrap();
+    assert!(steps.len() >= 4 && steps.windows(2).all(|w| time(&w[0], 1) == time(&w[1], 0)), "{steps:?}");
+    let result = |i: usize| {
+        let rows = json["rows"].as_array().unwrap();
+        let row = rows.iter().find(|r| r["what"] == "time of the run").unwrap();
+        row["figures"][i]["value"].as_f64().unwrap()
+    };
+    assert!((time(&steps[0], 0) / result(0) - 1.0).abs() < 1e-9);
+    assert!((time(&steps[steps.len() - 1], 1) / result(1) - 1.0).abs() < 1e-9, "{steps:?}");
+}
