@@ -97,9 +97,16 @@ fn run(bencher: Bencher<'_, '_>, file: &str) {
     "scale/scale-16384-straggler.toml",
     "serving/speed-100k.toml",
     "serving/mooncake.toml",
+    "fleet/policies-small.toml",
 ], sample_count = 10)]
 fn scenario(bencher: Bencher<'_, '_>, file: &str) {
     run(bencher, file);
+}
+
+/// A million jobs of mixed sizes on 100,000 accelerators with EASY backfill.
+#[divan::bench(sample_count = 1, sample_size = 1)]
+fn fleet_million_jobs(bencher: Bencher<'_, '_>) {
+    run(bencher, "scale/fleet-million.toml");
 }
 
 /// Rows of a sweep over small trainings: loaded from one base, simulated, put into cells.

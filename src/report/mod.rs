@@ -1,8 +1,10 @@
 //! Outcomes as text, JSON, CSV, HTML and timelines: one file per format. Nothing here computes.
 
 mod csv;
+mod fleet;
 mod html;
 mod json;
+mod openmetrics;
 mod plan;
 mod plot;
 mod run;
@@ -14,8 +16,10 @@ mod validation;
 mod write;
 
 pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, ranks_csv};
+pub use fleet::{jobs_csv, policies_csv, use_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
+pub use openmetrics::openmetrics;
 pub use plan::{plan_html, plan_json, plan_text};
 pub use run::{intervals_csv, run_csv};
 pub use serving::{load_csv, load_svg, requests_csv};

@@ -6,6 +6,7 @@ mod collective;
 mod execute;
 mod failures;
 mod feed;
+mod fleet;
 mod input;
 mod load;
 mod operations;
@@ -20,6 +21,7 @@ mod training;
 pub use base::{Base, Built, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
+pub use fleet::{FleetInput, FleetJob, JobInput, MaintenanceInput, PolicyInput, PoolInput, ServiceInput, TeamInput};
 pub use input::{
     AstraInput, BesideInput, CollectiveInput, CostInput, ParallelInput, RunInput, ScenarioInput, TraceFormat, TraceInput, TrainingInput,
 };

@@ -21,14 +21,15 @@ const LAYERS: &[(&str, u32)] = &[
     ("serving", 7),
     ("replay", 8),
     ("operations", 8),
-    ("metrics", 9),
-    ("economics", 10),
-    ("scenario", 11),
-    ("calibrate", 12),
-    ("plan", 12),
-    ("validate", 12),
-    ("report", 13),
-    ("cli", 14),
+    ("fleet", 9),
+    ("metrics", 10),
+    ("economics", 11),
+    ("scenario", 12),
+    ("calibrate", 13),
+    ("plan", 13),
+    ("validate", 13),
+    ("report", 14),
+    ("cli", 15),
 ];
 
 fn layer(room: &str) -> u32 {

@@ -5,6 +5,7 @@ mod contract;
 mod documents;
 mod errors;
 mod explicit;
+mod fleet;
 mod folding;
 mod layers;
 mod layouts;
