@@ -97,9 +97,21 @@ fn run(bencher: Bencher<'_, '_>, file: &str) {
     "scale/scale-16384-straggler.toml",
     "serving/speed-100k.toml",
     "serving/mooncake.toml",
+    "fleet/policies-small.toml",
 ], sample_count = 10)]
 fn scenario(bencher: Bencher<'_, '_>, file: &str) {
     run(bencher, file);
+}
+
+/// A million jobs of mixed sizes on 100,000 accelerators with EASY backfill.
+#[divan::bench(sample_count = 1, sample_size = 1)]
+fn fleet_million_jobs(bencher: Bencher<'_, '_>) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scale/fleet-100k.toml");
+    let million = ["fleet.job.0.count=900000", "fleet.job.1.count=100000"].map(str::to_owned);
+    bencher.bench_local(|| {
+        let scenario = load(&path, &million, None, &mut Diagnostics::new())?;
+        execute(&scenario, 600.0, &|| 0.0).ok()
+    });
 }
 
 /// Rows of a sweep over small trainings: loaded from one base, simulated, put into cells.

@@ -12,6 +12,7 @@ pub mod economics;
 pub mod engine;
 pub mod fabric;
 pub mod fair;
+pub mod fleet;
 pub mod hardware;
 pub mod ids;
 pub mod kernels;

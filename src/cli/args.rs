@@ -81,6 +81,12 @@ pub(super) struct RunArgs {
     /// Write what was simulated as Chakra traces into a folder: trace.RANK.et for every rank, and trace.groups.json
     #[arg(long, value_name = "DIR")]
     pub(super) chakra: Option<PathBuf>,
+    /// Write the simulated time series of a fleet as OpenMetrics, for Prometheus and Grafana
+    #[arg(long, value_name = "FILE")]
+    pub(super) metrics: Option<PathBuf>,
+    /// Log parameters, metrics and report to an MLflow tracking server, such as http://127.0.0.1:5000
+    #[arg(long, value_name = "URL")]
+    pub(super) mlflow: Option<String>,
     /// Say which profile entry served which operators
     #[arg(long)]
     pub(super) explain: bool,
@@ -363,6 +369,9 @@ pub(super) struct PlanArgs {
     /// Write report.html, report.md and plan.json into a folder
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Log parameters, metrics and report to an MLflow tracking server, such as http://127.0.0.1:5000
+    #[arg(long, value_name = "URL")]
+    pub(super) mlflow: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

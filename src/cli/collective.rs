@@ -83,6 +83,7 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         storage: None,
         collective: Some(list),
         trace: None,
+        fleet: None,
         cost: None,
         simulation: SimulationOutcome { events, wall_s: start.elapsed().as_secs_f64() },
         detail: Detail { facts, profile: constants_of(&fabric, &sweep), ..Detail::default() },

@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod collective;
 mod flows;
+mod mlflow;
 mod plan;
 mod probe;
 mod run;

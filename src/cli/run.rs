@@ -1,8 +1,8 @@
 //! `orrery run` and `orrery compare`.
 
-use super::Status;
 use super::args::{CompareArgs, MessageFormat, RunArgs};
 use super::stream::Stream;
+use super::{Status, mlflow};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::metrics::{Outcome, RunOutcome};
 use crate::plan::compare::{compare as compare_scenarios, trees};
@@ -51,6 +51,11 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
     {
         return status;
     }
+    if args.metrics.is_some()
+        && let Err(status) = have_series(&loaded, args.message_format, out)
+    {
+        return status;
+    }
     let ran = match execute_all(loaded, args.max_work, args.chakra.is_some(), args.message_format, out) {
         Ok(ran) => ran,
         Err(status) => return status,
@@ -84,7 +89,21 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
         }
         out.result(&text)
     };
-    if shown != Status::Done { shown } else { verdict(&outcomes) }
+    if shown != Status::Done {
+        return shown;
+    }
+    match args.mlflow.as_deref().map_or(Status::Done, |url| log_all(url, &outcomes, out)) {
+        Status::Done => verdict(&outcomes),
+        status => status,
+    }
+}
+
+/// Logs outcomes to MLflow, each as a run.
+fn log_all(url: &str, outcomes: &[Outcome], out: &mut Stream) -> Status {
+    let of = |o: &Outcome| Some((serde_json::to_value(o).ok()?, report::html(o)));
+    let all: Vec<_> = outcomes.iter().filter_map(|o| of(o).map(|(json, page)| (o.title.as_str(), json, page))).collect();
+    let runs: Vec<mlflow::Run<'_>> = all.iter().map(|(name, json, report)| mlflow::Run { name, json, report }).collect();
+    mlflow::log(url, "orrery", &runs, out)
 }
 
 pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
@@ -98,6 +117,8 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         seed: None,
         timeline: None,
         chakra: None,
+        metrics: None,
+        mlflow: None,
         explain: false,
         max_work: 600.0,
         message_format: MessageFormat::Human,
@@ -158,13 +179,23 @@ fn load_all(args: &RunArgs, out: &mut Stream) -> Result<Vec<Loaded>, Status> {
 
 /// What runs can be written as traces of: steps and traces, not collectives by themselves, nor serving.
 fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
-    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_) | Job::Serving(_)));
+    let without = loaded.iter().find(|l| matches!(l.scenario.job, Job::Collective(_) | Job::Serving(_) | Job::Fleet(_)));
     let Some(Loaded { diags, .. }) = without else { return Ok(()) };
     let mut diags = diags.clone();
     let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
-    let said =
-        Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself or for serving").at(place, "this scenario");
+    let said = Diagnostic::error(codes::CONFLICT, "`--chakra` does nothing for a collective by itself, for serving or for a fleet")
+        .at(place, "this scenario");
     diags.push(said.hint("leave it out, or run a training step or a trace"));
+    Err(out.refuse(&diags, format))
+}
+
+/// What runs have a course of time that can be written: fleets.
+fn have_series(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
+    let Some(Loaded { diags, .. }) = loaded.iter().find(|l| !matches!(l.scenario.job, Job::Fleet(_))) else { return Ok(()) };
+    let mut diags = diags.clone();
+    let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
+    let said = Diagnostic::error(codes::CONFLICT, "`--metrics` writes the time series of fleets only").at(place, "this scenario");
+    diags.push(said.hint("leave it out"));
     Err(out.refuse(&diags, format))
 }
 
@@ -245,6 +276,9 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("requests.csv", report::requests_csv(outcome)),
         ("load.csv", report::load_csv(outcome)),
         ("load.svg", report::load_svg(outcome)),
+        ("policies.csv", report::policies_csv(outcome)),
+        ("jobs.csv", report::jobs_csv(outcome)),
+        ("use.csv", report::use_csv(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {
@@ -270,6 +304,10 @@ fn write_files(args: &RunArgs, outcomes: &[Outcome]) -> Result<(), report::Write
         let many = outcomes.len() > 1;
         if let Some(out) = &args.out {
             write_folder_of(&folder_of(out, i, many), outcome)?;
+        }
+        if let (Some(file), Some(text)) = (&args.metrics, report::openmetrics(outcome)) {
+            let file = if many { file.with_extension(format!("{:03}.om", i + 1)) } else { file.clone() };
+            report::write_atomically(&file, text.as_bytes())?;
         }
         if let Some(file) = &args.timeline {
             let file = if many { file.with_extension(format!("{:03}.json", i + 1)) } else { file.clone() };

@@ -175,8 +175,9 @@ pub(super) fn lines_of(fabric: &Fabric, group: &[AcceleratorId]) -> (ScaleUpLine
 /// PCIe boxes: 0.75 of the DMA rate for a pair, 0.47 where a ring crosses root ports (an edge through the CPU passes twice), and no more
 /// than an n-th of what all share; LL floors of L40S and RTX PRO 6000.
 fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
-    let dma = fabric.link(fabric.site(domain.first).host_link()).capacity;
-    let shared = fabric.peer_copy_limit(domain.first).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
+    let dma = fabric.link(fabric.site(fabric.standing(domain.first)).host_link()).capacity;
+    let shared =
+        fabric.peer_copy_limit(fabric.standing(domain.first)).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
     let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
     ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..GENERIC }.at(rate)
 }

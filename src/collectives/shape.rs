@@ -60,7 +60,7 @@ fn torus_box(fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<Vec<(usize, boo
         return None;
     }
     let place = |a: AcceleratorId| {
-        let mut rest = (a.0 - domain.first.0) as usize;
+        let mut rest = (fabric.site(a).own.0 - domain.first.0) as usize;
         let mut out = [0usize; 3];
         for (at, &side) in out.iter_mut().zip(&domain.torus) {
             *at = rest % side as usize;

@@ -24,6 +24,8 @@ codes! {
     FILE_TOO_LARGE = "E0003";
     /// An output cannot be written.
     CANNOT_WRITE = "E0004";
+    /// A server cannot be reached.
+    CANNOT_SEND = "E0005";
     /// The text is no TOML.
     SYNTAX = "E0101";
     /// A key that nothing reads.

@@ -70,6 +70,7 @@ impl TopologyInput {
         }
         let title = self.title.value.clone().unwrap_or_else(|| "cluster".into());
         let mut fabric = Fabric {
+            ranks: None,
             graph: growing.graph,
             title,
             sites: growing.sites,

@@ -118,6 +118,8 @@ pub(super) struct Cable {
 /// Where an accelerator sits.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
+    /// Its number in the fabric, whatever rank stands on it ([`Fabric::with_ranks`]).
+    pub own: AcceleratorId,
     /// Its node.
     pub node: NodeId,
     /// Its number on the node.
@@ -263,6 +265,8 @@ pub struct Fabric {
     pub(super) measured: Option<Arc<Measured>>,
     /// The entries of that which serve it.
     pub(super) served: Vec<Served>,
+    /// Where ranks were put otherwise than in order: the ranks that count, and the place in `sites` of every accelerator.
+    pub(super) ranks: Option<(usize, Vec<u32>)>,
 }
 
 impl Fabric {
@@ -290,6 +294,7 @@ impl Fabric {
             latencies: Latencies::default(),
             measured: None,
             served: Vec::new(),
+            ranks: None,
         }
     }
     /// Draws the hashes of paths (`ecmp`) from a seed.
@@ -320,7 +325,7 @@ impl Fabric {
     /// How many accelerators there are.
     #[must_use]
     pub fn accelerator_count(&self) -> usize {
-        self.sites.len()
+        self.ranks.as_ref().map_or(self.sites.len(), |r| r.0)
     }
     /// How many nodes there are.
     #[must_use]
@@ -457,13 +462,14 @@ impl Fabric {
         if !self.has_direct_links(a) || self.site(b).domain != self.site(a).domain {
             return None;
         }
-        domain.direct[(a.0 - domain.first.0) as usize * domain.width + (b.0 - domain.first.0) as usize]
+        let [i, j] = [a, b].map(|x| (self.site(x).own.0 - domain.first.0) as usize);
+        domain.direct[i * domain.width + j]
     }
     /// Rate of one cable of a mesh: the least among an accelerator's links.
     #[must_use]
     pub fn direct_link_rate(&self, a: AcceleratorId) -> f64 {
         let domain = self.domain(self.site(a).domain);
-        let links = (0..domain.size).filter_map(|i| self.direct_link(a, AcceleratorId(domain.first.0 + i)));
+        let links = (0..domain.size).filter_map(|i| self.direct_link(a, self.standing(AcceleratorId(domain.first.0 + i))));
         links.map(|l| self.link(l).capacity).fold(f64::INFINITY, f64::min)
     }
     /// The name of a link for people, such as `node 3 NIC 2 → leaf 7`.

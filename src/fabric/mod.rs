@@ -24,6 +24,7 @@ mod summary;
 mod svg;
 mod tiers;
 mod tree;
+mod view;
 
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ impl Growing {
             let (domain, scale_up) = self.join_domain(template, number, id, vertex);
             let nic = (groups > 0).then(|| first_nic + local * groups / count);
             self.vertices.push(vertex);
-            self.sites.push(Site { node, local, domain, template: number, scale_up, pcie: cable, pcie_switch: switch, nic });
+            self.sites.push(Site { own: id, node, local, domain, template: number, scale_up, pcie: cable, pcie_switch: switch, nic });
         }
     }
 

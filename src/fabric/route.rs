@@ -103,7 +103,7 @@ impl Fabric {
         if from == to {
             return 0.0;
         }
-        if a.domain == b.domain && self.scale_up_route(a, b, from, to, &mut v) {
+        if a.domain == b.domain && self.scale_up_route(a, b, &mut v) {
             return v.latency;
         }
         if a.node == b.node {
@@ -112,21 +112,14 @@ impl Fabric {
             v.hop(b.pcie.down);
             return v.latency;
         }
-        self.network_route((from, to), hash([u64::from(from.0), u64::from(to.0), flow, self.salt]), &mut v);
+        self.network_route((from, to), hash([u64::from(a.own.0), u64::from(b.own.0), flow, self.salt]), &mut v);
         v.latency
     }
 
     /// Routes inside a scale-up domain; false where the two have no way inside it.
-    fn scale_up_route<F: FnMut(LinkId, f64) + ?Sized>(
-        &self,
-        a: &Site,
-        b: &Site,
-        from: AcceleratorId,
-        to: AcceleratorId,
-        v: &mut Visitor<'_, F>,
-    ) -> bool {
+    fn scale_up_route<F: FnMut(LinkId, f64) + ?Sized>(&self, a: &Site, b: &Site, v: &mut Visitor<'_, F>) -> bool {
         let domain = &self.domains[a.domain.index()];
-        let (i, j) = ((from.0 - domain.first.0) as usize, (to.0 - domain.first.0) as usize);
+        let (i, j) = ((a.own.0 - domain.first.0) as usize, (b.own.0 - domain.first.0) as usize);
         match domain.kind {
             DomainKind::Switched => {
                 let (Some(up), Some(down)) = (a.scale_up, b.scale_up) else { return false };
@@ -178,7 +171,7 @@ impl Fabric {
     fn proxy(&self, site: &Site, from: AcceleratorId, rail: u32) -> Option<AcceleratorId> {
         let template = &self.templates[site.template as usize];
         let local = rail * template.accelerators / nic_groups(template).max(1);
-        let proxy = AcceleratorId(from.0 - site.local + local);
+        let proxy = self.standing(AcceleratorId(site.own.0 - site.local + local));
         let there = &self.sites[proxy.index()];
         let works = there.nic.is_some_and(|n| self.nics[n as usize].network.is_some() && self.nics[n as usize].rail == rail);
         (works && proxy != from && there.domain == site.domain && there.scale_up.is_some()).then_some(proxy)
@@ -204,7 +197,7 @@ impl Fabric {
         v.hop(out.pcie.down);
         v.hop(leave.up);
         match &self.scale {
-            Scale::Trees(trees) => self.tree_route(&trees[into.plane as usize], (out.leaf, into.leaf), flow, u64::from(ends.1.0), v),
+            Scale::Trees(trees) => self.tree_route(&trees[into.plane as usize], (out.leaf, into.leaf), flow, u64::from(b.own.0), v),
             Scale::Explicit(routes) => self.detoured_route(routes, out.leaf, into.leaf, flow, v),
             Scale::None => {}
         }

@@ -1,5 +1,6 @@
 //! Numbers out of a simulation: the outcome of a scenario as data, from step time to cost, with what reports draw.
 
+mod fleet;
 mod outcome;
 mod run;
 mod serving;
@@ -7,6 +8,10 @@ mod trace;
 mod training;
 mod uncertainty;
 
+pub use fleet::{
+    ClassOutcome, FleetDetail, FleetNumbers, FleetOutcome, JobRow, PolicyOutcome, ServiceOutcome, TeamOutcome, fleet_groups, fleet_numbers,
+    fleet_services,
+};
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
     SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,

@@ -1,7 +1,7 @@
 //! The outcome of one scenario: the keys of `--json` (units are in the names) and the detail behind the pictures.
 
 use super::run::{RunOutcome, RunSegment, StorageOutcome};
-use super::{ServingDetail, ServingOutcome};
+use super::{FleetDetail, FleetOutcome, ServingDetail, ServingOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -38,7 +38,7 @@ pub struct Outcome {
     pub orrery: Identity,
     /// Title of the scenario.
     pub title: String,
-    /// `training`, `serving`, `collective`, `trace` or `storage` (the object of that name is there).
+    /// `training`, `serving`, `collective`, `trace`, `fleet` or `storage` (the object of that name is there).
     pub kind: &'static str,
     /// One training step.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +58,9 @@ pub struct Outcome {
     /// A trace that was replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceOutcome>,
+    /// Many jobs on one cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetOutcome>,
     /// Money, energy, carbon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostOutcome>,
@@ -73,9 +76,10 @@ impl Outcome {
     /// What its cost is of.
     #[must_use]
     pub const fn priced(&self) -> &'static str {
-        match (self.run.is_some(), self.serving.is_some()) {
-            (true, _) => "Run",
-            (_, true) => "All requests",
+        match (self.run.is_some(), self.serving.is_some(), self.fleet.is_some()) {
+            (true, ..) => "Run",
+            (_, true, _) => "All requests",
+            (.., true) => "Fleet",
             _ => "One step",
         }
     }
@@ -375,6 +379,8 @@ pub struct Detail {
     pub run_segments: Vec<RunSegment>,
     /// Requests and load of serving.
     pub serving: Option<ServingDetail>,
+    /// Jobs and nodes of a fleet.
+    pub fleet: Option<FleetDetail>,
 }
 
 /// A fact with its name.

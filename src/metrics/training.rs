@@ -235,6 +235,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     });
     Detail {
         serving: None,
+        fleet: None,
         facts,
         stages,
         processes: (0..step.layers.len() * step.variants.len()).map(|c| process_name(config, fabric, step, c)).collect(),

@@ -5,35 +5,39 @@ use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 
 /// A uniform draw above 0 and below 1.
-pub(super) fn uniform(stream: &mut Pcg64Mcg) -> f64 {
+#[must_use]
+pub fn uniform(stream: &mut Pcg64Mcg) -> f64 {
     ((stream.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
 /// A standard normal draw (Box and Muller).
-pub(super) fn normal(stream: &mut Pcg64Mcg) -> f64 {
+#[must_use]
+pub fn normal(stream: &mut Pcg64Mcg) -> f64 {
     let (a, b) = (uniform(stream), uniform(stream));
     libm::sqrt(-2.0 * libm::log(a)) * libm::cos(std::f64::consts::TAU * b)
 }
 
 /// When the failures of one class come: a Poisson process, or for other shapes the process whose rate falls (or grows) with the age of
 /// the parts as a Weibull hazard does (repairs are too few to make the fleet young again).
-pub(super) struct Arrivals {
+#[derive(Debug, Clone)]
+pub struct Arrivals {
     stream: Pcg64Mcg,
     /// Expected failures until `next`.
     sum: f64,
     /// Seconds from the start of the run.
-    pub(super) next: f64,
+    pub next: f64,
 }
 
 impl Arrivals {
     /// The first failure of a class.
-    pub(super) fn new(stream: Pcg64Mcg, class: &Class, factor: f64) -> Self {
+    #[must_use]
+    pub fn new(stream: Pcg64Mcg, class: &Class, factor: f64) -> Self {
         let mut out = Self { stream, sum: 0.0, next: 0.0 };
         out.advance(class, factor);
         out
     }
     /// The next one.
-    pub(super) fn advance(&mut self, class: &Class, factor: f64) {
+    pub fn advance(&mut self, class: &Class, factor: f64) {
         let rate = class.rate * factor;
         if rate <= 0.0 {
             self.next = f64::INFINITY;

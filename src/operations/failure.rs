@@ -168,15 +168,34 @@ pub struct Lemons {
     pub removed_after: Option<u32>,
 }
 
+/// Parts that can fail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counts {
+    /// Nodes.
+    pub nodes: f64,
+    /// Accelerators.
+    pub accelerators: f64,
+    /// NICs.
+    pub nics: f64,
+}
+
+impl Counts {
+    /// Those of a fabric.
+    #[must_use]
+    pub fn of(fabric: &Fabric) -> Self {
+        let nics = (0..fabric.node_count()).map(|n| f64::from(fabric.nics_per_node(NodeId(n as u32)))).sum();
+        Self { nodes: fabric.node_count() as f64, accelerators: fabric.accelerator_count() as f64, nics }
+    }
+}
+
 /// Failures of the job in a second and the parts that can fail, from a class's own key.
 #[must_use]
-pub fn rate_of(input: &FailureClassInput, fabric: &Fabric) -> (f64, f64) {
-    let nodes = fabric.node_count() as f64;
-    let accelerators = fabric.accelerator_count() as f64;
+pub fn rate_of(input: &FailureClassInput, counts: &Counts) -> (f64, f64) {
+    let Counts { nodes, accelerators, nics } = *counts;
     if let Some(mtbf) = *input.mtbf {
         let parts = match input.component.unwrap_or(Component::Node) {
             Component::Accelerator => accelerators,
-            Component::Nic => (0..fabric.node_count()).map(|n| f64::from(fabric.nics_per_node(NodeId(n as u32)))).sum(),
+            Component::Nic => nics,
             Component::Node => nodes,
             Component::Job => 1.0,
         };

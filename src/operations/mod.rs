@@ -18,8 +18,11 @@ mod process;
 mod tests;
 
 pub use checkpoint::{CheckpointCost, CheckpointPlan, LevelCost, LevelPlan, Mode, Place, checkpoint_cost};
+pub use draw::{Arrivals, normal, uniform};
 pub use ensemble::{Ensemble, Spread, ensemble};
-pub use failure::{Class, Component, Effect, EffectKind, FailureClassInput, FailurePreset, Lemons, Loses, failure_presets, rate_of};
+pub use failure::{
+    Class, Component, Counts, Effect, EffectKind, FailureClassInput, FailurePreset, Lemons, Loses, failure_presets, rate_of,
+};
 pub use interval::{SweepPoint, best_interval, daly, exact_efficiency, sweep, young};
 pub use loading::{Feed, FeedPlan, Host, Order, feed_host, memory_rate, supply, sustained};
 pub use plan::{LOSSES, Level, Loss, Recovery, RunPlan, RunResult, Segment, Spares};

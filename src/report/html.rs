@@ -66,6 +66,7 @@ pub fn html(outcome: &Outcome) -> String {
         @if let Some(run) = outcome.run.as_ref().filter(|r| r.seeds.is_some() || r.lost_s > 0.0) { (run_html(outcome, run)) }
         @if let Some(storage) = &outcome.storage { (storage_html(storage, outcome.training.is_none())) }
         @if let Some(s) = &outcome.serving { (super::serving::markup(outcome, s)) }
+        @if let Some(f) = &outcome.fleet { (super::fleet::markup(outcome, f)) }
         @if let Some(list) = &outcome.collective { (collectives(list)) }
         @if let Some(t) = &outcome.trace { (trace(outcome, t)) }
         @if let Some(cost) = &outcome.cost { (costs(outcome, cost)) }
@@ -322,7 +323,7 @@ fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
                 @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (si(*usd, "USD")) } } }
                 tr { td { "all together" } td { (si(cost.usd_total, "USD")) } }
                 tr { td { "by the hour" } td { (three(cost.usd_per_hour)) " USD/h" } }
-                tr { td { "per million tokens" } td { (three(cost.usd_per_million_tokens)) " USD" } }
+                @if cost.usd_per_million_tokens > 0.0 { tr { td { "per million tokens" } td { (three(cost.usd_per_million_tokens)) " USD" } } }
                 tr { td { "energy with cooling (PUE)" } td { (si(cost.energy_kwh * 1e3, "Wh")) } }
                 tr { td { "mean power with cooling" } td { (Watts::new(cost.average_power_w)) } }
                 tr { td { "carbon dioxide" } td { (three(cost.carbon_kg / 1e3)) " t" } }

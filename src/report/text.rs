@@ -63,6 +63,9 @@ pub fn text(outcome: &Outcome) -> String {
     if let Some(trace) = &outcome.trace {
         out.push_str(&trace_text(trace));
     }
+    if let Some(fleet) = &outcome.fleet {
+        out.push_str(&super::fleet::text(fleet));
+    }
     if let Some(storage) = &outcome.storage {
         out.push_str(&storage_text(storage));
     }
@@ -217,12 +220,17 @@ fn busbw_bars(list: &[CollectiveOutcome]) -> String {
 
 fn cost_text(cost: &CostOutcome, what: &str) -> String {
     let mut out = String::new();
+    // A fleet trains and serves no tokens that were counted.
+    let tokens = if cost.usd_per_million_tokens > 0.0 {
+        format!(", {} USD per million tokens", three(cost.usd_per_million_tokens))
+    } else {
+        String::new()
+    };
     let money = if cost.usd_total >= 100.0 { grouped(cost.usd_total) } else { three(cost.usd_total) };
     let _ = writeln!(
         out,
-        "{what}: {money} USD ({} USD/h, {} USD per million tokens), {} kWh at {}, {} kg CO2",
+        "{what}: {money} USD ({} USD/h{tokens}), {} kWh at {}, {} kg CO2",
         grouped(cost.usd_per_hour),
-        three(cost.usd_per_million_tokens),
         grouped(cost.energy_kwh),
         Watts::new(cost.average_power_w),
         grouped(cost.carbon_kg),

@@ -14,21 +14,7 @@ use crate::units::{HOUR, KWH};
 
 /// The job of a scenario, checked against its cluster.
 pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mut Diagnostics) -> Option<Job> {
-    let tables = [
-        input.training.is_some().then_some(input.training.span),
-        input.serving.is_some().then_some(input.serving.span),
-        input.collective.is_some().then_some(input.collective.span),
-        input.trace.is_some().then_some(input.trace.span),
-    ];
-    let given: Vec<Span> = tables.into_iter().flatten().collect();
-    if let [one, another, ..] = given[..] {
-        diags.push(
-            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [serving], [collective] and [trace]")
-                .at(head(one, diags), "one")
-                .at(head(another, diags), "another"),
-        );
-        return None;
-    }
+    only(input, diags)?;
     if let Some(training) = &input.training.value {
         let (config, band) = training_job(training, fabric, diags)?;
         let tokens = 4.0 * config.model.sequence_length as f64;
@@ -58,9 +44,49 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
     diags.push(
         Diagnostic::error(codes::MISSING_KEY, "the scenario says nothing to compute")
             .at(head(root, diags), "this file")
-            .hint("add a [training], a [serving], a [collective], a [trace] or a [storage] table"),
+            .hint("add a [training], a [serving], a [collective], a [trace], a [fleet] or a [storage] table"),
     );
     None
+}
+
+/// Refuses two jobs in one scenario, and beside a fleet what does nothing for it.
+pub(super) fn only(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<()> {
+    let tables = [
+        input.training.is_some().then_some(input.training.span),
+        input.serving.is_some().then_some(input.serving.span),
+        input.collective.is_some().then_some(input.collective.span),
+        input.trace.is_some().then_some(input.trace.span),
+        input.fleet.is_some().then_some(input.fleet.span),
+    ];
+    let given: Vec<Span> = tables.into_iter().flatten().collect();
+    if let [one, another, ..] = given[..] {
+        diags.push(
+            Diagnostic::error(codes::CONFLICT, "a scenario has one of [training], [serving], [collective], [trace] and [fleet]")
+                .at(head(one, diags), "one")
+                .at(head(another, diags), "another"),
+        );
+        return None;
+    }
+    let Some(fleet) = &input.fleet.value else { return Some(()) };
+    let no_cluster = input.topology.is_none();
+    let trains = fleet.job.iter().any(|j| j.training.is_some());
+    let owned = input.cost.value.as_ref().is_some_and(|c| *c.payment == Payment::Owned);
+    for (given, span, name) in [
+        (input.run.is_some(), input.run.span, "[run]"),
+        (input.checkpoint.is_some(), input.checkpoint.span, "[checkpoint]"),
+        (input.storage.is_some(), input.storage.span, "[storage]"),
+        (no_cluster && input.nodes.is_some(), input.nodes.span, "nodes"),
+        (no_cluster && !input.degraded.is_empty(), input.degraded.span, "degraded"),
+        (!trains && !input.profile.is_empty(), input.profile.span, "profile"),
+        (no_cluster && owned, input.cost.span, "payment = \"owned\""),
+    ] {
+        if given {
+            let message = format!("`{name}` does nothing for this fleet");
+            diags.push(Diagnostic::error(codes::CONFLICT, message).at(head(span, diags), "does nothing"));
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// Refuses tables and keys that only a training job, or a cluster, has.

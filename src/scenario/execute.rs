@@ -78,6 +78,7 @@ pub fn execute(scenario: &Scenario, max_work: f64, wall: &dyn Fn() -> f64) -> Re
         Job::Collective(sweep) => collective(scenario, sweep, max_work)?,
         Job::Trace(job) => trace(scenario, job, max_work)?,
         Job::Storage(job) => storage(scenario, job, max_work)?,
+        Job::Fleet(job) => super::fleet::run(scenario, job, max_work)?,
     };
     let served = scenario.fabric.served().iter();
     outcome.detail.profile.extend(served.map(|s| ProfileUse {
@@ -105,6 +106,7 @@ pub(super) fn empty(scenario: &Scenario, kind: &'static str) -> Outcome {
         serving: None,
         collective: None,
         trace: None,
+        fleet: None,
         cost: None,
         simulation: SimulationOutcome { events: 0, wall_s: 0.0 },
         detail: Detail::default(),
@@ -165,7 +167,7 @@ fn trace(scenario: &Scenario, job: &TraceJob, max_work: f64) -> Result<Outcome, 
 /// Bytes of one operation in a trace file and how many of them are written in a second, about.
 const EXPORT: (f64, f64) = (120.0, 100e6);
 
-/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, serving and emulated accelerators, which
+/// What a scenario simulates as a trace, with the simulated durations; `None` for a collective by itself, serving, fleets and emulated accelerators, which
 /// have no such trace.
 ///
 /// # Errors
@@ -177,7 +179,7 @@ pub fn export(scenario: &Scenario, max_work: f64) -> Result<Option<Trace>, Failu
             let run = replay(&job.trace, &job.setting(&scenario.fabric)).map_err(Failure::Replay)?;
             timed(&job.trace, &run)
         }
-        Job::Collective(_) | Job::Serving(_) | Job::Storage(_) => return Ok(None),
+        Job::Collective(_) | Job::Serving(_) | Job::Storage(_) | Job::Fleet(_) => return Ok(None),
     };
     let tasks: f64 = trace.ranks.iter().map(|r| r.ops.len() as f64 * f64::from(r.count)).sum();
     let seconds = tasks * EXPORT.0 / EXPORT.1;

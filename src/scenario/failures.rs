@@ -4,12 +4,11 @@ use super::load::head;
 use super::operations::{FailureClass, Failures, conflict};
 use super::operations_input::FailuresInput;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
-use crate::fabric::Fabric;
-use crate::operations::{EffectKind, FailureClassInput, Loses, Recovery, Spares, failure_presets, rate_of};
+use crate::operations::{Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, failure_presets, rate_of};
 use crate::units::Seconds;
 
 /// The failures of a scenario, from a preset and classes of its own.
-pub(super) fn failures_of(input: &FailuresInput, span: Span, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Failures> {
+pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, diags: &mut Diagnostics) -> Option<Failures> {
     let before = diags.error_count();
     let mut given: Vec<FailureClassInput> = Vec::new();
     let mut source = "given in the scenario".to_owned();
@@ -52,8 +51,8 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, fabric: &Fabric, di
             );
         }
     }
-    spares_fit(input, fabric, diags);
-    let classes: Vec<FailureClass> = given.iter().map(|c| class_of(c, input, fabric)).collect();
+    spares_fit(input, counts, diags);
+    let classes: Vec<FailureClass> = given.iter().map(|c| class_of(c, input, counts)).collect();
     if input.lemons.value.is_some() && !classes.is_empty() && classes.iter().all(|c| c.loses == Loses::Process) {
         conflict(input.lemons.span, "`lemons` does nothing where no failure takes a node", "leave it out", diags);
     }
@@ -78,10 +77,10 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, fabric: &Fabric, di
     })
 }
 
-fn class_of(class: &FailureClassInput, input: &FailuresInput, fabric: &Fabric) -> FailureClass {
+fn class_of(class: &FailureClassInput, input: &FailuresInput, counts: &Counts) -> FailureClass {
     let stops = matches!(*class.effect, EffectKind::Stop | EffectKind::Corrupt);
     let loses = class.loses.unwrap_or(if stops { Loses::Node } else { Loses::Process });
-    let (rate, parts) = rate_of(class, fabric);
+    let (rate, parts) = rate_of(class, counts);
     FailureClass {
         rate: rate * *input.factor,
         parts,
@@ -96,7 +95,7 @@ fn class_of(class: &FailureClassInput, input: &FailuresInput, fabric: &Fabric) -
     }
 }
 
-fn spares_fit(input: &FailuresInput, fabric: &Fabric, diags: &mut Diagnostics) {
+fn spares_fit(input: &FailuresInput, counts: &Counts, diags: &mut Diagnostics) {
     if input.spares.is_none() {
         for (given, at, name) in [
             (input.repair.is_some(), input.repair.span, "repair"),
@@ -116,13 +115,13 @@ fn spares_fit(input: &FailuresInput, fabric: &Fabric, diags: &mut Diagnostics) {
     range(input.repair_spread.is_some_and(|s| s > 5.0), input.repair_spread.span, "a sigma above 5 is absurd");
     range(*input.fleet_spread > 3.0, input.fleet_spread.span, "a sigma above 3 is absurd");
     if let Some(lemons) = &input.lemons.value {
-        range(*lemons.nodes >= fabric.node_count() as u64, lemons.nodes.span, "not all nodes can be lemons");
+        range(*lemons.nodes >= counts.nodes as u64, lemons.nodes.span, "not all nodes can be lemons");
         range(*lemons.factor < 1.0 || *lemons.factor > 1e4, lemons.factor.span, "the factor is not between 1 and 10,000");
         range(lemons.removed_after.is_some_and(|n| n > 1_000_000), lemons.removed_after.span, "so many failures are absurd");
     }
     let largest = input.class.iter().filter(|c| *c.loses == Some(Loses::Domain)).filter_map(|c| Some((c.nodes.value?, c.nodes.span)));
     for (nodes, span) in largest {
-        range(nodes > fabric.node_count() as u64, span, "a domain has more nodes than the cluster");
+        range(nodes > counts.nodes as u64, span, "a domain has more nodes than the cluster");
     }
 }
 

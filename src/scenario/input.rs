@@ -1,5 +1,6 @@
 //! The scenario file: its keys, types and defaults.
 
+use super::fleet::FleetInput;
 use super::operations_input::{CheckpointInput, FailuresInput, StorageInput};
 use super::serving::ServingInput;
 use crate::collectives::{Algorithm, Engine, Launch, Op, Protocol};
@@ -335,7 +336,7 @@ record! {
         pub format: Count = 1,
         /// Title for people.
         pub title: Name,
-        /// Cluster: the path of a topology file, or the table itself. Absent only where a trace brings ASTRA-sim's files.
+        /// Cluster: the path of a topology file, or the table itself. Absent only where a trace brings ASTRA-sim's files or a fleet its own nodes.
         pub topology: Option<TopologyRef>,
         /// Nodes of the cluster, instead of the topology's number.
         pub nodes: Option<Count>,
@@ -355,6 +356,8 @@ record! {
         pub collective: Option<CollectiveInput>,
         /// A trace of a job.
         pub trace: Option<TraceInput>,
+        /// Many jobs on one cluster.
+        pub fleet: Option<FleetInput>,
         /// The whole run of a training job.
         pub run: Option<RunInput>,
         /// Checkpoints of the run.

@@ -3,6 +3,7 @@
 use super::base::{Built, Shared};
 use super::check;
 use super::collective::Sweep;
+use super::fleet::{FleetJob, fleet_job};
 use super::input::{ScenarioInput, TopologyRef};
 use super::operations::{Operations, StorageJob};
 use super::profile;
@@ -38,6 +39,8 @@ pub enum Job {
     Trace(Box<TraceJob>),
     /// The feeding of accelerators that only take data and time.
     Storage(Box<StorageJob>),
+    /// Many jobs on one cluster.
+    Fleet(Box<FleetJob>),
 }
 
 /// A checked scenario: a fabric and a job that fit each other.
@@ -97,8 +100,14 @@ pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, d
     let seed = seed.unwrap_or(*input.seed);
     let own = profile::read(&input, diags);
     let (fabric, catalogue) = built(&input, node, seed, shared, own.as_ref(), diags)?;
-    let job = check::job(&input, &fabric, root, diags);
     let cost = check::cost(&input, &fabric, &catalogue, diags);
+    let job = if input.fleet.is_some() {
+        check::only(&input, diags)?;
+        let profiles = &own.as_ref()?.profiles;
+        fleet_job(&input, &fabric, cost.as_ref()?, profiles, diags).map(|f| Job::Fleet(Box::new(f)))
+    } else {
+        check::job(&input, &fabric, root, diags)
+    };
     let (job, cost, own) = (job?, cost?, own?);
     if !profile::all_serve(&own, &job, &fabric, diags) {
         return None;
@@ -166,7 +175,11 @@ pub fn load_topology(path: &Path, overrides: &[String], diags: &mut Diagnostics)
 fn fabric_of(input: &ScenarioInput, root: Span, diags: &mut Diagnostics) -> Option<(Fabric, Catalogue)> {
     let span = input.topology.span;
     let astra = input.trace.value.as_ref().filter(|t| t.astra.is_some());
+    let own = input.fleet.value.as_ref().is_some_and(|f| !f.node.is_empty() || f.nodes.is_some() || !f.kubernetes.is_empty());
     let Some(topology) = &input.topology.value else {
+        if own && astra.is_none() {
+            return Some((Fabric::empty("nodes of the fleet"), Catalogue::embedded().clone()));
+        }
         return astra.is_some().then(|| (Fabric::empty("network of ASTRA-sim"), Catalogue::embedded().clone())).or_else(|| {
             let missing = Diagnostic::error(codes::MISSING_KEY, "the key `topology` is missing");
             diags.push(missing.at(head(root, diags), "this table needs `topology`").hint("add `topology = …`"));

@@ -6,6 +6,7 @@ mod collective;
 mod execute;
 mod failures;
 mod feed;
+mod fleet;
 mod idle;
 mod input;
 mod load;
@@ -22,6 +23,7 @@ mod training;
 pub use base::{Base, Built, Change, scenario_of, tree};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};
 pub use execute::{Failure, constants_of, execute, export};
+pub use fleet::{FleetInput, FleetJob, JobInput, MaintenanceInput, PolicyInput, PoolInput, ServiceInput, TeamInput};
 pub use input::{
     AstraInput, BesideInput, CollectiveInput, CongestionControl, CongestionInput, CostInput, ParallelInput, RunInput, ScenarioInput,
     TokensInput, TraceFormat, TraceInput, TrainingInput,

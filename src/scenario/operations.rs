@@ -6,7 +6,7 @@ use super::load::head;
 use super::operations_input::{CheckpointInput, Interval, StorageInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{Fabric, TierId};
-use crate::operations::{CheckpointPlan, FailureClassInput, FeedPlan, LevelPlan, Loses, Place, Recovery, Spares};
+use crate::operations::{CheckpointPlan, Counts, FailureClassInput, FeedPlan, LevelPlan, Loses, Place, Recovery, Spares};
 
 /// A class of failures before the effect of a slow accelerator on the step is known.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ pub(super) fn operations(input: &ScenarioInput, sequence_bytes: f64, fabric: &Fa
             conflict(span, &format!("`[{name}]` does nothing without a [run]"), "add [run] with `tokens` or `steps`", diags);
         }
     }
-    let failures = input.failures.value.as_ref().and_then(|f| failures_of(f, input.failures.span, fabric, diags));
+    let failures = input.failures.value.as_ref().and_then(|f| failures_of(f, input.failures.span, &Counts::of(fabric), diags));
     let checkpoint = input.checkpoint.value.as_ref().and_then(|c| checkpoint_of(c, input, fabric, diags));
     let feed = input.storage.value.as_ref().and_then(|s| {
         if let Some(emulate) = s.emulate.value.as_ref().map(|_| s.emulate.span) {

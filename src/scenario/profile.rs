@@ -79,7 +79,12 @@ pub(super) fn all_serve(own: &Own, job: &Job, fabric: &Fabric, diags: &mut Diagn
 
 /// Whether any of the profiles at these places gives a constant that the job uses.
 fn serves(profiles: &Profiles, places: std::ops::Range<usize>, job: &Job, fabric: &Fabric) -> bool {
-    let Job::Training { config, .. } = job else { return false };
+    let config = match job {
+        Job::Training { config, .. } => config,
+        // Its jobs have been simulated with it.
+        Job::Fleet(_) => return true,
+        _ => return false,
+    };
     fabric.parts().any(|part| {
         let device = DeviceModel::with(profiles, part, None);
         let used = device.training_profiles(&[config.precision.linear(), config.precision.wide()]);

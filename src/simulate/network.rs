@@ -115,6 +115,34 @@ impl<'f> Network<'f> {
         let traffic = transfer.traffic.iter().map(|&(link, load)| (link, load / most)).collect();
         self.background = Some(Background { bytes: transfer.bytes * share * most, cap: transfer.cap * most, traffic });
     }
+    /// Routes that are added from now on see the fabric under other ranks; its links are the same.
+    pub const fn see(&mut self, fabric: &'f Fabric) {
+        self.fabric = fabric;
+    }
+    /// How many routes there are.
+    #[must_use]
+    pub fn route_count(&self) -> usize {
+        self.routes.len()
+    }
+    /// Renumbers the classes of the routes from `first` on, as when the graph of another job is put beside.
+    pub fn shift_classes(&mut self, first: usize, by: u32) {
+        for i in first..self.routes.len() {
+            self.routes[RouteId::from_index(i)].classes.iter_mut().for_each(|c| c.0 += by);
+        }
+    }
+    /// The links that a workload loads, in order; `inside` as for [`super::execute`].
+    #[must_use]
+    pub fn links(&self, graph: &TaskGraph, inside: &[(RouteId, f64, f64)]) -> Vec<LinkId> {
+        let settled = self.settle(graph);
+        let mut out: Vec<LinkId> = settled.channels.iter().flat_map(|c| c.traffic.iter().map(|t| t.0)).collect();
+        for &(id, each, _) in inside {
+            let route = &self.routes[id];
+            out.extend(route.communicator.traffic(route.op, self.plan(id, each).algorithm).iter().map(|t| t.0));
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
     /// What runs beside the workload.
     pub(super) const fn background(&self) -> Option<&Background> {
         self.background.as_ref()

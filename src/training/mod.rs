@@ -23,6 +23,7 @@ mod stack;
 mod stages;
 mod state;
 mod step;
+mod together;
 mod variants;
 mod weights;
 
@@ -38,4 +39,5 @@ pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stac
 pub use stages::{SplitError, split};
 pub use state::{Shard, readers, shards};
 pub use step::{Step, StepError, simulate_step, simulate_step_beside, simulate_step_folded, simulate_step_with, trace_step};
+pub use together::{Member, step_alone, steps_together};
 pub use variants::{Folding, Pace, Variant};

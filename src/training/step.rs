@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::cost::Passes;
 use super::export::export;
-use super::lower::Lowering;
+use super::lower::{Lowered, Lowering};
 use super::memory::{MemoryPlan, stage_memory};
 use super::stages::{SplitError, split};
 use super::variants::{Folding, Variant, parts_of, variants};
@@ -123,18 +123,25 @@ pub fn trace_step(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Resu
     run(config, fabric, profiles, Folding::Folded, true, None, |step, network| export(&config.parallel, step, network)).map(|r| r.1)
 }
 
-/// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
-/// task of its own, `beside` is a transfer of which a share runs beside the step.
-fn run<T>(
+/// A step that was lowered, and what it was lowered from.
+pub(super) struct Prepared {
+    pub(super) lowered: Lowered,
+    layers: Vec<Vec<u64>>,
+    paces: Vec<(Passes, f64)>,
+    devices: Vec<DeviceModel>,
+    parts: Vec<String>,
+    variants: Vec<Variant>,
+}
+
+/// Lowers a step onto the fabric that a network sees.
+pub(super) fn prepare(
     config: &Config,
-    fabric: &Fabric,
     profiles: &Profiles,
     folding: Folding,
     apart: bool,
-    beside: Option<(&Transfer, f64)>,
-    then: impl FnOnce(&Step, &Network<'_>) -> T,
-) -> Result<(Step, T), StepError> {
-    let parallel = &config.parallel;
+    network: &mut Network<'_>,
+) -> Result<Prepared, StepError> {
+    let (fabric, parallel) = (network.fabric(), &config.parallel);
     let layers = split(
         config.model.layers,
         parallel.pipeline,
@@ -162,17 +169,32 @@ fn run<T>(
     }
     let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
     let variants = variants(fabric, parallel, &parts, &slower, folding);
+    let mut lowering = Lowering::new(config, &paces, &layers, &variants, network, &Library::nccl());
+    lowering.apart = apart;
+    let lowered = lowering.lower();
+    let parts = parts.iter().map(|p| p.id.value.clone()).collect();
+    Ok(Prepared { lowered, layers, paces, devices, parts, variants })
+}
+
+/// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
+/// task of its own, `beside` is a transfer of which a share runs beside the step.
+fn run<T>(
+    config: &Config,
+    fabric: &Fabric,
+    profiles: &Profiles,
+    folding: Folding,
+    apart: bool,
+    beside: Option<(&Transfer, f64)>,
+    then: impl FnOnce(&Step, &Network<'_>) -> T,
+) -> Result<(Step, T), StepError> {
     let mut network = Network::new(fabric);
     if let Some((transfer, share)) = beside {
         network.set_beside(transfer, share);
     }
-    let mut lowering = Lowering::new(config, &paces, &layers, &variants, &mut network, &Library::nccl());
-    lowering.apart = apart;
-    let lowered = lowering.lower();
+    let Prepared { lowered, layers, paces, devices, parts, variants } = prepare(config, profiles, folding, apart, &mut network)?;
     let execution = execute(&lowered.graph, &network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
-    let memory = (0..parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
+    let memory = (0..config.parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
     let passes = paces.into_iter().map(|p| p.0).collect();
-    let parts = parts.iter().map(|p| p.id.value.clone()).collect();
     let step = Step { graph: lowered.graph, execution, layers, passes, memory, devices, parts, variants };
     let read = then(&step, &network);
     Ok((step, read))

@@ -107,6 +107,8 @@ fn the_program() {
     };
     check("E0002", &err(&["run", "tests/it/bad/latin1.toml"]));
     check("E0004", &err(&["run", "--out", "Cargo.toml/report"]));
+    let away = err(&["run", "scenarios/storage/mlperf-unet3d-h100.toml", "--mlflow", "http://127.0.0.1:1"]);
+    check("E0005", &away);
     check("E0107", &err(&["run", "--set", "title.x=1"]));
     check("E0501", &err(&["run", "--max-work", "0.001", "--set", "training.global_batch=1600000"]));
     let other = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ mod documents;
 mod errors;
 mod explicit;
 mod fabrics;
+mod fleet;
 mod folding;
 mod layers;
 mod layouts;

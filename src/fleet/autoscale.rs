@@ -1,0 +1,359 @@
+//! What grows and shrinks with the load: replicas of services, and nodes of elastic pools. Literature: `docs/models/autoscaling.md`.
+//!
+//! Requests are a fluid: they come at a rate that swings, a warm replica serves so many a second, and what exceeds that waits.
+
+use super::cluster::{Ask, Condition};
+use super::job::{Job, Work};
+use super::replay::{Event, Sim, State, weight};
+use super::tally::{Fate, Series};
+use crate::choice;
+use crate::units::SimTime;
+
+/// A pool whose nodes come and go (cluster autoscaler).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElasticPool {
+    /// Nodes that are always there.
+    pub least: u32,
+    /// Seconds from asking for a node until it takes work.
+    pub provision: f64,
+    /// Seconds for which a node has to be idle before it goes.
+    pub idle: f64,
+    /// Seconds for which a node is paid at least.
+    pub life: f64,
+}
+
+choice! {
+    /// What the number of replicas follows.
+    pub enum Metric {
+        /// Requests a second over what warm replicas can serve.
+        Utilization = "utilization",
+        /// Requests that wait, for each replica.
+        Queue = "queue",
+        /// Requests in the system, for each replica.
+        Concurrency = "concurrency",
+    }
+}
+
+/// How the number of replicas follows the load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scaling {
+    /// What it follows.
+    pub metric: Metric,
+    /// The value to hold.
+    pub target: f64,
+    /// Replicas at least; 0: none while nobody asks.
+    pub least: u32,
+    /// Replicas at most.
+    pub most: u32,
+    /// Seconds for which more has to be wanted before replicas are added, and fewer before they are taken away.
+    pub windows: [f64; 2],
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// What a replica asks for.
+    pub ask: Ask,
+    /// Whose it is.
+    pub team: u16,
+    /// Its class in reports.
+    pub class: u16,
+    /// Priority of its replicas.
+    pub priority: i32,
+    /// Requests a second: mean, swing over the mean (0 to 1), period in seconds.
+    pub rate: (f64, f64, f64),
+    /// Requests that a replica serves in a second.
+    pub serves: f64,
+    /// Seconds of one request that does not wait.
+    pub latency: f64,
+    /// Seconds that a request may wait.
+    pub patience: f64,
+    /// Seconds from getting its nodes until a replica serves (image, weights, warm-up).
+    pub warm: f64,
+    /// How the number of replicas follows.
+    pub scaling: Scaling,
+    /// Seconds between two looks.
+    pub interval: f64,
+}
+
+impl Service {
+    /// Requests a second at a time: least at the start, most half a period later.
+    #[must_use]
+    pub fn rate_at(&self, at: f64) -> f64 {
+        let (mean, swing, period) = self.rate;
+        mean * (1.0 - swing * libm::cos(std::f64::consts::TAU * at / period))
+    }
+}
+
+/// What became of a service.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ServiceState {
+    /// Requests that came.
+    pub requests: f64,
+    /// Of them those that waited no longer than they may.
+    pub attained: f64,
+    /// Requests that wait now.
+    pub backlog: f64,
+    /// The longest wait, seconds.
+    pub longest: f64,
+    /// Replicas times seconds, from getting nodes on.
+    pub replica_seconds: f64,
+    /// Replicas that were started.
+    pub started: u64,
+    /// Requests a second, replicas that are warm, replicas that are wanted, requests that wait.
+    pub series: Series<4>,
+    replicas: Vec<u32>,
+    warm: Vec<u32>,
+    wanted: u32,
+    /// What was wanted at each look within the windows.
+    history: Vec<(f64, u32)>,
+    since: f64,
+}
+
+/// Seconds between two looks at elastic pools (the scan interval of the Kubernetes cluster autoscaler).
+const SCAN: f64 = 10.0;
+
+/// What elastic pools remember of their nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct NodeLife {
+    /// When it came.
+    came: f64,
+    /// Since when nothing runs on it; negative: something does.
+    idle: f64,
+    coming: bool,
+}
+
+impl Sim<'_> {
+    /// Nodes of elastic pools that are not always there go; services get their least replicas.
+    pub(super) fn begin_services(&mut self) {
+        let set = self.set;
+        let pools = set.cluster.pools();
+        self.lives = vec![NodeLife::default(); set.cluster.nodes().len()];
+        let mut there = vec![0; pools.len()];
+        for (n, node) in set.cluster.nodes().iter().enumerate() {
+            let pool = node.pool as usize;
+            there[pool] += 1;
+            if pools[pool].elastic.is_some_and(|e| there[pool] > e.least) {
+                self.cluster.set_condition(n as u32, Condition::Down);
+            }
+        }
+        self.out.services = vec![ServiceState::default(); set.services.len()];
+        if !set.services.is_empty() || pools.iter().any(|p| p.elastic.is_some()) {
+            self.events.push(SimTime::ZERO, Event::Scale);
+        }
+    }
+
+    fn interval(&self) -> f64 {
+        let services = self.set.services.iter().map(|s| s.interval);
+        let scan = self.set.cluster.pools().iter().any(|p| p.elastic.is_some()).then_some(SCAN);
+        services.chain(scan).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Requests come and are served from the last instant until `now`.
+    pub(super) fn serve_until(&mut self, now: f64) {
+        let set = self.set;
+        for (service, state) in set.services.iter().zip(&mut self.out.services) {
+            let step = service.interval.min(service.rate.2 / 100.0);
+            let serves = state.warm.len() as f64 * service.serves;
+            while state.since < now {
+                let to = (state.since + step).min(now);
+                let (length, rate) = (to - state.since, service.rate_at((state.since + to) / 2.0));
+                let before = state.backlog;
+                state.backlog = (before + (rate - serves) * length).max(0.0);
+                let wait = if serves > 0.0 { (before + state.backlog) / 2.0 / serves } else { f64::INFINITY };
+                let came = rate * length;
+                state.requests += came;
+                if wait <= service.patience {
+                    state.attained += came;
+                }
+                if wait.is_finite() {
+                    state.longest = state.longest.max(wait);
+                }
+                state.replica_seconds += state.replicas.len() as f64 * length;
+                state.series.until(to, [rate, state.warm.len() as f64, f64::from(state.wanted), state.backlog]);
+                state.since = to;
+            }
+        }
+    }
+
+    pub(super) fn scale(&mut self) {
+        for which in 0..self.set.services.len() {
+            let wanted = self.wanted(which);
+            self.out.services[which].wanted = wanted;
+            self.follow(which, wanted);
+        }
+        self.scale_pools();
+        self.events.push(SimTime::new(self.now + self.interval()), Event::Scale);
+    }
+
+    /// Replicas that a service wants after its windows (Kubernetes: ratio of metric and target with a tolerance of a tenth).
+    fn wanted(&mut self, which: usize) -> u32 {
+        let service = &self.set.services[which];
+        let (now, state) = (self.now, &mut self.out.services[which]);
+        let s = &service.scaling;
+        let rate = service.rate_at(now);
+        let load = match s.metric {
+            Metric::Utilization => (rate + state.backlog / service.interval) / service.serves,
+            Metric::Queue => state.backlog,
+            Metric::Concurrency => rate * service.latency + state.backlog,
+        };
+        let have = state.replicas.len() as f64;
+        let ratio = load / (s.target * have.max(1.0));
+        let mut want = if (ratio - 1.0).abs() <= 0.1 && have > 0.0 { have as u32 } else { (load / s.target).ceil().min(1e6) as u32 };
+        if s.metric == Metric::Queue && state.backlog > 0.0 || rate > 0.0 {
+            want = want.max(1);
+        }
+        let want = want.clamp(s.least, s.most);
+        state.history.push((now, want));
+        let longest = s.windows[0].max(s.windows[1]);
+        state.history.retain(|h| h.0 >= now - longest - 1e-9);
+        let within = |window: f64| state.history.iter().filter(move |h| h.0 >= now - window - 1e-9).map(|h| h.1);
+        let up = within(s.windows[0]).min().unwrap_or(want);
+        let down = within(s.windows[1]).max().unwrap_or(want);
+        (have as u32).clamp(up.min(down), down.max(up))
+    }
+
+    /// Starts or stops replicas; those that do not run yet go first, then the youngest.
+    fn follow(&mut self, which: usize, wanted: u32) {
+        let service = &self.set.services[which];
+        while (self.out.services[which].replicas.len() as u32) < wanted {
+            let id = self.states.len() as u32;
+            let job = Job {
+                submit: self.now,
+                ask: service.ask,
+                work: Work::Endless,
+                class: service.class,
+                team: service.team,
+                priority: service.priority,
+                spot: false,
+                preemptible: false,
+                checkpoint: 0.0,
+                checkpoint_cost: 0.0,
+                restart: 0.0,
+                elastic: None,
+            };
+            self.extra.push(job);
+            self.owners.push(which as u32);
+            self.out.replica_classes.push(service.class);
+            let state = State { left: f64::INFINITY, base: f64::INFINITY, unit: 1.0, size: job.ask.accelerators, ..State::default() };
+            self.states.push(state);
+            self.out.fates.push(Fate::NONE);
+            self.out.services[which].replicas.push(id);
+            self.out.services[which].started += 1;
+            self.enqueue(id);
+        }
+        while self.out.services[which].replicas.len() as u32 > wanted {
+            let state = &self.out.services[which];
+            let waits = state.replicas.iter().rposition(|&r| self.states[r as usize].grant.is_none());
+            let cold = state.replicas.iter().rposition(|r| !state.warm.contains(r));
+            let at = waits.or(cold).unwrap_or(state.replicas.len() - 1);
+            let id = self.out.services[which].replicas.remove(at);
+            if self.states[id as usize].grant.is_some() {
+                self.withdraw(id);
+            } else {
+                let (job, place) = (*self.job(id), self.place_of(id));
+                self.queue.remove(&job, place);
+            }
+            self.out.fates[id as usize].end = self.now;
+        }
+    }
+
+    fn owner(&self, id: u32) -> Option<usize> {
+        let at = (id as usize).checked_sub(self.set.jobs.len())?;
+        self.owners.get(at).map(|&o| o as usize)
+    }
+
+    /// A replica has got its nodes: it is warm after a while.
+    pub(super) fn started_replica(&mut self, id: u32) {
+        if let Some(which) = self.owner(id) {
+            let generation = self.states[id as usize].generation;
+            let at = self.now + self.set.services[which].warm;
+            self.events.push(SimTime::new(at), Event::Warm { job: id, generation });
+        }
+    }
+
+    pub(super) fn warm(&mut self, id: u32, generation: u32) {
+        if self.states[id as usize].generation == generation
+            && let Some(which) = self.owner(id)
+        {
+            self.out.services[which].warm.push(id);
+        }
+    }
+
+    pub(super) fn stopped_replica(&mut self, id: u32) {
+        if let Some(which) = self.owner(id) {
+            self.out.services[which].warm.retain(|&r| r != id);
+        }
+    }
+
+    /// Elastic pools: nodes come for what waits, and go when they were idle for long enough.
+    fn scale_pools(&mut self) {
+        let set = self.set;
+        for (pool, elastic) in set.cluster.pools().iter().enumerate().filter_map(|(i, p)| Some((i, p.elastic?))) {
+            let nodes: Vec<u32> =
+                (0..set.cluster.nodes().len() as u32).filter(|&n| set.cluster.nodes()[n as usize].pool as usize == pool).collect();
+            let waits: f64 =
+                self.queue.iter().map(|id| self.job(id)).filter(|j| j.ask.pools >> pool & 1 == 1).map(|j| weight(&j.ask)).sum();
+            let size = f64::from(set.cluster.pools()[pool].accelerators);
+            let coming = nodes.iter().filter(|n| self.lives[**n as usize].coming).count() as f64;
+            let mut missing = waits - f64::from(self.cluster.free_of(1 << pool)) - coming * size;
+            for &node in &nodes {
+                let life = &mut self.lives[node as usize];
+                if missing > 0.0 && !life.coming && self.cluster.condition(node) == Condition::Down {
+                    life.coming = true;
+                    missing -= size;
+                    self.events.push(SimTime::new(self.now + elastic.provision), Event::Arrive { node });
+                }
+            }
+            let mut there = nodes.iter().filter(|n| self.is_there(**n)).count() as u32;
+            for &node in nodes.iter().rev() {
+                if self.cluster.condition(node) != Condition::Up {
+                    continue;
+                }
+                let (idle, now) = (self.cluster.is_idle(node), self.now);
+                let life = &mut self.lives[node as usize];
+                life.idle = if !idle {
+                    -1.0
+                } else if life.idle < 0.0 {
+                    now
+                } else {
+                    life.idle
+                };
+                if waits == 0.0 && there > elastic.least && idle && now - life.idle >= elastic.idle && now - life.came >= elastic.life {
+                    there -= 1;
+                    self.leave(node);
+                    self.cluster.set_condition(node, Condition::Down);
+                }
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self, node: u32) {
+        self.lives[node as usize] = NodeLife { came: self.now, idle: self.now, coming: false };
+        if self.cluster.condition(node) == Condition::Down {
+            self.join(node);
+            self.cluster.set_condition(node, Condition::Up);
+        }
+    }
+
+    /// A node is no longer there: what is paid of it ends.
+    pub(super) fn leave(&mut self, node: u32) {
+        let pool = self.cluster.nodes()[node as usize].pool as usize;
+        self.out.node_seconds[pool] += self.now;
+    }
+    /// A node is there: what is paid of it begins.
+    pub(super) fn join(&mut self, node: u32) {
+        let pool = self.cluster.nodes()[node as usize].pool as usize;
+        self.out.node_seconds[pool] -= self.now;
+    }
+    /// What is still there is paid until the end.
+    pub(super) fn close_pools(&mut self) {
+        for node in 0..self.cluster.nodes().len() as u32 {
+            if self.is_there(node) {
+                self.leave(node);
+            }
+        }
+    }
+}

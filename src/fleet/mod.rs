@@ -1,0 +1,36 @@
+//! Many jobs on one cluster: queues, placement, preemption, quotas, outages, services that scale.
+//!
+//! A [`Fleet`] is a cluster with jobs; a [`Policy`] says who is next (`order`), what may pass (`backfill`), where jobs go (`place`) and
+//! whom they may stop (`pass`). [`replay`] runs jobs as events. What the steps of a job take on the nodes that it got comes from the
+//! simulation of training (`pace`), together with those of the jobs with which it shares links.
+
+mod autoscale;
+mod backfill;
+mod cluster;
+mod draw;
+mod job;
+pub mod kubernetes;
+mod order;
+mod outage;
+mod pace;
+mod pass;
+mod place;
+mod replay;
+mod tally;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+pub use autoscale::{ElasticPool, Metric, Scaling, Service, ServiceState};
+pub use backfill::{Backfill, Held, View, backfill};
+pub use cluster::{Ask, Cluster, Condition, Grant, Node, Part, Pool, Within};
+pub use draw::{JobClass, Lengths, Shares, draw_jobs};
+pub use job::{BackfillKind, Elastic, Job, OrderKind, PlacementKind, Policy, Team, Work};
+pub use order::{Admission, Order, Place, Queue, Usage, Walk, admission, order};
+pub use outage::{Maintenance, Outages};
+pub use pace::{Model, Models};
+pub use place::{Placement, find, placement};
+pub use replay::{Fleet, Keep, NoSteps, Replayed, StepTimes, replay};
+pub use tally::{Fate, Series, Stay};
+pub use trace::{BadRow, NodeRow, TraceFormat, TraceJob, TraceRead, format_of, read_nodes, read_trace};

@@ -1,0 +1,487 @@
+//! Jobs on a cluster over time: arrivals, starts, stops and ends as events; after every instant the policy looks at the queue.
+
+use super::autoscale::{NodeLife, Service, ServiceState};
+use super::cluster::{Cluster, Condition, Grant};
+use super::job::{Job, Policy, Team, Work};
+use super::order::{Order, Place, Queue, Usage, order};
+use super::outage::{OutageState, Outages};
+use super::place::{Placement, placement};
+use super::tally::{Fate, Series, Stay};
+use crate::engine::EventQueue;
+use crate::units::SimTime;
+use std::collections::BTreeSet;
+
+/// How long the steps of jobs take on what they got.
+pub trait StepTimes {
+    /// A job with steps has started.
+    fn place(&mut self, job: u32, model: u16, grant: &Grant);
+    /// It has stopped.
+    fn remove(&mut self, job: u32);
+    /// Jobs whose step time has changed since the last call, with the new one in seconds.
+    fn changed(&mut self, out: &mut Vec<(u32, f64)>);
+}
+
+/// For jobs that are all given by their time.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSteps;
+
+impl StepTimes for NoSteps {
+    fn place(&mut self, _: u32, _: u16, _: &Grant) {}
+    fn remove(&mut self, _: u32) {}
+    fn changed(&mut self, _: &mut Vec<(u32, f64)>) {}
+}
+
+/// All that a replay needs but the policy.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// The cluster, all free.
+    pub cluster: Cluster,
+    /// Jobs by submission.
+    pub jobs: Vec<Job>,
+    /// Teams.
+    pub teams: Vec<Team>,
+    /// What breaks and what is maintained.
+    pub outages: Outages,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Seconds that a step of each model takes by itself: what is said of jobs before they run.
+    pub steps: Vec<f64>,
+    /// Seconds after which it stops, whatever still runs.
+    pub horizon: Option<f64>,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+/// Which stays of jobs on nodes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// On the first so many nodes.
+    pub nodes: u32,
+    /// At most so many.
+    pub most: usize,
+}
+
+impl Keep {
+    /// None.
+    pub const NONE: Self = Self { nodes: 0, most: 0 };
+    /// All.
+    pub const ALL: Self = Self { nodes: u32::MAX, most: usize::MAX };
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Replayed {
+    /// What happened to each job; replicas of services follow.
+    pub fates: Vec<Fate>,
+    /// The end: of the last job, or the horizon.
+    pub end: f64,
+    /// Use over time: accelerators in use, free, free on nodes that are in part used, present, jobs waiting.
+    pub series: Series<5>,
+    /// Where jobs lay, as far as they are kept.
+    pub stays: Vec<Stay>,
+    /// Events.
+    pub events: u64,
+    /// Failures of nodes and jobs that came.
+    pub failures: u64,
+    /// Seconds that nodes were there, by pool.
+    pub node_seconds: Vec<f64>,
+    /// What became of the services.
+    pub services: Vec<ServiceState>,
+    /// Classes of their replicas, which are numbered after the jobs.
+    pub replica_classes: Vec<u16>,
+}
+
+/// Something that happens at a time of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Event {
+    /// A job ends, if it has not been touched since.
+    Finish { job: u32, generation: u32 },
+    /// A failure of a class.
+    Failure { class: u32 },
+    /// A node works again.
+    Repair { node: u32 },
+    /// A maintenance begins to drain, begins, ends.
+    Maintenance { which: u32, phase: u8 },
+    /// The services and the elastic pools are looked at.
+    Scale,
+    /// A node of an elastic pool has come up.
+    Arrive { node: u32 },
+    /// A replica of a service is warm.
+    Warm { job: u32, generation: u32 },
+}
+
+/// A job while it is there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    /// Seconds or steps that are left at `since`.
+    pub(super) left: f64,
+    /// What was left at the start of this attempt: where a failure throws it back to, but for checkpoints.
+    pub(super) base: f64,
+    /// Seconds that one second of work or one step takes, saving included; 0: not known yet.
+    pub(super) pace: f64,
+    /// Seconds of one step; 1 for jobs by time.
+    pub(super) unit: f64,
+    /// From when on it comes forward.
+    pub(super) since: f64,
+    /// When this attempt started.
+    pub(super) started: f64,
+    /// Accelerators that it holds.
+    pub(super) size: u32,
+    pub(super) generation: u32,
+    pub(super) grant: Option<Grant>,
+    /// Its place among those that run.
+    pub(super) end: f64,
+}
+
+pub(super) struct Sim<'a> {
+    pub(super) set: &'a Fleet,
+    pub(super) policy: &'a Policy,
+    keep: Keep,
+    pub(super) order: &'static dyn Order,
+    pub(super) placement: &'static dyn Placement,
+    pub(super) cluster: Cluster,
+    pub(super) queue: Queue,
+    pub(super) usage: Usage,
+    pub(super) states: Vec<State>,
+    /// Replicas of services, numbered after the jobs, and whose they are.
+    pub(super) extra: Vec<Job>,
+    pub(super) owners: Vec<u32>,
+    /// What elastic pools remember of nodes.
+    pub(super) lives: Vec<NodeLife>,
+    /// Jobs that run, by the end that is said of them.
+    pub(super) running: BTreeSet<(SimTime, u32)>,
+    pub(super) events: EventQueue<Event>,
+    pub(super) now: f64,
+    pub(super) steps: &'a mut dyn StepTimes,
+    pub(super) outages: OutageState,
+    pub(super) counts_only: bool,
+    /// Whether any job gives way to all others.
+    pub(super) spot: bool,
+    pub(super) out: Replayed,
+    changed: Vec<(u32, f64)>,
+    /// Jobs that come to an end and have not yet.
+    open: usize,
+}
+
+/// Runs the jobs of a fleet under a policy.
+#[must_use]
+pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Keep) -> Replayed {
+    let rule = order(policy.order);
+    let plain = |j: &Job| {
+        let a = &j.ask;
+        a.accelerators > 0 && a.share == 1000 && a.chunk <= 1 && a.cpus == 0.0 && a.memory == 0.0 && a.within == super::Within::Any
+    };
+    let named = set.jobs.iter().map(|j| j.team).chain(set.services.iter().map(|s| s.team)).max().map_or(1, |t| t as usize + 1);
+    let teams = named.max(set.teams.len());
+    let mut sim = Sim {
+        set,
+        policy,
+        keep,
+        order: rule,
+        placement: placement(policy.placement),
+        cluster: set.cluster.clone(),
+        queue: Queue::new(rule.by_team(), teams),
+        usage: Usage { used: vec![0; teams] },
+        states: vec![State::default(); set.jobs.len()],
+        extra: Vec::new(),
+        owners: Vec::new(),
+        lives: Vec::new(),
+        running: BTreeSet::new(),
+        events: EventQueue::new(),
+        now: 0.0,
+        steps,
+        outages: OutageState::default(),
+        spot: set.jobs.iter().any(|j| j.spot),
+        counts_only: set.jobs.iter().all(plain) && set.services.is_empty(),
+        out: Replayed {
+            fates: vec![Fate::NONE; set.jobs.len()],
+            end: 0.0,
+            series: Series::default(),
+            stays: Vec::new(),
+            events: 0,
+            failures: 0,
+            node_seconds: vec![0.0; set.cluster.pools().len()],
+            services: Vec::new(),
+            replica_classes: Vec::new(),
+        },
+        changed: Vec::new(),
+        open: set.jobs.len(),
+    };
+    sim.begin_outages();
+    sim.begin_services();
+    sim.run();
+    sim.out
+}
+
+impl Sim<'_> {
+    pub(super) fn job(&self, id: u32) -> &Job {
+        let id = id as usize;
+        self.set.jobs.get(id).unwrap_or_else(|| &self.extra[id - self.set.jobs.len()])
+    }
+
+    fn run(&mut self) {
+        let mut next = 0;
+        loop {
+            let arrival = self.set.jobs.get(next).map(|j| j.submit);
+            let event = self.events.next_time().map(SimTime::seconds);
+            if self.open == 0 && self.set.horizon.is_none() {
+                break;
+            }
+            let Some(at) = [arrival, event].into_iter().flatten().min_by(f64::total_cmp) else { break };
+            if let Some(horizon) = self.set.horizon.filter(|h| at > *h) {
+                self.pass_time(horizon);
+                break;
+            }
+            self.pass_time(at);
+            while self.set.jobs.get(next).is_some_and(|j| j.submit <= at) {
+                self.out.events += 1;
+                self.submit(next as u32);
+                next += 1;
+            }
+            while self.events.next_time().is_some_and(|t| t.seconds() <= at) {
+                let Some((_, event)) = self.events.pop() else { break };
+                self.handle(event);
+            }
+            self.schedule();
+            self.apply_steps();
+        }
+        self.close();
+    }
+
+    /// Counts what was from the last instant until now.
+    fn pass_time(&mut self, now: f64) {
+        let (free, broken) = self.cluster.free_and_broken();
+        let values = [self.cluster.used(), free, broken, self.cluster.present() as f64, self.queue.len() as f64];
+        self.out.series.until(now, values);
+        self.serve_until(now);
+        self.now = now;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Finish { job, generation } if self.states[job as usize].generation == generation => {
+                self.out.events += 1;
+                self.finish(job);
+            }
+            Event::Finish { .. } => {}
+            Event::Failure { class } => self.fail(class),
+            Event::Repair { node } => self.repair(node),
+            Event::Maintenance { which, phase } => self.maintain(which, phase),
+            Event::Scale => self.scale(),
+            Event::Arrive { node } => self.arrive(node),
+            Event::Warm { job, generation } => self.warm(job, generation),
+        }
+    }
+
+    /// A job comes; what can never start is turned away.
+    fn submit(&mut self, id: u32) {
+        let job = *self.job(id);
+        let work = match job.work {
+            Work::Time(seconds) => seconds,
+            Work::Steps { steps, .. } => steps,
+            Work::Endless => f64::INFINITY,
+        };
+        let state = &mut self.states[id as usize];
+        let unit = if let Work::Steps { model, .. } = job.work { self.set.steps[model as usize] } else { 1.0 };
+        (state.left, state.base, state.unit, state.size) = (work, work, unit, job.ask.accelerators);
+        if !self.can_ever(&job) {
+            self.out.fates[id as usize].rejected = true;
+            self.open -= 1;
+            return;
+        }
+        self.enqueue(id);
+    }
+
+    pub(super) fn enqueue(&mut self, id: u32) {
+        let (job, place) = (*self.job(id), self.place_of(id));
+        self.queue.add(&job, place);
+    }
+
+    /// The place of a job in the queue, or where it would stand if it waited.
+    pub(super) fn place_of(&self, id: u32) -> Place {
+        let job = self.job(id);
+        (job.spot, SimTime::new(self.order.key(job, self.left(id) * self.states[id as usize].unit)), id)
+    }
+
+    /// What is left of a job now.
+    pub(super) fn left(&self, id: u32) -> f64 {
+        let state = &self.states[id as usize];
+        if state.grant.is_some() && self.now > state.since && state.pace > 0.0 {
+            (state.left - (self.now - state.since) / state.pace).max(0.0)
+        } else {
+            state.left
+        }
+    }
+
+    /// Seconds that a waiting job is said to take.
+    pub(super) fn said(&self, id: u32) -> f64 {
+        let (job, state) = (self.job(id), &self.states[id as usize]);
+        let again = if self.out.fates[id as usize].start >= 0.0 { job.restart } else { 0.0 };
+        (state.left * state.unit / job.productive() + again) * self.policy.estimate
+    }
+
+    /// Starts a waiting job on some nodes.
+    pub(super) fn start(&mut self, id: u32, parts: &[(u32, u32)]) {
+        let (job, place) = (*self.job(id), self.place_of(id));
+        self.queue.remove(&job, place);
+        let again = self.out.fates[id as usize].start >= 0.0;
+        if !again {
+            self.out.fates[id as usize].start = self.now;
+        }
+        self.states[id as usize].size = job.ask.accelerators;
+        self.give(id, parts, if again { job.restart } else { 0.0 });
+    }
+
+    /// Gives nodes to a job that has none; it works again after `delay` seconds.
+    pub(super) fn give(&mut self, id: u32, parts: &[(u32, u32)], delay: f64) {
+        let job = *self.job(id);
+        let ask = super::Ask { accelerators: self.states[id as usize].size, ..job.ask };
+        let grant = self.cluster.take(parts, &ask);
+        self.usage.used[job.team as usize] += asked(&ask);
+        let state = &mut self.states[id as usize];
+        state.generation += 1;
+        (state.base, state.started, state.since) = (state.left, self.now, self.now + delay);
+        self.out.fates[id as usize].wasted += weight(&ask) * delay;
+        if let Work::Steps { model, .. } = job.work {
+            self.steps.place(id, model, &grant);
+            state.pace = 0.0;
+            state.grant = Some(grant);
+            // Until its step time is known it is expected to take as long as it was said to.
+            state.end = self.now + state.left * state.unit / job.productive();
+            self.running.insert((SimTime::new(state.end), id));
+        } else {
+            let speedup = job.elastic.map_or(1.0, |e| e.speedup(job.ask.accelerators, state.size));
+            state.pace = 1.0 / (job.productive() * speedup);
+            state.grant = Some(grant);
+            self.promise(id);
+        }
+        self.started_replica(id);
+    }
+
+    /// Says when a running job ends, from its rate.
+    pub(super) fn promise(&mut self, id: u32) {
+        let estimate = self.policy.estimate;
+        let state = &mut self.states[id as usize];
+        self.running.remove(&(SimTime::new(state.end), id));
+        let takes = if state.left > 0.0 { state.left * state.pace } else { 0.0 };
+        let from = state.since.max(self.now);
+        // What users say counts from the start of the attempt.
+        state.end = from + takes * estimate;
+        self.running.insert((SimTime::new(state.end), id));
+        if takes.is_finite() {
+            self.events.push(SimTime::new(from + takes), Event::Finish { job: id, generation: state.generation });
+        }
+    }
+
+    /// Brings what is left of a running job to now.
+    fn advance(&mut self, id: u32) {
+        let left = self.left(id);
+        let state = &mut self.states[id as usize];
+        state.left = left;
+        state.since = state.since.max(self.now);
+    }
+
+    /// Jobs with steps whose step time has changed go on at the new rate.
+    fn apply_steps(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        self.steps.changed(&mut changed);
+        for (id, seconds) in changed.drain(..) {
+            self.advance(id);
+            let productive = self.job(id).productive();
+            let state = &mut self.states[id as usize];
+            (state.unit, state.pace) = (seconds, seconds / productive);
+            state.generation += 1;
+            self.promise(id);
+        }
+        self.changed = changed;
+    }
+
+    /// Takes its nodes from a running job and counts what it held them for.
+    pub(super) fn withdraw(&mut self, id: u32) -> Option<Grant> {
+        self.advance(id);
+        let job = *self.job(id);
+        let state = &mut self.states[id as usize];
+        let grant = state.grant.take()?;
+        state.generation += 1;
+        self.running.remove(&(SimTime::new(state.end), id));
+        let ask = super::Ask { accelerators: state.size, ..job.ask };
+        self.cluster.release(&grant, &ask);
+        self.usage.used[job.team as usize] -= asked(&ask);
+        let length = self.now - state.started;
+        // It was to start again and was stopped before it did: no more than it held was wasted.
+        let idle = (state.since - self.now).max(0.0);
+        let count = weight(&ask);
+        let saving = (state.base - state.left).max(0.0) * state.unit * (1.0 / job.productive() - 1.0);
+        let fate = &mut self.out.fates[id as usize];
+        fate.ran += length;
+        fate.held += count * length;
+        fate.wasted += count * if saving.is_finite() { saving } else { 0.0 } - count * idle;
+        if self.now > state.started && self.out.stays.len() < self.keep.most {
+            let stay = |p: &super::Part| Stay { job: id, node: p.node, mask: p.mask, start: state.started, end: self.now };
+            self.out.stays.extend(grant.parts.iter().filter(|p| p.node < self.keep.nodes).map(stay));
+        }
+        if matches!(job.work, Work::Steps { .. }) {
+            self.steps.remove(id);
+        }
+        self.stopped_replica(id);
+        Some(grant)
+    }
+
+    fn finish(&mut self, id: u32) {
+        self.withdraw(id);
+        self.states[id as usize].left = 0.0;
+        self.out.fates[id as usize].end = self.now;
+        self.open -= 1;
+        self.out.end = self.out.end.max(self.now);
+    }
+
+    /// Stops a running job for another one: it saves first and waits again.
+    pub(super) fn preempt(&mut self, id: u32) -> Option<Grant> {
+        let grant = self.withdraw(id);
+        self.out.fates[id as usize].preemptions += 1;
+        self.enqueue(id);
+        grant
+    }
+
+    /// A running job breaks: what it did since its last checkpoint is lost, and it waits again.
+    pub(super) fn break_job(&mut self, id: u32, notice: bool) {
+        let job = *self.job(id);
+        self.withdraw(id);
+        let state = &mut self.states[id as usize];
+        let done = state.base - state.left;
+        if !notice && done.is_finite() && done > 0.0 {
+            let between = job.checkpoint / state.unit;
+            let kept = if job.checkpoint > 0.0 { (done / between).floor() * between } else { 0.0 };
+            let lost = done - kept;
+            self.out.fates[id as usize].wasted += f64::from(state.size) * lost * state.pace * job.productive();
+            state.left += lost;
+        }
+        self.out.fates[id as usize].failures += 1;
+        self.enqueue(id);
+    }
+
+    /// What is still there at the end counts for what it held.
+    fn close(&mut self) {
+        let running: Vec<u32> = self.running.iter().map(|r| r.1).collect();
+        for id in running {
+            self.withdraw(id);
+        }
+        self.out.end = self.out.end.max(self.now.min(self.set.horizon.unwrap_or(f64::INFINITY)));
+        self.close_pools();
+    }
+
+    /// Whether a node is there: it counts for what is paid.
+    pub(super) fn is_there(&self, node: u32) -> bool {
+        self.cluster.condition(node) != Condition::Down
+    }
+}
+
+/// Accelerators that a job holds.
+pub(super) fn weight(ask: &super::Ask) -> f64 {
+    asked(ask) as f64 / 1000.0
+}
+
+/// Thousandths of accelerators.
+pub(super) const fn asked(ask: &super::Ask) -> u64 {
+    ask.accelerators as u64 * ask.share as u64
+}

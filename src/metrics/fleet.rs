@@ -1,0 +1,269 @@
+//! What a fleet came to: waits and completions by class, use and fragmentation, teams, services, policies side by side.
+
+use super::Percentiles;
+use crate::fleet::{Fleet, Replayed, Stay};
+use crate::units::HOUR;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A fleet under its first policy, and the others beside.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FleetOutcome {
+    /// Jobs that were submitted; replicas of services are none.
+    pub jobs: u64,
+    /// Accelerators of all nodes.
+    pub accelerators: u64,
+    /// Numbers of the first policy.
+    #[serde(flatten)]
+    pub numbers: FleetNumbers,
+    /// By class of jobs.
+    pub classes: Vec<ClassOutcome>,
+    /// By team.
+    pub teams: Vec<TeamOutcome>,
+    /// Services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceOutcome>,
+    /// All policies, where there are several; the first one is that of the numbers above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyOutcome>,
+    /// Rows of the trace that could not be read.
+    pub skipped_rows: u64,
+}
+
+/// Numbers of one policy.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FleetNumbers {
+    /// Jobs that came to their end.
+    pub completed: u64,
+    /// Jobs that ask for more than there ever is, or than their quota.
+    pub rejected: u64,
+    /// From the first submission to the last end, or to the horizon.
+    pub makespan_s: f64,
+    /// From submission to first start, of jobs that started.
+    pub queue_s: Percentiles,
+    /// From submission to end, of jobs that ended.
+    pub completion_s: Percentiles,
+    /// Mean of completion time over the time that the job runs, of jobs of at least ten seconds.
+    pub slowdown: f64,
+    /// Accelerators in use over those that were there, over time.
+    pub utilization: f64,
+    /// Share of the free accelerators that lie on nodes in part used, over time.
+    pub fragmentation: f64,
+    /// Share of the accelerator time held by jobs in which they came forward.
+    pub job_goodput: f64,
+    /// Stops for other jobs.
+    pub preemptions: u64,
+    /// Stops by what broke or was maintained.
+    pub interruptions: u64,
+    /// Moves to make room.
+    pub migrations: u64,
+}
+
+/// Jobs of one class.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ClassOutcome {
+    /// Its name.
+    pub name: String,
+    /// Jobs.
+    pub jobs: u64,
+    /// Jobs that came to their end.
+    pub completed: u64,
+    /// From submission to first start.
+    pub queue_s: Percentiles,
+    /// From submission to end.
+    pub completion_s: Percentiles,
+    /// Accelerators times hours that they held.
+    pub accelerator_hours: f64,
+}
+
+/// Jobs of one team.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TeamOutcome {
+    /// Its name.
+    pub name: String,
+    /// Jobs.
+    pub jobs: u64,
+    /// From submission to first start.
+    pub queue_s: Percentiles,
+    /// Accelerators times hours that its jobs held.
+    pub accelerator_hours: f64,
+    /// What that costs, where prices are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ServiceOutcome {
+    /// Its name.
+    pub name: String,
+    /// Requests that came.
+    pub requests: f64,
+    /// Share of them that waited no longer than they may.
+    pub slo_attainment: f64,
+    /// The longest wait while a replica was warm.
+    pub longest_wait_s: f64,
+    /// Replicas times hours.
+    pub replica_hours: f64,
+    /// Replicas that were started, each with a cold start.
+    pub cold_starts: u64,
+    /// Most replicas that were warm at once (mean of a bin of the picture).
+    pub peak_replicas: f64,
+}
+
+/// One of several policies.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PolicyOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub numbers: FleetNumbers,
+}
+
+/// What reports draw of a fleet.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FleetDetail {
+    /// Use over time by policy: seconds, then accelerators in use, free, free on nodes in part used, there, and jobs that wait.
+    pub series: Vec<(String, Vec<(f64, [f64; 5])>)>,
+    /// Replicas over time by service: seconds, then requests a second, warm replicas, wanted ones, requests that wait.
+    pub services: Vec<(String, Vec<(f64, [f64; 4])>)>,
+    /// Where jobs lay under the first policy: the first nodes and stays.
+    pub stays: Vec<Stay>,
+    /// Accelerators of each of these nodes, and its pool.
+    pub nodes: Vec<(u8, String)>,
+    /// Class of each job.
+    pub class_of: Vec<u16>,
+    /// Names of classes.
+    pub classes: Vec<String>,
+    /// Jobs of the first policy: submission, first start, end (negative: none), accelerators, class, team.
+    pub jobs: Vec<JobRow>,
+    /// Names of teams.
+    pub teams: Vec<String>,
+    /// The part of each pool's accelerators, its nodes and accelerators of a node.
+    pub pools: Vec<(String, String, u64, u8)>,
+}
+
+/// A job as a row of a table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JobRow {
+    /// Submission, seconds.
+    pub submit: f64,
+    /// First start, seconds; negative: none.
+    pub start: f64,
+    /// End, seconds; negative: none.
+    pub end: f64,
+    /// Accelerators.
+    pub accelerators: u32,
+    /// Class.
+    pub class: u16,
+    /// Team.
+    pub team: u16,
+    /// Stops of all sorts.
+    pub stops: u32,
+}
+
+fn percentiles(mut values: Vec<f64>) -> Percentiles {
+    values.sort_unstable_by(f64::total_cmp);
+    let pairs: Vec<(f64, u64)> = values.into_iter().map(|v| (v, 1)).collect();
+    Percentiles::of_sorted(&pairs)
+}
+
+/// Jobs shorter than this say nothing of slowdown (bounded slowdown; Feitelson).
+const SHORT: f64 = 10.0;
+
+/// Numbers of one replay.
+#[must_use]
+pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
+    let fates = || set.jobs.iter().zip(&out.fates);
+    let sum = |of: fn(&crate::fleet::Fate) -> u32| out.fates.iter().map(|f| u64::from(of(f))).sum::<u64>();
+    let ended = || fates().filter(|(_, f)| f.end >= 0.0);
+    let slow: Vec<f64> = ended().filter(|(_, f)| f.ran >= SHORT).map(|(j, f)| (f.end - j.submit) / f.ran).collect();
+    let held: f64 = out.fates.iter().map(|f| f.held).sum();
+    let wasted: f64 = out.fates.iter().map(|f| f.wasted.min(f.held)).sum();
+    let [used, free, broken, there, _] = out.series.total;
+    let share = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+    let first = set.jobs.first().map_or(0.0, |j| j.submit);
+    FleetNumbers {
+        completed: ended().count() as u64,
+        rejected: out.fates.iter().filter(|f| f.rejected).count() as u64,
+        makespan_s: (out.end - first).max(0.0),
+        queue_s: percentiles(fates().filter(|(_, f)| f.start >= 0.0).map(|(j, f)| f.start - j.submit).collect()),
+        completion_s: percentiles(ended().map(|(j, f)| f.end - j.submit).collect()),
+        slowdown: if slow.is_empty() { 1.0 } else { slow.iter().sum::<f64>() / slow.len() as f64 },
+        utilization: share(used, there),
+        fragmentation: share(broken, free),
+        job_goodput: if held > 0.0 { 1.0 - wasted / held } else { 1.0 },
+        preemptions: sum(|f| f.preemptions),
+        interruptions: sum(|f| f.failures),
+        migrations: sum(|f| f.moves),
+    }
+}
+
+/// Classes and teams of one replay; `rate` is dollars for an accelerator and second.
+#[must_use]
+pub fn fleet_groups(
+    set: &Fleet,
+    out: &Replayed,
+    classes: &[String],
+    teams: &[String],
+    rate: Option<f64>,
+) -> (Vec<ClassOutcome>, Vec<TeamOutcome>) {
+    let gather = |count: usize, of: fn(&crate::fleet::Job) -> u16| {
+        let mut waits: Vec<Vec<f64>> = vec![Vec::new(); count];
+        let mut ends: Vec<Vec<f64>> = vec![Vec::new(); count];
+        let mut held = vec![(0u64, 0.0f64); count];
+        for (job, fate) in set.jobs.iter().zip(&out.fates) {
+            let at = of(job) as usize;
+            held[at].0 += 1;
+            held[at].1 += fate.held;
+            if fate.start >= 0.0 {
+                waits[at].push(fate.start - job.submit);
+            }
+            if fate.end >= 0.0 {
+                ends[at].push(fate.end - job.submit);
+            }
+        }
+        (waits, ends, held)
+    };
+    let (waits, ends, held) = gather(classes.len(), |j| j.class);
+    let class = waits.into_iter().zip(ends).zip(held).zip(classes).filter(|(((_, _), held), _)| held.0 > 0);
+    let classes = class.map(|(((waits, ends), held), name)| ClassOutcome {
+        name: name.clone(),
+        jobs: held.0,
+        completed: ends.len() as u64,
+        queue_s: percentiles(waits),
+        completion_s: percentiles(ends),
+        accelerator_hours: held.1 / HOUR,
+    });
+    let classes = classes.collect();
+    let (waits, _, mut held) = gather(teams.len(), |j| j.team);
+    // Replicas of services come after the jobs.
+    for (service, state) in set.services.iter().zip(&out.services) {
+        held[service.team as usize].1 += state.replica_seconds * f64::from(service.ask.accelerators);
+    }
+    let team = waits.into_iter().zip(held).zip(teams).filter(|((_, held), _)| held.0 > 0 || held.1 > 0.0);
+    let teams = team.map(|((waits, held), name)| TeamOutcome {
+        name: name.clone(),
+        jobs: held.0,
+        queue_s: percentiles(waits),
+        accelerator_hours: held.1 / HOUR,
+        usd: rate.map(|r| r * held.1),
+    });
+    (classes, teams.collect())
+}
+
+/// Services of one replay.
+#[must_use]
+pub fn fleet_services(set: &Fleet, out: &Replayed) -> Vec<ServiceOutcome> {
+    let of = |(service, state): (&crate::fleet::Service, &crate::fleet::ServiceState)| ServiceOutcome {
+        name: service.name.clone(),
+        requests: state.requests,
+        slo_attainment: if state.requests > 0.0 { state.attained / state.requests } else { 1.0 },
+        longest_wait_s: state.longest,
+        replica_hours: state.replica_seconds / HOUR,
+        cold_starts: state.started,
+        peak_replicas: state.series.points().map(|p| p.1[1]).fold(0.0, f64::max),
+    };
+    set.services.iter().zip(&out.services).map(of).collect()
+}

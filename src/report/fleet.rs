@@ -1,0 +1,364 @@
+//! Fleets: as text, as a page with the policies side by side and the nodes over time, as CSV.
+
+use super::csv::rows as csv_rows;
+use super::html::{key_of, tile};
+use super::plot::{PALETTE, lines};
+use super::text::{bar, grouped, percent, table};
+use crate::metrics::{FleetDetail, FleetNumbers, FleetOutcome, Outcome, Percentiles, PolicyOutcome};
+use crate::units::{DAY, HOUR, Seconds, three};
+use maud::{Markup, PreEscaped, html};
+use std::fmt::Write;
+
+const DEFINITIONS: &str = "Queue: first start − submission. Completion: end − submission. Slowdown: completion over run time, jobs of at least 10 s. \
+    Utilisation: accelerators in use over those that are there. Fragmentation: share of the free accelerators that lie on nodes in part used. \
+    Goodput: share of the held accelerator time in which jobs came forward.";
+
+fn time(seconds: f64) -> String {
+    Seconds::new(seconds).to_string()
+}
+
+/// What is told of a policy, with its name.
+fn columns(n: &FleetNumbers) -> [(&'static str, String); 13] {
+    [
+        ("completed", grouped(n.completed as f64)),
+        ("queue mean", time(n.queue_s.mean)),
+        ("queue p50", time(n.queue_s.p50)),
+        ("queue p99", time(n.queue_s.p99)),
+        ("completion mean", time(n.completion_s.mean)),
+        ("completion p99", time(n.completion_s.p99)),
+        ("slowdown", three(n.slowdown)),
+        ("makespan", time(n.makespan_s)),
+        ("utilisation", percent(n.utilization)),
+        ("fragmentation", percent(n.fragmentation)),
+        ("goodput", percent(n.job_goodput)),
+        ("preemptions", grouped(n.preemptions as f64)),
+        ("migrations", grouped(n.migrations as f64)),
+    ]
+}
+
+fn spread(p: &Percentiles) -> [String; 4] {
+    [p.mean, p.p50, p.p90, p.p99].map(time)
+}
+
+/// The summary.
+pub(super) fn text(f: &FleetOutcome) -> String {
+    let mut out = String::new();
+    let n = &f.numbers;
+    let mut head = table(&[1, 2, 3, 4]);
+    head.add_row(vec!["", "mean", "p50", "p90", "p99"]);
+    for (name, p) in [("time in the queue", &n.queue_s), ("time to completion", &n.completion_s)] {
+        head.add_row([vec![name.to_owned()], spread(p).to_vec()].concat());
+    }
+    let _ = writeln!(out, "{}\n", head.trim_fmt());
+    let mut rows = table(&[1]);
+    rows.add_row(vec![
+        "Jobs".into(),
+        format!("{} of {} completed in {}", grouped(n.completed as f64), grouped(f.jobs as f64), time(n.makespan_s)),
+    ]);
+    if n.rejected > 0 {
+        rows.add_row(vec!["Turned away".into(), format!("{} ask for more than there is", grouped(n.rejected as f64))]);
+    }
+    rows.add_row(vec!["Utilisation".into(), format!("{} {}", percent(n.utilization), bar(n.utilization))]);
+    rows.add_row(vec!["Fragmentation".into(), format!("{} of what is free", percent(n.fragmentation))]);
+    rows.add_row(vec!["Goodput".into(), format!("{} of the time that jobs held", percent(n.job_goodput))]);
+    let stops = format!("{} for others, {} by failures, {} moves", n.preemptions, n.interruptions, n.migrations);
+    rows.add_row(vec!["Stops".into(), stops]);
+    let _ = writeln!(out, "{}\n", rows.trim_fmt());
+    let mut classes = table(&[1, 2, 3, 4, 5]);
+    classes.add_row(vec!["class", "jobs", "queue mean", "queue p99", "completion mean", "accelerator hours"]);
+    for c in &f.classes {
+        let cells =
+            [grouped(c.jobs as f64), time(c.queue_s.mean), time(c.queue_s.p99), time(c.completion_s.mean), grouped(c.accelerator_hours)];
+        classes.add_row([vec![c.name.clone()], cells.to_vec()].concat());
+    }
+    let _ = writeln!(out, "{}\n", classes.trim_fmt());
+    if f.teams.len() > 1 {
+        let mut teams = table(&[1, 2, 3, 4]);
+        teams.add_row(vec!["team", "jobs", "queue mean", "accelerator hours", "USD"]);
+        for t in f.teams.iter().take(20) {
+            let usd = t.usd.map_or_else(|| "-".into(), grouped);
+            teams.add_row(vec![t.name.clone(), grouped(t.jobs as f64), time(t.queue_s.mean), grouped(t.accelerator_hours), usd]);
+        }
+        let more = f.teams.len().saturating_sub(20);
+        let _ = writeln!(out, "{}{}\n", teams.trim_fmt(), if more > 0 { format!("\n  and {more} more teams") } else { String::new() });
+    }
+    for s in &f.services {
+        let _ = writeln!(
+            out,
+            "Service {}: {} requests, {} in time, longest wait {}, {} replica hours, {} cold starts, {} replicas at the peak",
+            s.name,
+            grouped(s.requests),
+            percent(s.slo_attainment),
+            time(s.longest_wait_s),
+            three(s.replica_hours),
+            s.cold_starts,
+            three(s.peak_replicas)
+        );
+    }
+    if !f.services.is_empty() {
+        out.push('\n');
+    }
+    if !f.policies.is_empty() {
+        out.push_str(&policies(&f.policies));
+    }
+    out
+}
+
+/// Policies side by side.
+fn policies(list: &[PolicyOutcome]) -> String {
+    let mut rows = table(&(1..=list.len()).collect::<Vec<_>>());
+    rows.add_row([vec!["policy".to_owned()], list.iter().map(|p| p.name.clone()).collect()].concat());
+    let all: Vec<_> = list.iter().map(|p| columns(&p.numbers)).collect();
+    for i in 0..all[0].len() {
+        rows.add_row([vec![all[0][i].0.to_owned()], all.iter().map(|c| c[i].1.clone()).collect()].concat());
+    }
+    format!("{}\n\n", rows.trim_fmt())
+}
+
+/// The page's part.
+pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
+    let Some(detail) = &outcome.detail.fleet else { return html! {} };
+    let n = &f.numbers;
+    html! {
+        div.tiles {
+            (tile(&grouped(f.jobs as f64), "jobs"))
+            (tile(&time(n.queue_s.mean), "mean time in the queue"))
+            (tile(&time(n.completion_s.mean), "mean completion"))
+            (tile(&percent(n.utilization), "utilisation"))
+            (tile(&percent(n.fragmentation), "fragmentation"))
+            (tile(&time(n.makespan_s), "makespan"))
+        }
+        p.soft { (DEFINITIONS) }
+        @if !f.policies.is_empty() {
+            h2 { "Policies side by side" }
+            @let all = f.policies.iter().map(|p| columns(&p.numbers)).collect::<Vec<_>>();
+            table {
+                thead { tr { th { "" } @for p in &f.policies { th { (p.name) } } } }
+                tbody { @for i in 0..all[0].len() { tr { td { (all[0][i].0) } @for c in &all { td { (c[i].1) } } } } }
+            }
+        }
+        h2 { "By class of jobs" }
+        table {
+            thead { tr { th { "class" } th { "jobs" } th { "queue mean" } th { "p50" } th { "p90" } th { "p99" } th { "completion mean" } th { "p99" } th { "accelerator hours" } } }
+            tbody { @for c in &f.classes { tr {
+                td { (c.name) } td { (grouped(c.jobs as f64)) } @for v in spread(&c.queue_s) { td { (v) } }
+                td { (time(c.completion_s.mean)) } td { (time(c.completion_s.p99)) } td { (grouped(c.accelerator_hours)) }
+            } } }
+        }
+        h2 { "Over time" }
+        @let (unit, name) = unit(f.numbers.makespan_s);
+        p.soft { "Accelerators in use, as a share of those that are there." }
+        (picture(detail.series.iter().map(|(name, points)| (name.clone(), points.iter().map(|(t, v)| (t / unit, if v[3] > 0.0 { v[0] / v[3] } else { 0.0 })).collect())).collect(), name, "share in use"))
+        p.soft { "Jobs that wait." }
+        (picture(detail.series.iter().map(|(name, points)| (name.clone(), points.iter().map(|(t, v)| (t / unit, v[4])).collect())).collect(), name, "jobs"))
+        @if let Some((_, points)) = detail.series.first() {
+            p.soft { "Accelerators under the first policy: in use; free on nodes that are wholly free; free on nodes in part used." }
+            (picture(vec![
+                ("in use".to_owned(), points.iter().map(|(t, v)| (t / unit, v[0])).collect()),
+                ("free on free nodes".to_owned(), points.iter().map(|(t, v)| (t / unit, v[1] - v[2])).collect()),
+                ("free on used nodes".to_owned(), points.iter().map(|(t, v)| (t / unit, v[2])).collect()),
+            ], name, "accelerators"))
+        }
+        @if !detail.stays.is_empty() {
+            h2 { "Nodes over time" }
+            p.soft { "The first " (detail.nodes.len()) " nodes under the first policy, a row each, its accelerators from top to bottom; colours are classes of jobs." }
+            figure { (PreEscaped(gantt(detail, n.makespan_s))) (key_of(&shown_classes(detail), (0..8).map(|i| PALETTE[i]).collect())) }
+        }
+        @if f.teams.len() > 1 {
+            h2 { "By team" }
+            table {
+                thead { tr { th { "team" } th { "jobs" } th { "queue mean" } th { "p99" } th { "accelerator hours" } th { "USD" } } }
+                tbody { @for t in f.teams.iter().take(100) { tr {
+                    td { (t.name) } td { (grouped(t.jobs as f64)) } td { (time(t.queue_s.mean)) } td { (time(t.queue_s.p99)) } td { (grouped(t.accelerator_hours)) } td { (t.usd.map_or_else(|| "-".to_owned(), grouped)) }
+                } } }
+            }
+        }
+        @if !f.services.is_empty() {
+            h2 { "Services" }
+            table {
+                thead { tr { th { "service" } th { "requests" } th { "in time" } th { "longest wait" } th { "replica hours" } th { "cold starts" } th { "replicas at the peak" } } }
+                tbody { @for s in &f.services { tr {
+                    td { (s.name) } td { (grouped(s.requests)) } td { (percent(s.slo_attainment)) } td { (time(s.longest_wait_s)) } td { (three(s.replica_hours)) } td { (s.cold_starts) } td { (three(s.peak_replicas)) }
+                } } }
+            }
+            @for (service, points) in &detail.services {
+                p.soft { (service) ": replicas that are warm and wanted; requests a second over " (name) "." }
+                (picture(vec![
+                    ("warm".to_owned(), points.iter().map(|(t, v)| (t / unit, v[1])).collect()),
+                    ("wanted".to_owned(), points.iter().map(|(t, v)| (t / unit, v[2])).collect()),
+                ], name, "replicas"))
+                (picture(vec![("requests a second".to_owned(), points.iter().map(|(t, v)| (t / unit, v[0])).collect())], name, "requests a second"))
+            }
+        }
+    }
+}
+
+/// A unit of time in which a span reads well.
+const fn unit(span: f64) -> (f64, &'static str) {
+    match span {
+        s if s > 4.0 * DAY => (DAY, "days"),
+        s if s > 2.0 * HOUR => (HOUR, "hours"),
+        s if s > 300.0 => (60.0, "minutes"),
+        _ => (1.0, "seconds"),
+    }
+}
+
+fn picture(curves: Vec<(String, Vec<(f64, f64)>)>, x: &str, y: &str) -> Markup {
+    html! {
+        figure {
+            (PreEscaped(lines(&curves, x, y, false)))
+            div.key { @for (i, (name, _)) in curves.iter().enumerate() { span { i style={"background:" (PALETTE[i % PALETTE.len()])} {} (name) } } }
+        }
+    }
+}
+
+/// Classes with a colour of their own; the rest share the last one.
+fn shown_classes(detail: &FleetDetail) -> Vec<&str> {
+    let mut out: Vec<&str> = detail.classes.iter().take(8).map(String::as_str).collect();
+    if detail.classes.len() > 8 {
+        out[7] = "all others";
+    }
+    out
+}
+
+/// Rows of nodes, bars of jobs.
+fn gantt(detail: &FleetDetail, end: f64) -> String {
+    const LEFT: f64 = 80.0;
+    const WIDTH: f64 = 810.0;
+    let end = detail.stays.iter().map(|s| s.end).fold(end, f64::max).max(1e-9);
+    let row = (640.0 / detail.nodes.len() as f64).clamp(12.0, 40.0);
+    let height = row * detail.nodes.len() as f64;
+    let mut paths = vec![String::new(); 8];
+    for stay in &detail.stays {
+        let size = f64::from(detail.nodes[stay.node as usize].0.max(1));
+        let class = usize::from(detail.class_of.get(stay.job as usize).copied().unwrap_or(0)).min(7);
+        let (x, w) = (LEFT + WIDTH * stay.start / end, (WIDTH * (stay.end - stay.start) / end).max(0.3));
+        // Runs of neighbouring accelerators are one bar.
+        let mut mask = stay.mask;
+        while mask != 0 {
+            let first = mask.trailing_zeros();
+            let length = (mask >> first).trailing_ones();
+            mask &= if first + length >= 64 { 0 } else { u64::MAX << (first + length) };
+            let slot = (row - 2.0) / size;
+            let y = f64::from(stay.node) * row + 1.0 + slot * f64::from(first);
+            let _ = write!(paths[class], "M{x:.1} {y:.1}h{w:.1}v{:.1}h-{w:.1}z", slot * f64::from(length));
+        }
+    }
+    let mut out = format!("<svg viewBox=\"0 0 900 {:.0}\" role=\"img\"><title>Jobs on nodes over time</title>", height + 26.0);
+    for (n, (_, pool)) in detail.nodes.iter().enumerate() {
+        let y = n as f64 * row;
+        let _ = write!(out, "<path d=\"M{LEFT} {y:.1}h{WIDTH}\" stroke=\"currentColor\" stroke-opacity=\".12\"/>");
+        if row >= 12.0 && (n == 0 || detail.nodes[n - 1].1 != *pool || n % 4 == 0) {
+            let name: String = format!("{pool} {n}").chars().take(13).collect();
+            let _ = write!(
+                out,
+                "<text x=\"2\" y=\"{:.1}\" font-size=\"10\" fill=\"currentColor\">{}</text>",
+                y + row * 0.5 + 4.0,
+                escape(&name)
+            );
+        }
+    }
+    for (i, path) in paths.iter().enumerate().filter(|p| !p.1.is_empty()) {
+        let _ = write!(out, "<path fill=\"{}\" d=\"{path}\"/>", PALETTE[i]);
+    }
+    let (unit, name) = unit(end);
+    for i in 0..=4 {
+        let at = end * f64::from(i) / 4.0;
+        let anchor = ["start", "middle", "middle", "middle", "end"][i as usize];
+        let (x, y) = (LEFT + WIDTH * at / end, height + 18.0);
+        let label = if i == 4 { format!("{} {name}", three(at / unit)) } else { three(at / unit) };
+        let _ =
+            write!(out, "<text x=\"{x:.1}\" y=\"{y:.0}\" font-size=\"11\" text-anchor=\"{anchor}\" fill=\"currentColor\">{label}</text>");
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Policies as CSV.
+#[must_use]
+pub fn policies_csv(outcome: &Outcome) -> Option<String> {
+    let f = outcome.fleet.as_ref()?;
+    let header = [
+        "policy",
+        "completed",
+        "rejected",
+        "makespan_s",
+        "queue_mean_s",
+        "queue_p50_s",
+        "queue_p90_s",
+        "queue_p99_s",
+        "completion_mean_s",
+        "completion_p50_s",
+        "completion_p90_s",
+        "completion_p99_s",
+        "slowdown",
+        "utilization",
+        "fragmentation",
+        "job_goodput",
+        "preemptions",
+        "interruptions",
+        "migrations",
+    ];
+    let own = outcome.detail.fleet.as_ref().and_then(|d| d.series.first()).map_or_else(String::new, |s| s.0.clone());
+    let one = PolicyOutcome { name: own, numbers: f.numbers.clone() };
+    let list = if f.policies.is_empty() { std::slice::from_ref(&one) } else { &f.policies };
+    let line = |p: &PolicyOutcome| {
+        let n = &p.numbers;
+        let (q, c) = (&n.queue_s, &n.completion_s);
+        let mut out = vec![p.name.clone(), n.completed.to_string(), n.rejected.to_string()];
+        let values = [
+            n.makespan_s,
+            q.mean,
+            q.p50,
+            q.p90,
+            q.p99,
+            c.mean,
+            c.p50,
+            c.p90,
+            c.p99,
+            n.slowdown,
+            n.utilization,
+            n.fragmentation,
+            n.job_goodput,
+        ];
+        out.extend(values.iter().map(f64::to_string));
+        out.extend([n.preemptions, n.interruptions, n.migrations].iter().map(u64::to_string));
+        out
+    };
+    Some(csv_rows(&header, list.iter().map(line)))
+}
+
+/// Jobs under the first policy as CSV.
+#[must_use]
+pub fn jobs_csv(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.fleet.as_ref()?;
+    let known = |t: f64| if t >= 0.0 { t.to_string() } else { String::new() };
+    let name = |list: &[String], at: u16| list.get(at as usize).cloned().unwrap_or_default();
+    let line = |j: &crate::metrics::JobRow| {
+        vec![
+            j.submit.to_string(),
+            known(j.start),
+            known(j.end),
+            j.accelerators.to_string(),
+            name(&detail.classes, j.class),
+            name(&detail.teams, j.team),
+            j.stops.to_string(),
+        ]
+    };
+    Some(csv_rows(&["submit_s", "start_s", "end_s", "accelerators", "class", "team", "stops"], detail.jobs.iter().map(line)))
+}
+
+/// Use over time as CSV.
+#[must_use]
+pub fn use_csv(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.fleet.as_ref()?;
+    let header = ["policy", "time_s", "accelerators_in_use", "free", "free_on_nodes_in_part_used", "there", "jobs_waiting"];
+    let lines = detail.series.iter().flat_map(|(name, points)| {
+        points.iter().map(move |(t, v)| [vec![name.clone(), t.to_string()], v.iter().map(f64::to_string).collect()].concat())
+    });
+    Some(csv_rows(&header, lines))
+}

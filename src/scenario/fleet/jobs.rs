@@ -1,0 +1,410 @@
+//! Jobs of a fleet: of a trace, drawn, and services.
+
+use super::check::{Names, conflict, trace_source};
+use super::input::{ArrivalKind, Durations, FleetInput, JobInput, ServiceInput};
+use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
+use crate::fabric::{AcceleratorId, Fabric};
+use crate::fleet::{
+    Ask, BadRow, Cluster, Elastic, Job, JobClass, Lengths, Model, Scaling, Service, TraceJob, TraceRead, Work, find, format_of, placement,
+    read_trace,
+};
+use crate::kernels::Profiles;
+use crate::scenario::load::head;
+use crate::scenario::training::training_job;
+use crate::training::{Member, step_alone};
+use crate::units::Seconds;
+
+/// Jobs, drawn ones included, at most.
+pub(super) const MOST_JOBS: u64 = 50_000_000;
+/// Bad rows that are told one by one.
+const MOST_ROWS: usize = 50;
+
+/// What jobs of all kinds share.
+pub(super) struct Place<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) fabric: &'a Fabric,
+    pub(super) profiles: &'a Profiles,
+    /// Seconds from a restart until a job works, where it does not say.
+    pub(super) restart: f64,
+}
+
+/// Reports rows that cannot be read.
+pub(super) fn tell_bad(what: &str, source: SourceId, span: Span, bad: &[BadRow], diags: &mut Diagnostics) {
+    for row in bad.iter().take(MOST_ROWS) {
+        let text = &diags.source(source).text;
+        let start = row.start.min(text.len());
+        let end = text.get(start..).and_then(|t| t.find('\n')).map_or(text.len(), |i| start + i);
+        let place = Span { source, start: start as u32, end: end as u32 };
+        let message = format!("line {} holds no {what}: {}", row.line, row.reason);
+        let told = Diagnostic::error(codes::BAD_TABLE, message).at(place, "here").at(span, "this table");
+        diags.push(if what == "job" { told.hint("repair the row, or set fleet.skip_bad_rows = true") } else { told });
+    }
+    if bad.len() > MOST_ROWS {
+        let message = format!("{} more rows cannot be read", bad.len() - MOST_ROWS);
+        diags.push(Diagnostic::error(codes::BAD_TABLE, message).at(span, "this table"));
+    }
+}
+
+/// The jobs of a trace, the first at time zero, and how many rows were left out.
+pub(super) fn traced(given: &FleetInput, place: &Place<'_>, names: &mut Names, diags: &mut Diagnostics) -> Option<(Vec<Job>, u64)> {
+    let Some(name) = given.trace.value.as_deref() else {
+        let rules = [
+            (given.trace_format.is_some(), given.trace_format.span, "trace_format"),
+            (*given.skip_bad_rows, given.skip_bad_rows.span, "skip_bad_rows"),
+            (*given.load != 1.0, given.load.span, "load"),
+            (*given.within != crate::fleet::Within::Any, given.within.span, "within"),
+            (given.checkpoint.is_some(), given.checkpoint.span, "checkpoint"),
+        ];
+        for (set, span, key) in rules {
+            if set {
+                conflict(span, &format!("`{key}` does nothing without a trace"), "leave it out, or give `trace`", diags);
+            }
+        }
+        return Some((Vec::new(), 0));
+    };
+    let span = given.trace.span;
+    let source = trace_source(name, span, diags)?;
+    let text = diags.source(source).text.clone();
+    let Some(format) = given.trace_format.or_else(|| format_of(text.lines().next().unwrap_or(""))) else {
+        let told =
+            Diagnostic::error(codes::BAD_TABLE, "the header of this trace has the columns of no known format").at(span, "this trace");
+        diags.push(told.hint("our own columns are submit_s, duration_s, accelerators; docs/formats/traces-jobs.md lists all"));
+        return None;
+    };
+    let read = read_trace(format, &text);
+    let hopeless = read.jobs.is_empty();
+    if !*given.skip_bad_rows || hopeless {
+        tell_bad("job", source, span, &read.bad, diags);
+    }
+    if hopeless && read.bad.is_empty() {
+        diags.push(Diagnostic::error(codes::BAD_TABLE, "this trace has no jobs").at(span, "empty"));
+    }
+    if diags.has_errors() || hopeless {
+        return None;
+    }
+    Some((listed(given, &read, place, names, span, diags)?, read.bad.len() as u64))
+}
+
+fn listed(
+    given: &FleetInput,
+    read: &TraceRead,
+    place: &Place<'_>,
+    names: &mut Names,
+    span: Span,
+    diags: &mut Diagnostics,
+) -> Option<Vec<Job>> {
+    let first = read.jobs.iter().map(|j| j.submit).fold(f64::INFINITY, f64::min);
+    let pools = place.cluster.pools();
+    let all = pools_with(place.cluster, |p| pools[p].accelerators > 0);
+    let masks: Vec<u64> =
+        read.parts
+            .iter()
+            .map(|part| {
+                if part.is_empty() { all } else { pools_with(place.cluster, |p| part.split('|').any(|name| pools[p].part == name.trim())) }
+            })
+            .collect();
+    if let Some(part) = read.parts.iter().zip(&masks).find(|(_, m)| **m == 0).map(|(p, _)| p) {
+        let message = format!("jobs of the trace ask for `{part}`, which no node has");
+        diags.push(Diagnostic::error(codes::UNKNOWN_PART, message).at(span, "this trace").hint("the jobs would never run"));
+        return None;
+    }
+    let teams: Vec<u16> = read.teams.iter().map(|t| names.team(t)).collect();
+    let classes: Vec<Option<u16>> = read.classes.iter().map(|c| (!c.is_empty()).then(|| names.class(c))).collect();
+    let mut out: Vec<Job> = Vec::with_capacity(read.jobs.len());
+    for job in &read.jobs {
+        let TraceJob { accelerators, share, .. } = *job;
+        let times = if accelerators == 0 || share < 1000 { 1.0 } else { f64::from(accelerators) };
+        let class = classes[job.class as usize].unwrap_or_else(|| names.class(size_class(accelerators)));
+        out.push(Job {
+            submit: (job.submit - first) / *given.load,
+            ask: Ask {
+                pools: if accelerators == 0 { pools_with(place.cluster, |_| true) } else { masks[job.part as usize] },
+                accelerators,
+                share,
+                chunk: 1,
+                cpus: job.cpus / times,
+                memory: job.memory / times,
+                within: if accelerators > 0 { *given.within } else { crate::fleet::Within::Any },
+            },
+            work: Work::Time(job.duration),
+            class,
+            team: teams[job.team as usize],
+            priority: job.priority,
+            spot: false,
+            preemptible: true,
+            checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
+            checkpoint_cost: 0.0,
+            restart: place.restart,
+            elastic: None,
+        });
+    }
+    Some(out)
+}
+
+/// Classes of jobs that have no name of their own.
+const fn size_class(accelerators: u32) -> &'static str {
+    match accelerators {
+        0 => "no accelerators",
+        1 => "1 accelerator",
+        2..=8 => "2 to 8 accelerators",
+        _ => "more than 8 accelerators",
+    }
+}
+
+fn pools_with(cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> u64 {
+    (0..cluster.pools().len()).filter(|&p| wanted(p)).map(|p| 1 << p).sum()
+}
+
+/// The pools that a job may use, from the names of parts and pools.
+fn pools_of(
+    parts: &At<Vec<At<String>>>,
+    pools: &At<Vec<At<String>>>,
+    accelerators: bool,
+    cluster: &Cluster,
+    diags: &mut Diagnostics,
+) -> u64 {
+    let mut mask = |given: &[At<String>], what: &str, of: fn(&crate::fleet::Pool) -> &str| -> u64 {
+        let mut out = 0;
+        for name in given {
+            let found = pools_with(cluster, |p| of(&cluster.pools()[p]) == name.value);
+            if found == 0 {
+                let have: Vec<&str> = cluster.pools().iter().map(of).filter(|n| !n.is_empty()).collect();
+                let told = Diagnostic::error(codes::UNKNOWN_PART, format!("the fleet has no {what} `{}`", **name)).at(name.span, "unknown");
+                let near = nearest(name, have.iter().copied()).map(|n| format!("did you mean \"{n}\"?"));
+                diags.push(told.hint(near.unwrap_or_else(|| format!("there are {}", have.join(", ")))));
+            }
+            out |= found;
+        }
+        out
+    };
+    let all = pools_with(cluster, |p| !accelerators || cluster.pools()[p].accelerators > 0);
+    let by_part = if parts.is_empty() { all } else { mask(parts, "accelerator", |p| &p.part) };
+    let by_pool = if pools.is_empty() { all } else { mask(pools, "pool", |p| &p.name) };
+    by_part & by_pool & all
+}
+
+/// A class of drawn jobs; models of classes that train are added to `models`.
+pub(super) fn drawn(
+    given: &At<JobInput>,
+    place: &Place<'_>,
+    names: &mut Names,
+    models: &mut Vec<Model>,
+    diags: &mut Diagnostics,
+) -> Option<JobClass> {
+    let before = diags.error_count();
+    let at = head(given.span, diags);
+    fits_together(given, at, diags);
+    let sizes: Vec<(u32, f64)> = if given.sizes.is_empty() {
+        vec![(given.accelerators.unwrap_or(1).min(1 << 24) as u32, 1.0)]
+    } else {
+        let share = |i: usize| given.shares.get(i).map_or(1.0, |s| **s);
+        given.sizes.iter().enumerate().map(|(i, s)| ((**s).min(1 << 24) as u32, share(i))).collect()
+    };
+    let largest = sizes.iter().map(|s| s.0).max().unwrap_or(1);
+    let thousandths = given.share.map_or(1000, |s| (s * 1000.0).round() as u16);
+    let ask = Ask {
+        pools: pools_of(&given.parts, &given.pools, largest > 0, place.cluster, diags),
+        accelerators: largest,
+        share: thousandths,
+        chunk: given.worker.unwrap_or(1).min(64) as u32,
+        cpus: given.cpus.unwrap_or(0.0),
+        memory: given.memory.map_or(0.0, |b| b.get()),
+        within: *given.within,
+    };
+    if diags.error_count() > before {
+        return None;
+    }
+    for &(size, _) in &sizes {
+        if find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &Ask { accelerators: size, ..ask }).is_none() {
+            let message = format!("jobs of {size} accelerators never find room on this fleet, however empty");
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(at, "this class").hint("ask for less, or for less nearness"));
+            return None;
+        }
+    }
+    let work = match &given.training.value {
+        None => Work::Time(0.0),
+        Some(_) => Work::Steps { model: model(given, &ask, place, models, diags)?, steps: 0.0 },
+    };
+    let like = Job {
+        submit: 0.0,
+        ask,
+        work,
+        class: names.class(&given.name),
+        team: names.team(given.team.value.as_deref().unwrap_or("")),
+        priority: (*given.priority).min(1_000_000) as i32,
+        spot: *given.spot,
+        preemptible: *given.preemptible,
+        checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
+        checkpoint_cost: given.checkpoint_cost.map_or(0.0, Seconds::get),
+        restart: given.restart.map_or(place.restart, Seconds::get),
+        elastic: given.most.map(|most| Elastic { most: most.min(1 << 24) as u32, serial: given.serial.unwrap_or(0.0) }),
+    };
+    Some(JobClass {
+        name: given.name.value.clone(),
+        count: *given.count,
+        from: given.from.get(),
+        gap: given.every.map_or(0.0, Seconds::get),
+        random: given.arrivals.unwrap_or(ArrivalKind::Poisson) == ArrivalKind::Poisson,
+        mean: given.duration.map(Seconds::get).or(given.steps.map(|s| s as f64)).unwrap_or(0.0),
+        lengths: match given.durations.unwrap_or(Durations::Fixed) {
+            Durations::Fixed => Lengths::Fixed,
+            Durations::Exponential => Lengths::Exponential,
+            Durations::Lognormal => Lengths::Lognormal(given.sigma.unwrap_or(1.0)),
+        },
+        sizes,
+        like,
+    })
+}
+
+/// The model of a class that trains: its layout fits the accelerators, and a step of it can be simulated on each kind that it may use.
+fn model(given: &JobInput, ask: &Ask, place: &Place<'_>, models: &mut Vec<Model>, diags: &mut Diagnostics) -> Option<u16> {
+    let input = given.training.value.as_ref()?;
+    let first = place.fabric.first_accelerators();
+    let mut config = None;
+    for pools in place.cluster.kinds_of(ask.pools) {
+        let on = Ask { pools, ..*ask };
+        let Some(parts) = find(placement(crate::fleet::PlacementKind::Topology), place.cluster, &on) else { continue };
+        let ranks = |&(node, count): &(u32, u32)| {
+            let first = first[node as usize].map_or(0, |a| a.0);
+            (0..count).map(move |i| AcceleratorId(first + i))
+        };
+        let view = place.fabric.with_ranks(&parts.iter().flat_map(ranks).collect::<Vec<_>>());
+        let (found, band) = training_job(input, &view, diags)?;
+        if band {
+            let told =
+                Diagnostic::error(codes::MISSING_KEY, "a job of a fleet with experts needs `expert_stack`").at(given.training.span, "here");
+            diags.push(told);
+            return None;
+        }
+        match step_alone(Member { config: &found, fabric: &view }, place.profiles) {
+            Ok((step, _)) => config = config.or(Some(Model { config: found, step })),
+            Err(error) => {
+                diags.push(Diagnostic::error(codes::CONFLICT, error.to_string()).at(head(given.training.span, diags), "this job"));
+                return None;
+            }
+        }
+    }
+    models.push(config?);
+    Some(models.len() as u16 - 1)
+}
+
+/// Keys of a class of jobs that do nothing together.
+fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
+    let trains = given.training.is_some();
+    let cores_only = *given.accelerators == Some(0);
+    match (trains, given.duration.is_some()) {
+        (true, true) => conflict(given.duration.span, "`duration` does nothing for a job that trains", "say how many `steps`", diags),
+        (true, false) if given.steps.is_none() => {
+            diags.push(Diagnostic::error(codes::MISSING_KEY, "a job that trains needs `steps`").at(at, "this class"));
+        }
+        (false, false) => {
+            let told = Diagnostic::error(codes::MISSING_KEY, "a class of jobs needs `duration`, or `training` and `steps`");
+            diags.push(told.at(at, "this class"));
+        }
+        _ => {}
+    }
+    let lognormal = *given.durations == Some(Durations::Lognormal);
+    let rules = [
+        (given.steps.is_some() && !trains, given.steps.span, "`steps` does nothing without `training`"),
+        (given.arrivals.is_some() && given.every.is_none(), given.arrivals.span, "`arrivals` does nothing without `every`"),
+        (given.sigma.is_some() && !lognormal, given.sigma.span, "`sigma` does nothing unless durations = \"lognormal\""),
+        (!given.shares.is_empty() && given.sizes.is_empty(), given.shares.span, "`shares` does nothing without `sizes`"),
+        (given.accelerators.is_some() && !given.sizes.is_empty(), given.accelerators.span, "`accelerators` does nothing beside `sizes`"),
+        (trains && !given.sizes.is_empty(), given.sizes.span, "`sizes` does nothing for a job that trains: its layout has one size"),
+        (trains && cores_only, given.accelerators.span, "a job that trains needs accelerators"),
+        (given.share.is_some() && *given.accelerators != Some(1), given.share.span, "`share` needs accelerators = 1"),
+        (given.worker.is_some() && cores_only, given.worker.span, "`worker` does nothing without accelerators"),
+        (given.serial.is_some() && given.most.is_none(), given.serial.span, "`serial` does nothing without `most`"),
+        (given.most.is_some() && trains, given.most.span, "jobs that train do not grow: their layout has one size"),
+        (given.most.is_some() && (cores_only || !given.sizes.is_empty()), given.most.span, "`most` needs one size of `accelerators`"),
+        (
+            given.checkpoint_cost.is_some() && given.checkpoint.is_none(),
+            given.checkpoint_cost.span,
+            "`checkpoint_cost` does nothing without `checkpoint`",
+        ),
+        (*given.spot && !*given.preemptible, given.preemptible.span, "a spot job can be stopped"),
+        (
+            *given.within != crate::fleet::Within::Any && cores_only,
+            given.within.span,
+            "`within` does nothing without accelerators: the job is on one node",
+        ),
+    ];
+    for (bad, span, message) in rules {
+        if bad {
+            conflict(span, message, "leave it out", diags);
+        }
+    }
+    if cores_only && given.cpus.is_none() {
+        diags.push(Diagnostic::error(codes::MISSING_KEY, "a job without accelerators needs `cpus`").at(at, "this class"));
+    }
+    if !given.shares.is_empty() && given.shares.len() != given.sizes.len() {
+        let message = format!("{} sizes have {} shares", given.sizes.len(), given.shares.len());
+        diags.push(Diagnostic::error(codes::CONFLICT, message).at(given.shares.span, "as many as sizes"));
+    }
+    if given.share.is_some_and(|s| (s * 1000.0).round() < 1.0) {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "less than a thousandth of an accelerator").at(given.share.span, "out of range"));
+    }
+    let worker = given.worker.unwrap_or(1);
+    let sizes = given.sizes.iter().map(|s| **s).chain(*given.accelerators);
+    if worker > 64 || sizes.into_iter().any(|s| !s.is_multiple_of(worker)) {
+        let message = format!("workers of {worker} do not divide the accelerators, or are larger than a node");
+        diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(given.worker.span, "does not divide"));
+    }
+    if given.most.is_some_and(|m| given.accelerators.is_some_and(|a| m <= a)) {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "`most` is no more than `accelerators`").at(given.most.span, "out of range"));
+    }
+    if given.sigma.is_some_and(|s| s > 5.0) {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a sigma above 5 is absurd").at(given.sigma.span, "out of range"));
+    }
+}
+
+/// A service.
+pub(super) fn service(given: &At<ServiceInput>, place: &Place<'_>, names: &mut Names, diags: &mut Diagnostics) -> Option<Service> {
+    let before = diags.error_count();
+    let ask = Ask {
+        pools: pools_of(&given.parts, &given.pools, true, place.cluster, diags),
+        accelerators: (*given.accelerators).min(1 << 24) as u32,
+        share: 1000,
+        chunk: 1,
+        cpus: 0.0,
+        memory: 0.0,
+        within: *given.within,
+    };
+    if diags.error_count() > before {
+        return None;
+    }
+    let mut range = |bad: bool, span: Span, message: &str| {
+        if bad {
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
+        }
+    };
+    range(*given.least > *given.most, given.least.span, "`least` is more than `most`");
+    range(*given.most > 100_000, given.most.span, "more than 100,000 replicas");
+    let share = *given.metric == crate::fleet::Metric::Utilization;
+    range(share && *given.target > 1.0, given.target.span, "a utilization above 1");
+    range(given.interval.get() < 1.0, given.interval.span, "looks less than a second apart");
+    range(given.period.get() < 10.0 * given.interval.get(), given.period.span, "a period of less than ten looks");
+    range(given.down_window.get().max(given.up_window.get()) > 86_400.0, given.down_window.span, "a window of more than a day");
+    let fits = find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &ask).is_some();
+    range(!fits, given.accelerators.span, "a replica never finds room on this fleet, however empty");
+    (diags.error_count() == before).then(|| Service {
+        name: given.name.value.clone(),
+        ask,
+        team: names.team(given.team.value.as_deref().unwrap_or("")),
+        class: names.class(&given.name),
+        priority: (*given.priority).min(1_000_000) as i32,
+        rate: (*given.requests_per_s, *given.swing, given.period.get()),
+        serves: *given.replica_requests_per_s,
+        latency: given.latency.get(),
+        patience: given.patience.get(),
+        warm: given.warm.get(),
+        scaling: Scaling {
+            metric: *given.metric,
+            target: *given.target,
+            least: *given.least as u32,
+            most: *given.most as u32,
+            windows: [given.up_window.get(), given.down_window.get()],
+        },
+        interval: given.interval.get(),
+    })
+}
