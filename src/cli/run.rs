@@ -225,6 +225,7 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("requests.csv", report::requests_csv(outcome)),
         ("load.csv", report::load_csv(outcome)),
         ("load.svg", report::load_svg(outcome)),
+        ("load.om.txt", report::load_metrics(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {

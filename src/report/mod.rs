@@ -18,7 +18,7 @@ pub use html::html;
 pub use json::{NotFinite, json};
 pub use plan::{plan_html, plan_json, plan_text};
 pub use run::{intervals_csv, run_csv};
-pub use serving::{load_csv, load_svg, requests_csv};
+pub use serving::{load_csv, load_metrics, load_svg, requests_csv};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
 pub use validation::{ScatterPoint, SourceRow, validation_html};

@@ -3,6 +3,7 @@
 use super::load::Job;
 use crate::diag::{At, Diagnostic, Diagnostics, Node, SourceId, codes};
 use crate::fabric::Fabric;
+use crate::hardware::Dtype;
 use crate::kernels::{DeviceModel, Profiles};
 
 /// Reads the profiles that a scenario names; `None` when one is faulty or serves nothing, which `diags` then holds.
@@ -40,10 +41,18 @@ pub(super) fn read(paths: &At<Vec<At<String>>>, job: Option<&Job>, fabric: &Fabr
 
 /// Whether any of the profiles at these places gives a constant that the job uses.
 fn serves(profiles: &Profiles, places: std::ops::Range<usize>, job: &Job, fabric: &Fabric) -> bool {
-    let Job::Training { config, .. } = job else { return false };
     fabric.parts().any(|part| {
-        let device = DeviceModel::with(profiles, part, None);
-        let used = device.training_profiles(&[config.precision.linear(), config.precision.wide()]);
+        let used = match job {
+            Job::Training { config, .. } => {
+                DeviceModel::with(profiles, part, None).training_profiles(&[config.precision.linear(), config.precision.wide()])
+            }
+            Job::Serving(job) => {
+                let formats = job.deployment.formats;
+                let device = DeviceModel::with(profiles, part, Some(&job.stack.library));
+                device.serving_profiles(&[formats.linear, formats.attention, Dtype::Bf16], formats.kv)
+            }
+            _ => return false,
+        };
         profiles.iter().enumerate().any(|(i, p)| places.contains(&i) && used.iter().any(|u| std::ptr::eq(&raw const **u, p)))
     })
 }

@@ -147,8 +147,7 @@ impl Replica {
         let request = &s.requests.list[id as usize];
         let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
         let hashes = &s.requests.hashes_of(request)[..shared as usize];
-        let all = u64::from(request.input) + u64::from(request.output) + self.limits.speculation.map_or(0, |s| s.drafts);
-        let blocks = if self.limits.reserve_output { all.div_ceil(self.limits.block_tokens) } else { blocks };
+        let blocks = if self.limits.reserve_output { self.blocks_of(request.input, request.output) } else { blocks };
         self.cache.take(hashes);
         let own = blocks.saturating_sub(shared * self.hash_blocks);
         if !self.make_room(own) {
