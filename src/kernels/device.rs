@@ -133,10 +133,7 @@ impl DeviceModel {
     #[must_use]
     pub fn serving_profiles(&self, dtypes: &[Dtype], kv: Dtype) -> Vec<Arc<Profile>> {
         let products = dtypes.iter().filter_map(|d| self.gemm_entry(*d)).map(|e| e.profile.clone());
-        let rows = [
-            self.decode_row(kv).map(|(_, p, _)| p),
-            self.prefill_row(Dtype::Bf16, kv).map(|(_, p, _)| p),
-        ];
+        let rows = [self.decode_row(kv).map(|(_, p, _)| p), self.prefill_row(Dtype::Bf16, kv).map(|(_, p, _)| p)];
         let of = |wanted: &Profile| self.profiles.iter().find(|(_, p)| std::ptr::eq(p.as_ref(), wanted)).map(|(_, p)| p.clone());
         products.chain(rows.into_iter().flatten().filter_map(of)).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::{Detail, Fact, ProfileUse};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::serving::{Deployment, Memory, Pool, Prompts, Record, Requests, Series, Served, StackRow};
+use crate::serving::{Deployment, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
 use crate::units::{Bytes, Seconds};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -64,6 +64,8 @@ pub struct HandoverOutcome {
     pub input_tokens_per_s_per_accelerator: f64,
     /// Output tokens per second and accelerator of the engines that decode.
     pub output_tokens_per_s_per_accelerator: f64,
+    /// The same in half of the time slices at least.
+    pub median_output_tokens_per_s_per_accelerator: f64,
     /// Share of the time in which engines of prompts run an iteration.
     pub prompts_busy_share: f64,
     /// Share of the time in which engines that decode run an iteration.
@@ -88,6 +90,9 @@ pub struct ServingOutcome {
     pub ttft_s: Percentiles,
     /// Time per output token after the first: (last − first token) ÷ (tokens − 1), by request; requests of one token have none.
     pub tpot_s: Percentiles,
+    /// Time to first token of urgent requests alone, where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urgent_ttft_s: Option<Percentiles>,
     /// Time between successive tokens of a request, over all tokens.
     pub itl_s: Percentiles,
     /// Time to the last token: last token − sent.
@@ -96,6 +101,8 @@ pub struct ServingOutcome {
     pub queue_s: Percentiles,
     /// Output tokens of counted requests over the duration.
     pub output_tokens_per_s: f64,
+    /// Output tokens a second in half of the time slices at least: what a long run settles to.
+    pub median_output_tokens_per_s: f64,
     /// Prompt tokens of counted requests over the duration.
     pub input_tokens_per_s: f64,
     /// Output tokens per second and accelerator.
@@ -133,8 +140,10 @@ pub struct ServingOutcome {
     /// Share of the prompt tokens that were read from a tier into it.
     pub loaded_prompt_share: f64,
     /// Keys and values between engines, where prompts have engines of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<HandoverOutcome>,
     /// Engines that come and go, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetOutcome>,
     /// Blocks of the key-value cache of an engine (the fullest one).
     pub kv_blocks: u64,
@@ -157,6 +166,8 @@ pub struct RequestRow {
     pub input: u32,
     /// Answer tokens.
     pub output: u32,
+    /// Whether it goes before others.
+    pub urgent: bool,
 }
 
 /// What reports of serving draw.
@@ -212,8 +223,13 @@ pub struct Counted {
 /// The numbers and the detail of a run, and what cost needs. Costs are still zero.
 #[must_use]
 pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served: Served) -> (ServingOutcome, Detail, Counted) {
-    let all: Vec<RequestRow> =
-        requests.list.iter().zip(&served.records).map(|(q, &record)| RequestRow { record, input: q.input, output: q.output }).collect();
+    let row = |(i, (q, &record)): (usize, (&Request, &Record))| RequestRow {
+        record,
+        input: q.input,
+        output: q.output,
+        urgent: requests.is_urgent(i as u32),
+    };
+    let all: Vec<RequestRow> = requests.list.iter().zip(&served.records).enumerate().map(row).collect();
     let counted: Vec<&RequestRow> = all.iter().filter(|r| r.record.is_done() && r.record.arrival >= frame.warm_up).collect();
     let n = counted.len() as f64;
     let last = counted.iter().map(|r| r.record.last).fold(0.0, f64::max);
@@ -232,11 +248,13 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
     let handover = frame.deployment.prompts.as_ref().map(|p| handover(frame, p, &counted, &served, (input, output, duration)));
     let numbers = ServingOutcome {
         ttft_s: Percentiles::of(counted.iter().map(|r| r.record.ttft())),
+        urgent_ttft_s: (!requests.urgent.is_empty()).then(|| Percentiles::of(counted.iter().filter(|r| r.urgent).map(|r| r.record.ttft()))),
         tpot_s: Percentiles::of(counted.iter().filter_map(|r| r.record.tpot(r.output))),
         itl_s: Percentiles::of_sorted(&served.gaps.into_sorted()),
         e2e_s: Percentiles::of(counted.iter().map(|r| r.record.e2e())),
         queue_s: Percentiles::of(counted.iter().map(|r| r.record.scheduled - r.record.arrival)),
         output_tokens_per_s: output / duration,
+        median_output_tokens_per_s: median_rate(&served.series),
         input_tokens_per_s: input / duration,
         output_tokens_per_s_per_accelerator: output / duration / accelerators,
         requests_per_s: n / duration,
@@ -283,6 +301,11 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
     (numbers, detail, Counted { input, output, engines_on, events: served.events })
 }
 
+/// Median over the slices of time of the output rate, tokens a second.
+fn median_rate(series: &Series) -> f64 {
+    Percentiles::of(series.slices.iter().map(|s| s.output / series.width)).p50
+}
+
 /// What moved between engines, and what each kind of them did.
 fn handover(
     frame: &ServingFrame<'_, '_>,
@@ -300,6 +323,7 @@ fn handover(
         bytes: served.handed_bytes,
         input_tokens_per_s_per_accelerator: input / duration / (prompts.engines.replicas * prompts.engines.ranks()) as f64,
         output_tokens_per_s_per_accelerator: output / duration / (d.replicas * d.ranks()) as f64,
+        median_output_tokens_per_s_per_accelerator: median_rate(&served.series) / (d.replicas * d.ranks()) as f64,
         prompts_busy_share: busy(first),
         decodes_busy_share: busy(rest),
     }
@@ -314,7 +338,8 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
     let d = frame.deployment;
     let s = frame.stack;
     let by = d.draft.as_ref().map_or_else(String::new, |m| format!(" by {}", m.title));
-    let guesses = d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step{by}, each right with {}", s.drafts, s.acceptance));
+    let guesses =
+        d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step{by}, each right with {}", s.drafts, s.acceptance));
     let parameters = d.shape.parameters() / 1e9;
     let given = if d.blocks.is_some() { "given" } else { "estimated from what weights and workspace leave" };
     let mut out = vec![
@@ -327,7 +352,14 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
             "Cache",
             format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
         ),
-        fact("Routing", if frame.pool.engines.iter().map(crate::serving::EngineSite::replicas).sum::<usize>() > 1 { d.router.to_string() } else { "to one engine".into() }),
+        fact(
+            "Routing",
+            if frame.pool.engines.iter().map(crate::serving::EngineSite::replicas).sum::<usize>() > 1 {
+                d.router.to_string()
+            } else {
+                "to one engine".into()
+            },
+        ),
         fact("Traffic", frame.title.clone()),
     ];
     if let Some(p) = &d.prompts {

@@ -10,14 +10,18 @@ const DEFINITIONS: &str = "TTFT: first token − sent, queueing included. TPOT: 
     ITL: between successive tokens, over all tokens. E2E: last token − sent. Percentiles are exact, linear between neighbours. \
     Goodput: requests that meet all targets over the duration.";
 
-fn latencies(s: &ServingOutcome) -> [(&'static str, Percentiles); 5] {
-    [
+fn latencies(s: &ServingOutcome) -> Vec<(&'static str, Percentiles)> {
+    let mut out = vec![
         ("time to first token (TTFT)", s.ttft_s),
         ("time per output token (TPOT)", s.tpot_s),
         ("between tokens (ITL)", s.itl_s),
         ("to the last token (E2E)", s.e2e_s),
         ("in the queue", s.queue_s),
-    ]
+    ];
+    if let Some(urgent) = s.urgent_ttft_s {
+        out.insert(1, ("TTFT of urgent requests", urgent));
+    }
+    out
 }
 
 fn percent(share: f64) -> String {
@@ -59,7 +63,9 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
     if let Some(h) = &s.handover {
         let rates = (three(h.input_tokens_per_s_per_accelerator), three(h.output_tokens_per_s_per_accelerator));
         out.push(("prefill", format!("{} tokens/s per accelerator, busy {}", rates.0, percent(h.prompts_busy_share))));
-        out.push(("decode", format!("{} tokens/s per accelerator, busy {}", rates.1, percent(h.decodes_busy_share))));
+        let median = three(h.median_output_tokens_per_s_per_accelerator);
+        let busy = percent(h.decodes_busy_share);
+        out.push(("decode", format!("{} tokens/s per accelerator on average, {median} in the median slice of time, busy {busy}", rates.1)));
         let wait = [h.wait_s.p50, h.wait_s.p99].map(Seconds::new);
         out.push(("handover", format!("{} moved; there {} after the prompt (p50), {} (p99)", Bytes::new(h.bytes), wait[0], wait[1])));
     }

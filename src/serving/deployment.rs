@@ -41,6 +41,10 @@ pub struct Deployment {
     pub draft: Option<Box<Shape>>,
     /// Low-rank adapters that requests ask for.
     pub adapters: Option<Adapters>,
+    /// Groups of ranks over which every prompt is spread.
+    pub context: u64,
+    /// Whether requests that are put back go to host memory instead of being computed again.
+    pub swap: bool,
     /// Engines.
     pub replicas: u64,
     /// Cache blocks of an engine; absent: what memory leaves.
@@ -124,6 +128,8 @@ impl Deployment {
             speculation: None,
             draft: None,
             adapters: None,
+            context: 1,
+            swap: false,
             replicas: 1,
             blocks: None,
             prefix_cache: false,
@@ -137,7 +143,7 @@ impl Deployment {
     /// Accelerators of one engine.
     #[must_use]
     pub const fn ranks(&self) -> u64 {
-        self.tensor * self.data * self.pipeline
+        self.tensor * self.context * self.data * self.pipeline
     }
 
     /// Memory of one rank on the part of an accelerator.
@@ -145,6 +151,7 @@ impl Deployment {
     pub fn memory(&self, fabric: &Fabric, stack: &StackRow, a: AcceleratorId) -> Memory {
         let split = Split { tensor: self.tensor, ranks: self.tensor * self.data, pipeline: self.pipeline, redundant: self.redundant };
         let mut memory = Memory::of(&self.shape, self.formats, stack, split, fabric.part(a).memory.get());
+        memory.token /= self.context as f64;
         if let Some(draft) = &self.draft {
             let with = Memory::of(draft, self.formats, stack, split, 0.0);
             memory.add(with.weights, with.token, stack);
@@ -172,6 +179,7 @@ impl Deployment {
             read_interval: *stack.read_interval,
             prefix_cache: self.prefix_cache && role != Role::Decodes,
             speculation: self.speculation.filter(|_| role != Role::Prompts),
+            swap: None,
         }
     }
 
@@ -237,13 +245,19 @@ impl Deployment {
                     pool.costs.len() - 1
                 }
             };
+            let mut limits = self.limits(stack, blocks, role);
+            if self.swap && !limits.reserve_output {
+                let mut rate = f64::INFINITY;
+                fabric.copy_route(group[0], true, &mut |link, share| rate = rate.min(fabric.link(link).capacity / share));
+                limits.swap = Some(memory.token * *stack.block_tokens as f64 / rate);
+            }
             let site = EngineSite {
                 class,
-                limits: self.limits(stack, blocks, role),
+                limits,
                 ranks: self.data as usize,
                 lanes: self.pipeline as usize,
                 first: group[0],
-                tensor: self.tensor,
+                tensor: self.tensor * self.context,
             };
             pool.engines.push(site);
         }
@@ -252,7 +266,10 @@ impl Deployment {
 
     fn cost<'f>(&self, on: (&'f Fabric, &Profiles), stack: &StackRow, group: &[AcceleratorId], speed: f64) -> Result<Cost<'f>, String> {
         let (fabric, profiles) = on;
-        let part = fabric.part(group[0]);
+        let mut own = fabric.part(group[0]).clone();
+        // A part with 8-bit integers alone computes attention and the output projection in them too.
+        own.peak.value.bf16.value = own.peak.bf16.or(*own.peak.int8);
+        let part = &own;
         let fifth = part.scale_up.value.as_deref() == Some("nvlink5");
         let engine = stack.all_reduce_nvlink5.value.filter(|_| fifth).unwrap_or(*stack.all_reduce);
         let library = Library::of(engine);
@@ -268,6 +285,11 @@ impl Deployment {
             group: (tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..tensor].to_vec()])),
             all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),
             next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor]]])),
+            context: self.context,
+            spread: (self.context > 1).then(|| {
+                let ranks = (0..self.context as usize).map(|c| group[c * tensor]).collect();
+                Communicator::new(fabric, &library, &[ranks])
+            }),
             tensor: self.tensor,
             data: self.data,
             pipeline: self.pipeline,

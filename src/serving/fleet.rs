@@ -208,14 +208,12 @@ impl Run<'_, '_> {
         };
         let site = &self.pool.engines[engine];
         let (first, ranks, weights) = (site.first.0, site.accelerators(), self.pool.weights);
-        let clients: Vec<Client> =
-            (0..ranks).map(|r| Client { at: AcceleratorId(first + r as u32), bytes: weights, files: 1.0 }).collect();
+        let clients: Vec<Client> = (0..ranks).map(|r| Client { at: AcceleratorId(first + r as u32), bytes: weights, files: 1.0 }).collect();
         let bytes = weights * ranks as f64;
         let Some(flows) = &mut self.flows else { return };
         let key = (u32::MAX, engine as u32);
-        let way = flows.tier(key, |fabric| {
-            transfer(fabric, tier, Direction::Read, &clients, WEIGHT_REQUEST).unwrap_or_else(Transfer::none)
-        });
+        let way =
+            flows.tier(key, |fabric| transfer(fabric, tier, Direction::Read, &clients, WEIGHT_REQUEST).unwrap_or_else(Transfer::none));
         flows.start(now, bytes, way, f64::INFINITY, Purpose::Weights(engine as u16));
     }
 

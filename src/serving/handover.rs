@@ -186,4 +186,3 @@ impl Run<'_, '_> {
         self.wake(to, now);
     }
 }
-

@@ -27,6 +27,8 @@ pub struct Requests {
     pub hashes: Vec<u64>,
     /// Tokens of a hashed block (0: no hashes).
     pub hash_tokens: u32,
+    /// Which requests are urgent; empty where none is.
+    pub urgent: Vec<bool>,
     /// Whether the hashes go on over the answer, with which later prompts of the same session begin.
     pub answers: bool,
     /// For each request the next of its session and the pause before it, seconds; empty where sessions have no turns that wait for each
@@ -44,6 +46,16 @@ pub struct Turn {
 }
 
 impl Requests {
+    /// Whether a request goes before others.
+    #[must_use]
+    pub fn is_urgent(&self, id: u32) -> bool {
+        self.urgent.get(id as usize).is_some_and(|u| *u)
+    }
+    /// Draws which requests are urgent: a share of all.
+    pub fn mark_urgent(&mut self, share: f64, streams: &crate::engine::Streams) {
+        let mut rng = streams.stream("urgent requests");
+        self.urgent = self.list.iter().map(|_| super::lengths::uniform(&mut rng) < share).collect();
+    }
     /// The hashes of one request's prompt.
     #[must_use]
     pub fn hashes_of(&self, request: &Request) -> &[u64] {

@@ -494,7 +494,8 @@ impl Run<'_, '_> {
         }
         let any = batches.iter().any(|b| b.decodes > 0 || b.chunks > 0);
         self.drivers[d].busy = any;
-        let (end, work) = if any { self.seconds(engine, &batches, now) } else { (now, 0.0) };
+        let swap = ranks.clone().map(|r| self.replicas[r].take_swap()).fold(0.0, f64::max);
+        let (end, work) = if any { self.seconds(engine, &batches, now, swap) } else { (now, 0.0) };
         self.batches = batches;
         if !any {
             return None;
@@ -510,15 +511,15 @@ impl Run<'_, '_> {
     }
 
     /// When a batch that begins at `now` ends, and how long it keeps the engine busy. Stages take batches in order.
-    fn seconds(&mut self, engine: usize, batches: &[Batch], now: f64) -> (f64, f64) {
+    fn seconds(&mut self, engine: usize, batches: &[Batch], now: f64, swap: f64) -> (f64, f64) {
         let cost = &mut self.pool.costs[self.pool.engines[engine].class];
         let free = &mut self.stage_free[engine];
         if free.len() == 1 {
-            let seconds = cost.time(batches);
+            let seconds = cost.time(batches) + swap;
             return (now + seconds, seconds);
         }
         let stages = cost.stages(batches);
-        let (last, mut at, mut work) = (free.len() - 1, now, 0.0);
+        let (last, mut at, mut work) = (free.len() - 1, now + swap, swap);
         for (s, free) in free.iter_mut().enumerate() {
             let seconds = if s == last { stages.last } else { stages.each };
             at = at.max(*free) + seconds;

@@ -2,6 +2,7 @@
 
 use super::super::load::head;
 use super::fleet;
+use super::fleet_input::PreemptionInput;
 use super::input::{BatchingInput, ServingInput, ServingParallelInput, SloInput};
 use super::run::{Goals, ServingJob, Source};
 use super::traffic::traffic;
@@ -61,6 +62,7 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     };
     let deployment = Deployment {
         blocks: input.batching.value.as_ref().and_then(|b| *b.kv_blocks),
+        swap: input.batching.value.as_ref().is_some_and(|b| b.preemption.value == Some(PreemptionInput::Swap)),
         prompts: fleet::prompts(input, &plain, &stack, diags),
         offload: fleet::offload(input, fabric, diags),
         fleet: fleet::fleet(input, replicas.unwrap_or(2), fabric, diags),
@@ -74,7 +76,8 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         diags.push(Diagnostic::error(codes::CONFLICT, format!("this cannot be served here: {error}")).at(place, "this deployment"));
         return None;
     }
-    Some(ServingJob { deployment, stack, source, arrivals, goals, warm_up: input.warm_up.get() })
+    let urgent = input.priority.value.as_ref().map(|p| *p.urgent);
+    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get() })
 }
 
 fn default_parallel(span: Span) -> ServingParallelInput {
@@ -168,7 +171,7 @@ fn settings(row: &StackRow, given: Option<&BatchingInput>, diags: &mut Diagnosti
         ($($to:ident from $from:ident),*) => { $(if let Some(value) = b.$from.value { s.$to.value = value; })* };
     }
     replace!(batching from policy, reserve_output from reserve_output, max_tokens from max_tokens, max_sequences from max_sequences,
-        block_tokens from block_tokens, memory_share from memory_share, host_iteration from host_iteration,
+        block_tokens from block_tokens, memory_share from memory_share, workspace from workspace, host_iteration from host_iteration,
         host_sequence from host_sequence, wait_iterations from wait_iterations, wait_share from wait_share, read_interval from read_interval);
     let policy = *s.batching;
     let chunked = policy == Batching::Chunked;
@@ -178,10 +181,18 @@ fn settings(row: &StackRow, given: Option<&BatchingInput>, diags: &mut Diagnosti
         ("read_interval", b.read_interval.is_some(), b.read_interval.span, policy == Batching::Static),
         ("wait_iterations", b.wait_iterations.is_some(), b.wait_iterations.span, policy != Batching::Whole),
         ("wait_share", b.wait_share.is_some(), b.wait_share.span, policy != Batching::Whole || *s.wait_iterations == 0),
+        ("preemption", b.preemption.is_some(), b.preemption.span, *s.reserve_output),
         ("memory_share", b.memory_share.is_some(), b.memory_share.span, b.kv_blocks.is_some()),
+        ("workspace", b.workspace.is_some(), b.workspace.span, b.kv_blocks.is_some()),
     ] {
         if there && idle {
-            let why = if name == "memory_share" { "beside `kv_blocks`".into() } else { format!("with the policy `{policy}`") };
+            let why = if name == "memory_share" || name == "workspace" {
+                "beside `kv_blocks`".into()
+            } else if name == "preemption" {
+                "where room for answers is reserved".into()
+            } else {
+                format!("with the policy `{policy}`")
+            };
             conflict(format!("`{name}` does nothing {why}"), span, diags);
         }
     }
@@ -231,7 +242,10 @@ fn divisible(parallel: &ServingParallelInput, shape: &Shape, stack: &StackRow, d
         None if *parallel.data > 1 => {
             conflict("`data` does nothing for a dense model: give it more engines", parallel.data.span, diags);
         }
-        Some(x) if !(x.experts.saturating_add(*parallel.redundant_experts)).is_multiple_of(e) || !(t.saturating_mul(*parallel.data)).is_multiple_of(e) => {
+        Some(x)
+            if !(x.experts.saturating_add(*parallel.redundant_experts)).is_multiple_of(e)
+                || !(t.saturating_mul(*parallel.data)).is_multiple_of(e) =>
+        {
             let ranks = t.saturating_mul(*parallel.data);
             let all = x.experts.saturating_add(*parallel.redundant_experts);
             fails(format!("expert = {e} has to divide {all} experts and tensor × data = {ranks}"), parallel.expert.span, diags);

@@ -40,7 +40,7 @@ pub(super) fn ranks(parallel: &ServingParallelInput) -> u64 {
 
 /// Engines of prompts, and the accelerators that they take.
 pub(super) fn prefill_ranks(given: Option<&PrefillInput>) -> u64 {
-    given.map_or(0, |p| ranks(&p.parallel).saturating_mul(p.parallel.replicas.unwrap_or(1)))
+    given.map_or(0, |p| ranks(&p.parallel).saturating_mul(*p.context).saturating_mul(p.parallel.replicas.unwrap_or(1)))
 }
 
 /// Engines of prompts.
@@ -67,7 +67,12 @@ pub(super) fn prompts(input: &ServingInput, plain: &Deployment, stack: &StackRow
     too_large("kv_blocks", given.kv_blocks.unwrap_or(0), 1 << 40, given.kv_blocks.span, diags);
     let replicas = given.parallel.replicas.unwrap_or(1);
     too_large("replicas", replicas, MOST_ENGINES, given.parallel.replicas.span, diags);
-    let engines = Deployment { blocks: *given.kv_blocks, ..laid_out(plain, &given.parallel, replicas) };
+    let context = *given.context;
+    if context > 1 && (*given.parallel.data > 1 || *given.parallel.pipeline > 1) {
+        let hint = "set data and pipeline of [serving.prefill.parallel] to 1, or leave out `context`";
+        unsupported("prompts spread over groups of ranks beside data or pipeline are not modelled", hint, given.context.span, diags);
+    }
+    let engines = Deployment { blocks: *given.kv_blocks, context, ..laid_out(plain, &given.parallel, replicas) };
     Some(Box::new(Prompts { engines, stack: own, by_layers: *given.transfer == TransferInput::Layers }))
 }
 
@@ -176,7 +181,12 @@ pub(super) fn draft(input: &ServingInput, tensor: u64, diags: &mut Diagnostics) 
 pub(super) fn adapters(input: &ServingInput, shape: &Shape, diags: &mut Diagnostics) -> Option<Adapters> {
     let given = input.adapters.value.as_ref()?;
     if shape.mixture.is_some() || shape.latent.is_some() {
-        unsupported("adapters are modelled on dense models with plain attention", "leave out [serving.adapters]", input.adapters.span, diags);
+        unsupported(
+            "adapters are modelled on dense models with plain attention",
+            "leave out [serving.adapters]",
+            input.adapters.span,
+            diags,
+        );
     }
     let slots = given.slots.unwrap_or(*given.count);
     if slots > *given.count {

@@ -1,7 +1,7 @@
 //! Tables of `[serving]` beside one engine: engines of prompts, tiers of cached prompts, engines that come and go, adapters.
 
 use super::input::ServingParallelInput;
-use crate::diag::{Count, Finite, Name, NonNeg, Plain, Pos, Whole};
+use crate::diag::{Count, Finite, Name, NonNeg, Plain, Pos, Share, Whole};
 use crate::serving::Measure;
 use crate::units::{Bytes, Seconds};
 use crate::{choice, record};
@@ -16,9 +16,29 @@ choice! {
     }
 }
 
+choice! {
+    /// What becomes of a request that is put back for want of cache blocks.
+    pub enum PreemptionInput {
+        /// All its tokens are computed again.
+        Recompute = "recompute",
+        /// Its keys and values go to host memory and come back.
+        Swap = "swap",
+    }
+}
+
+record! {
+    /// Requests of two priorities.
+    pub struct PriorityInput {
+        /// Share of the requests, drawn at random, that go before all others.
+        pub urgent: Share,
+    }
+}
+
 record! {
     /// Engines of their own for prompts.
     pub struct PrefillInput {
+        /// Groups of `tensor` ranks over which every prompt is spread (context parallelism).
+        pub context: Count = 1,
         /// How an engine lies on accelerators.
         pub parallel: ServingParallelInput,
         /// Most tokens of an iteration, instead of those of the launch script.

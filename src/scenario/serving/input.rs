@@ -1,11 +1,13 @@
 //! The `[serving]` table: its keys, types and defaults.
 
-use super::fleet_input::{AdaptersInput, AdmissionInput, EngineFailureInput, OffloadInput, PrefillInput, ScalingInput, StartInput};
+use super::fleet_input::{
+    AdaptersInput, AdmissionInput, EngineFailureInput, OffloadInput, PreemptionInput, PrefillInput, PriorityInput, ScalingInput, StartInput,
+};
 use crate::diag::{Count, Decode, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Value, Whole};
 use crate::hardware::Dtype;
 use crate::model::ModelInput;
 use crate::serving::{Batching, Length, RouterPolicy, TraceFormat};
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use crate::{choice, record, tagged};
 
 choice! {
@@ -88,6 +90,10 @@ record! {
         pub kv_blocks: Option<Count>,
         /// Share of the memory that the engine takes.
         pub memory_share: Option<Share>,
+        /// What becomes of a request that is put back for want of blocks.
+        pub preemption: Option<PreemptionInput>,
+        /// Activations, graphs and buffers.
+        pub workspace: Option<NonNeg<Bytes>>,
         /// Host time of an iteration that the device waits for.
         pub host_iteration: Option<NonNeg<Seconds>>,
         /// Host time of one sequence in an iteration.
@@ -390,6 +396,8 @@ record! {
         pub failure: List<EngineFailureInput> = Vec::new(),
         /// Requests that are refused.
         pub admission: Option<AdmissionInput>,
+        /// Requests of two priorities.
+        pub priority: Option<PriorityInput>,
         /// Low-rank adapters that requests ask for, equally popular.
         pub adapters: Option<AdaptersInput>,
         /// Guesses of a draft.

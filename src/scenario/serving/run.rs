@@ -55,6 +55,8 @@ pub struct ServingJob {
     pub arrivals: Arrivals,
     /// What they have to meet.
     pub goals: Option<Goals>,
+    /// Share of the requests that go before others.
+    pub urgent: Option<f64>,
     /// Seconds before which arrivals are not counted.
     pub warm_up: f64,
 }
@@ -109,7 +111,10 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
     // The check has built the pool once.
     let mut pool = job.deployment.pool(fabric, &scenario.profiles, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
     let streams = Streams::new(scenario.seed);
-    let (requests, skipped) = job.requests(&streams);
+    let (mut requests, skipped) = job.requests(&streams);
+    if let Some(share) = job.urgent {
+        requests.mark_urgent(share, &streams);
+    }
     let served = serve(&mut pool, &requests, job.arrivals, job.warm_up, &streams);
     let frame = ServingFrame {
         fabric,

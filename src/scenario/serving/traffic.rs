@@ -54,7 +54,14 @@ pub(super) fn traffic(given: &At<TrafficInput>, diags: &mut Diagnostics) -> Opti
         TrafficInput::Trace(t) => (trace(t, diags)?, Arrivals::Open),
     };
     if let Some((rate, span)) = rate(&given.value) {
-        bounds(if matches!(given.value, TrafficInput::Sessions(_)) { "sessions_per_s" } else { "requests_per_s" }, rate, 1e-9, 1e9, span, diags);
+        bounds(
+            if matches!(given.value, TrafficInput::Sessions(_)) { "sessions_per_s" } else { "requests_per_s" },
+            rate,
+            1e-9,
+            1e9,
+            span,
+            diags,
+        );
     }
     (diags.error_count() == before).then_some(job)
 }

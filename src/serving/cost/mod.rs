@@ -81,6 +81,8 @@ pub struct Cost<'f> {
     imbalance: f64,
     two_batches: bool,
     nodes: u64,
+    context: u64,
+    context_group: Option<Communicator<'f>>,
     adapters: Option<Adapters>,
     drafts: u64,
     /// The model that drafts, where it is not a layer of the model itself.
@@ -145,6 +147,10 @@ pub struct Parts<'f> {
     pub two_batches: bool,
     /// Nodes of the engine.
     pub nodes: u64,
+    /// Groups of ranks over which every prompt is spread, and one rank of each of them where there are several.
+    pub context: u64,
+    /// The same as a group.
+    pub spread: Option<Communicator<'f>>,
     /// Stages.
     pub pipeline: u64,
     /// Adapters that requests ask for.
@@ -179,6 +185,8 @@ impl<'f> Cost<'f> {
             imbalance: parts.imbalance,
             two_batches: parts.two_batches,
             nodes: parts.nodes,
+            context: parts.context,
+            context_group: parts.spread,
             adapters: parts.adapters,
             drafts: parts.drafts,
             draft_model: None,
@@ -229,18 +237,20 @@ impl<'f> Cost<'f> {
         // Hidden vectors and residuals, 16 bit, each tensor rank its part.
         let bytes = 4.0 * (p.tokens * self.shape.hidden) as f64 / self.tensor as f64;
         let send = self.next_stage.as_ref().map_or(0.0, |n| n.time_alone(Op::SendRecv, bytes));
-        Stages {
-            each: layers.max(floor) / self.speed + p.host,
-            last: (layers + p.head).max(floor) / self.speed + p.host,
-            send,
-        }
+        Stages { each: layers.max(floor) / self.speed + p.host, last: (layers + p.head).max(floor) / self.speed + p.host, send }
     }
 
     fn parts(&mut self, batches: &[Batch]) -> Iteration {
         let most = *self.stack.graph_batch;
         let eager = batches.iter().any(|b| b.chunks > 0 || b.decodes > most);
         let (mut own, mut total, mut attention, mut logits, mut sequences, mut decodes) = (0, 0, 0.0, 0, 0, 0);
-        for b in batches {
+        for whole in batches {
+            // Every group of ranks has a part of each prompt.
+            let b = &Batch {
+                chunk_tokens: whole.chunk_tokens.div_ceil(self.context),
+                chunk_pairs: whole.chunk_pairs / self.context as f64,
+                ..*whole
+            };
             let width = b.width.max(1);
             let tokens = if eager { b.decodes * width + b.chunk_tokens } else { graph_size(b.decodes, most) * width };
             own = tokens.max(own);
@@ -250,7 +260,7 @@ impl<'f> Cost<'f> {
                 seconds += self.decode_attention(b.decodes, b.context);
             }
             if b.chunks > 0 {
-                seconds += self.prefill_attention(b);
+                seconds += self.prefill_attention(b) + self.gather_keys(whole.chunk_tokens);
             }
             attention = seconds.max(attention);
             logits = (b.decodes * width + b.finished).max(logits);
@@ -271,6 +281,14 @@ impl<'f> Cost<'f> {
         let floor = if eager && most > 0 { self.floor() } else { 0.0 };
         let host = if prefill { self.stack.host_prefill.get() } else { self.stack.host_iteration.get() };
         Iteration { layers, head, floor, host: host + self.stack.host_sequence.get() * sequences as f64, tokens: own }
+    }
+
+    /// Exchange of a prompt's keys and values among the groups of ranks that share it, in all layers.
+    fn gather_keys(&self, tokens: u64) -> f64 {
+        let Some(group) = &self.context_group else { return 0.0 };
+        let layers = self.shape.layers as f64;
+        let bytes = self.shape.kv_bytes_per_token(self.formats.kv, self.tensor) / layers * tokens as f64;
+        layers * group.time_alone(Op::AllGather, bytes)
     }
 
     /// All layers for the tokens of a rank and of all ranks, with the attention of the slowest.

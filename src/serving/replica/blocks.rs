@@ -69,7 +69,13 @@ impl Replica {
             if live.epoch != epoch || live.stage == Stage::Done || live.stage == Stage::Waiting {
                 continue;
             }
-            if live.stage == Stage::Receiving {
+            // Urgent requests are put back when no other is left.
+            let spared = s.requests.is_urgent(id)
+                && self.order.iter().any(|&(o, e)| {
+                    let other = s.live[o as usize];
+                    other.epoch == e && matches!(other.stage, Stage::Prefill | Stage::Decode) && !s.requests.is_urgent(o)
+                });
+            if live.stage == Stage::Receiving || spared {
                 kept.push((id, epoch));
                 continue;
             }
@@ -87,16 +93,23 @@ impl Replica {
                 self.prefilling.retain(|&p| p != id);
                 self.chunks.retain(|c| c.0 != id);
             }
+            let before = self.used;
             self.give_back(id, &live, s);
+            let swap = self.limits.swap.filter(|_| live.stage == Stage::Decode && live.shared == 0);
             let live = &mut s.live[id as usize];
             live.stage = Stage::Waiting;
             live.generated = generated;
             live.token_at = token_at;
             live.done = 0;
+            if let Some(block) = swap {
+                live.swapped = true;
+                self.swap_s += (before - self.used) as f64 * block;
+            }
             s.records[id as usize].preemptions = s.records[id as usize].preemptions.saturating_add(1);
             self.preemptions += 1;
             self.running -= 1;
-            self.waiting.push_front(id);
+            let urgent = s.requests.is_urgent(id);
+            self.queue_first(id, urgent);
             return;
         }
         self.order.extend(kept.into_iter().rev());
@@ -175,11 +188,8 @@ impl Replica {
 
     /// Blocks of a request's prompt and, where this engine decodes, answer.
     pub(super) fn blocks_of(&self, input: u32, output: u32) -> u64 {
-        let answer = if self.limits.role == Role::Prompts {
-            0
-        } else {
-            u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts)
-        };
+        let answer =
+            if self.limits.role == Role::Prompts { 0 } else { u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts) };
         (u64::from(input) + answer).div_ceil(self.limits.block_tokens)
     }
 

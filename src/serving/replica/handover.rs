@@ -80,9 +80,12 @@ impl Replica {
                 now.token_at = before;
             }
             now.stage = Stage::Waiting;
-            (now.done, now.own, now.shared) = (0, 0, 0);
+            (now.done, now.own, now.shared, now.swapped) = (0, 0, 0, false);
             s.records[id as usize].preemptions = s.records[id as usize].preemptions.saturating_add(1);
             lost.push(id);
+        }
+        for &id in &self.waiting {
+            s.live[id as usize].swapped = false;
         }
         lost.extend(self.waiting.drain(..));
         lost.extend(self.inbox.drain(..).map(|i| i.0));

@@ -59,6 +59,8 @@ pub struct Limits {
     pub prefix_cache: bool,
     /// Guesses of a draft layer.
     pub speculation: Option<Speculation>,
+    /// Seconds that a block takes to host memory or back; absent: what is put back is computed again.
+    pub swap: Option<f64>,
 }
 
 /// Where a request stands.
@@ -96,6 +98,8 @@ pub(super) struct Live {
     pace: f64,
     /// When its last token came, where the engine's own mark does not hold.
     token_at: f64,
+    /// Whether its keys and values are in host memory.
+    swapped: bool,
 }
 
 impl Live {
@@ -111,6 +115,7 @@ impl Live {
             shared: 0,
             pace: 1.0,
             token_at: f64::INFINITY,
+            swapped: false,
         }
     }
 
@@ -175,6 +180,10 @@ pub(super) struct Replica {
     unread_steps: u64,
     /// Requests of a static batch.
     batch_size: u64,
+    /// Urgent requests at the head of the queue.
+    urgent: usize,
+    /// Seconds that blocks take to host memory and back before the next iteration.
+    swap_s: f64,
     /// Prompt and answer tokens of requests that were sent here and have not ended.
     pub(super) outstanding: u64,
     /// Requests that were sent here and have not ended.
@@ -216,6 +225,8 @@ impl Replica {
             waited: 0,
             unread_steps: 0,
             batch_size: 0,
+            urgent: 0,
+            swap_s: 0.0,
             outstanding: 0,
             present: 0,
             busy_s: 0.0,
@@ -265,6 +276,11 @@ impl Replica {
         self.present.saturating_sub(self.running)
     }
 
+    /// Seconds that the iteration waits for blocks to and from host memory.
+    pub(super) const fn take_swap(&mut self) -> f64 {
+        std::mem::replace(&mut self.swap_s, 0.0)
+    }
+
     /// Share of the blocks that requests and cached prompts in use hold.
     pub(super) fn use_share(&self) -> f64 {
         self.used as f64 / self.limits.blocks as f64
@@ -272,8 +288,9 @@ impl Replica {
 
     /// Forms the next batch at `now`, or nothing to do.
     pub(super) fn form(&mut self, now: f64, s: &mut Shared<'_>) -> Option<Batch> {
-        self.read(now);
+        self.read(now, s.requests);
         self.join(s);
+        self.swap_in(s);
         self.chunks.clear();
         self.decodes_now = false;
         self.grown = false;

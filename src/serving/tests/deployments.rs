@@ -43,12 +43,12 @@ fn decodes_are_not_disturbed_by_prompts_elsewhere() {
     let fabric = fabric(2);
     let stack = engine("vllm", 64);
     let list = requests((0..64).map(|i| (f64::from(i) * 0.2, 6000, 120)));
-    let longest = |served: Served| served.gaps.into_sorted().iter().rev().map(|g| g.0).nth(70).unwrap();
+    let longest = |served: Served| served.gaps.into_sorted().last().unwrap().0;
     let mut pool = apart(llama(), 1, 1, true, &stack).pool(&fabric, Profiles::embedded(), &stack).unwrap();
     let moved = longest(serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1)));
     let mut pool = deployment(llama(), 1, None).pool(&fabric, Profiles::embedded(), &stack).unwrap();
     let mixed = longest(serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1)));
-    assert!(moved < 0.2 * mixed, "{moved} against {mixed}");
+    assert!(moved < 0.4 * mixed, "{moved} against {mixed}");
 }
 
 #[test]
@@ -132,6 +132,24 @@ fn overlapped_halves_are_never_slower() {
     };
     assert!(end(true, 1.0) < end(false, 1.0));
     assert!(end(false, 1.5) > end(false, 1.0));
+}
+
+#[test]
+fn a_prompt_spread_over_ranks_is_quicker_and_leaves_its_keys_once() {
+    let fabric = fabric(8);
+    let stack = engine("vllm", 8);
+    let run = |context| {
+        let mut deployment = apart(llama(), 1, 1, false, &stack);
+        if let Some(p) = &mut deployment.prompts {
+            (p.engines.context, p.stack.max_tokens.value) = (context, 65_536);
+        }
+        let mut pool = deployment.pool(&fabric, Profiles::embedded(), &stack).unwrap();
+        serve(&mut pool, &requests([(0.0, 60_000, 20)]), Arrivals::Open, 0.0, &Streams::new(1))
+    };
+    let (one, four) = (run(1), run(4));
+    let speedup = one.records[0].first / four.records[0].first;
+    assert!(speedup > 2.5 && speedup <= 4.0, "{speedup}");
+    assert_eq!(one.handed_bytes, four.handed_bytes);
 }
 
 proptest! {

@@ -135,16 +135,53 @@ fn prompts_come_back_from_host_memory() {
     assert!(tiny.loaded_bytes < 0.1 * with.loaded_bytes);
 }
 
+#[test]
+fn swapped_requests_are_not_computed_again() {
+    let fabric = fabric(1);
+    let list = requests([(0.0, 100, 100); 3]);
+    let run = |swap| {
+        let deployment = Deployment { swap, ..deployment(llama(), 1, Some(20)) };
+        let mut pool = deployment.pool(&fabric, Profiles::embedded(), &engine("vllm", 8)).unwrap();
+        serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1))
+    };
+    let (again, back) = (run(false), run(true));
+    all_done(&list, &again);
+    all_done(&list, &back);
+    assert!(again.preemptions > 0 && back.preemptions > 0);
+    // Every prompt runs once, and no prompt token more.
+    let prompts = |s: &Served| s.series.slices.iter().map(|x| x.input).sum::<f64>();
+    assert_eq!(prompts(&back), 300.0);
+    assert!(prompts(&again) > 400.0);
+}
+
+#[test]
+fn urgent_requests_go_first() {
+    let fabric = fabric(1);
+    let mut list = requests((0..200).map(|i| (f64::from(i) * 0.01, 500, 50)));
+    list.mark_urgent(0.2, &Streams::new(1));
+    let mut pool = deployment(llama(), 1, None).pool(&fabric, Profiles::embedded(), &engine("vllm", 4)).unwrap();
+    let served = serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1));
+    all_done(&list, &served);
+    let mean = |urgent: bool| {
+        let of: Vec<f64> = (0..200).filter(|&i| list.is_urgent(i) == urgent).map(|i| served.records[i as usize].ttft()).collect();
+        of.iter().sum::<f64>() / of.len() as f64
+    };
+    assert!(mean(true) < 0.4 * mean(false), "{} against {}", mean(true), mean(false));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     /// Whatever fails, starts and stops while sessions run: requests that are not refused are served once and whole.
     #[test]
     fn nothing_is_lost_or_doubled(
         seed: u64, blocks in 120u64..400, at in 0.0f64..20.0, detection in 0.0f64..3.0, second in prop::option::of(0.0f64..20.0),
-        scaled: bool, offload: bool, waiting in prop::option::of(1u64..8),
+        scaled: bool, offload: bool, swap: bool, urgent in prop::option::of(0.0f64..1.0), waiting in prop::option::of(1u64..8),
     ) {
         let fabric = fabric(3);
-        let list = converse(&Dialogue { pause: 0.5, ..dialogue() }, &Streams::new(seed));
+        let mut list = converse(&Dialogue { pause: 0.5, ..dialogue() }, &Streams::new(seed));
+        if let Some(share) = urgent {
+            list.mark_urgent(share, &Streams::new(seed));
+        }
         let mut failures = vec![EngineFailure { engine: 0, at, detection, repair: Some(detection + 1.0) }];
         failures.extend(second.map(|at| EngineFailure { engine: 1, at, detection, repair: Some(detection + 2.0) }));
         let scaling = scaled.then_some(Scaling { least: 1, measure: Measure::Cache, interval: 0.5, above: 0.4, below: 0.1, patience: 2 });
@@ -152,7 +189,7 @@ proptest! {
         let fleet = Fleet { scaling, failures, start, max_waiting: waiting };
         let offload = offload.then_some(Offload { tier: None, capacity: 1e9, shared: false });
         let deployment = Deployment {
-            fleet, offload, prefix_cache: true, router: RouterPolicy::Session, ..deployment(Shape { layers: 8, ..llama() }, 3, Some(blocks))
+            fleet, offload, swap, prefix_cache: true, router: RouterPolicy::Session, ..deployment(Shape { layers: 8, ..llama() }, 3, Some(blocks))
         };
         let mut pool = deployment.pool(&fabric, Profiles::embedded(), &engine("vllm", 16)).unwrap();
         let served = serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(seed));
