@@ -244,7 +244,8 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
     let loaded: f64 = counted.iter().map(|r| f64::from(r.record.loaded)).sum();
     let e2e: f64 = all.iter().filter(|r| r.record.is_done()).map(|r| r.record.e2e()).sum();
     let cached: f64 = counted.iter().map(|r| f64::from(r.record.cached)).sum();
-    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(0));
+    let first = frame.deployment.prompts.as_ref().map_or(0, |p| p.engines.replicas * p.engines.ranks());
+    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(first as u32));
     let handover = frame.deployment.prompts.as_ref().map(|p| handover(frame, p, &counted, &served, (input, output, duration)));
     let numbers = ServingOutcome {
         ttft_s: Percentiles::of(counted.iter().map(|r| r.record.ttft())),

@@ -1,7 +1,7 @@
 //! Engines that come and go: started and stopped by load, failed and repaired; requests that are refused.
 
 use super::flows::Purpose;
-use super::simulation::{Event, Run};
+use super::run::{Event, Run};
 use crate::choice;
 use crate::fabric::{AcceleratorId, TierId};
 use crate::storage::{Client, Direction, Transfer, transfer};

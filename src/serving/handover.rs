@@ -4,7 +4,7 @@
 use super::flows::Purpose;
 use super::replica::{Replica, Role};
 use super::request::Request;
-use super::simulation::Run;
+use super::run::Run;
 use crate::fair::ActivityId;
 use std::collections::VecDeque;
 

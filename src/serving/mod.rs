@@ -19,6 +19,7 @@ mod prefix;
 mod replica;
 mod request;
 mod router;
+mod run;
 mod series;
 mod shape;
 mod simulation;

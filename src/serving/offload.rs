@@ -3,7 +3,7 @@
 
 use super::flows::Purpose;
 use super::prefix::PrefixCache;
-use super::simulation::Run;
+use super::run::Run;
 use crate::fabric::{AcceleratorId, Fabric, TierId};
 use crate::ids::Id as _;
 use crate::storage::{Client, Direction, Transfer, copy, transfer};

@@ -63,7 +63,7 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     let deployment = Deployment {
         blocks: input.batching.value.as_ref().and_then(|b| *b.kv_blocks),
         swap: input.batching.value.as_ref().is_some_and(|b| b.preemption.value == Some(PreemptionInput::Swap)),
-        prompts: fleet::prompts(input, &plain, &stack, diags),
+        prompts: fleet::prompts(input, &plain, &stack, fabric, diags),
         offload: fleet::offload(input, fabric, diags),
         fleet: fleet::fleet(input, replicas.unwrap_or(2), fabric, diags),
         ..fleet::laid_out(&plain, parallel, replicas.unwrap_or(1))
@@ -327,7 +327,9 @@ fn replicas(parallel: &ServingParallelInput, input: &ServingInput, fabric: &Fabr
         diags.push(diagnostic);
         return None;
     }
-    too_large("replicas", replicas, 1 << 15, parallel.replicas.span, diags);
+    let places = |p: &ServingParallelInput, engines: u64| p.data.saturating_mul(*p.pipeline).saturating_mul(engines);
+    let before = input.prefill.value.as_ref().map_or(0, |p| places(&p.parallel, p.parallel.replicas.unwrap_or(1)));
+    too_large("replicas", places(parallel, replicas).saturating_add(before), 1 << 15, parallel.replicas.span, diags);
     Some(replicas)
 }
 

@@ -6,12 +6,15 @@ use super::check::{conflict, too_large};
 use super::fleet_input::{PrefillInput, TransferInput};
 use super::input::{ServingInput, ServingParallelInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
-use crate::fabric::{Fabric, TierKind};
+use crate::fabric::{AcceleratorId, Fabric, TierId, TierKind};
 use crate::model::presets;
 use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Scaling, Shape, StackRow, Start};
 
-/// Engines that a scenario may name.
+/// Engines that a scenario may name, and the longest time, seconds.
 const MOST_ENGINES: u64 = 1 << 12;
+const LONGEST_TIME: f64 = 1e9;
+/// Shortest time between two looks, seconds.
+const SHORTEST_LOOK: f64 = 0.01;
 
 fn unsupported(message: &str, hint: &str, span: Span, diags: &mut Diagnostics) {
     let place = head(span, diags);
@@ -43,8 +46,35 @@ pub(super) fn prefill_ranks(given: Option<&PrefillInput>) -> u64 {
     given.map_or(0, |p| ranks(&p.parallel).saturating_mul(*p.context).saturating_mul(p.parallel.replicas.unwrap_or(1)))
 }
 
+/// A tier that the engines reach.
+fn reached(name: &At<String>, fabric: &Fabric, more: &[&str], diags: &mut Diagnostics) -> Option<TierId> {
+    let found = tier(name, fabric, more, diags)?;
+    if fabric.storage_route(AcceleratorId(0), found, 0, false, &mut |_, _| ()).is_none() {
+        let message = format!("the accelerators have no way to `{}`", **name);
+        diags.push(
+            Diagnostic::error(codes::DISCONNECTED, message).at(name.span, "out of reach").hint("give the nodes a NIC on its network"),
+        );
+    }
+    Some(found)
+}
+
+/// Times beyond any run.
+fn soon(name: &str, seconds: f64, span: Span, diags: &mut Diagnostics) {
+    if seconds > LONGEST_TIME {
+        diags.push(
+            Diagnostic::error(codes::OUT_OF_RANGE, format!("`{name}` is absurdly long")).at(span, "absurd").hint("the most is 30 years"),
+        );
+    }
+}
+
 /// Engines of prompts.
-pub(super) fn prompts(input: &ServingInput, plain: &Deployment, stack: &StackRow, diags: &mut Diagnostics) -> Option<Box<Prompts>> {
+pub(super) fn prompts(
+    input: &ServingInput,
+    plain: &Deployment,
+    stack: &StackRow,
+    fabric: &Fabric,
+    diags: &mut Diagnostics,
+) -> Option<Box<Prompts>> {
     let given = input.prefill.value.as_ref()?;
     let span = input.prefill.span;
     if *stack.batching == Batching::Static {
@@ -72,6 +102,13 @@ pub(super) fn prompts(input: &ServingInput, plain: &Deployment, stack: &StackRow
         let hint = "set data and pipeline of [serving.prefill.parallel] to 1, or leave out `context`";
         unsupported("prompts spread over groups of ranks beside data or pipeline are not modelled", hint, given.context.span, diags);
     }
+    let (here, there) = (AcceleratorId(0), AcceleratorId((fabric.accelerator_count() - 1) as u32));
+    let mut links = 0;
+    fabric.route(here, there, 0, &mut |_, _| links += 1);
+    if links == 0 {
+        let said = Diagnostic::error(codes::DISCONNECTED, "engines of prompts have no way to those that decode");
+        diags.push(said.at(head(span, diags), "nothing can be sent").hint("connect the nodes in [fabric]"));
+    }
     let engines = Deployment { blocks: *given.kv_blocks, context, ..laid_out(plain, &given.parallel, replicas) };
     Some(Box::new(Prompts { engines, stack: own, by_layers: *given.transfer == TransferInput::Layers }))
 }
@@ -82,7 +119,7 @@ pub(super) fn offload(input: &ServingInput, fabric: &Fabric, diags: &mut Diagnos
     if !*input.prefix_cache {
         conflict("`[serving.offload]` does nothing without prefix_cache = true", input.offload.span, diags);
     }
-    let found = if given.tier.value == "host" { None } else { Some(tier(&given.tier, fabric, &["host"], diags)?) };
+    let found = if given.tier.value == "host" { None } else { Some(reached(&given.tier, fabric, &["host"], diags)?) };
     let shared = found.is_some_and(|t| fabric.tier(t).kind != TierKind::Local);
     if let Some(most) = found.map(|t| fabric.tier(t).capacity).filter(|&most| given.capacity.get() > most) {
         diags.push(
@@ -102,6 +139,10 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
                 input.scaling.span,
                 diags,
             );
+        }
+        if !(SHORTEST_LOOK..=LONGEST_TIME).contains(&s.interval.get()) {
+            let message = format!("interval = {}", *s.interval);
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(s.interval.span, "not between 10 ms and 30 years"));
         }
         if *s.below >= *s.above {
             diags.push(
@@ -127,7 +168,10 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
                     .hint(format!("engines are 0 to {}", replicas - 1)),
             );
         }
+        soon("at", f.at.get(), f.at.span, diags);
+        soon("detection", f.detection.get(), f.detection.span, diags);
         let repair = f.repair.map(crate::units::Seconds::get);
+        soon("repair", repair.unwrap_or(0.0), f.repair.span, diags);
         if repair.is_some_and(|r| r < f.detection.get()) {
             conflict("an engine is not repaired before its failure is noticed", f.repair.span, diags);
         }
@@ -141,11 +185,13 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
         if scaling.is_none() && failures.iter().all(|f| f.repair.is_none()) {
             conflict("`[serving.start]` does nothing: no engine is started", input.start.span, diags);
         }
+        soon("boot", given.boot.get(), given.boot.span, diags);
+        soon("warm_up", given.warm_up.get(), given.warm_up.span, diags);
         start.boot = given.boot.get();
         start.warm_up = given.warm_up.get();
         if let Some(name) = &given.weights.value {
             let name = At { value: name.clone(), span: given.weights.span };
-            start.tier = tier(&name, fabric, &[], diags);
+            start.tier = reached(&name, fabric, &[], diags);
         }
     }
     Fleet { scaling, failures, start, max_waiting: input.admission.value.as_ref().map(|a| *a.max_waiting) }

@@ -7,7 +7,7 @@ use crate::engine::Streams;
 use crate::hardware::Accelerator;
 use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
 use crate::metrics::{Detail, SimulationOutcome};
-use crate::serving::{Arrivals, Deployment, Dialogue, Requests, StackRow, Synthetic, converse, serve, synthesize};
+use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, converse, serve, synthesize};
 
 /// Where the requests come from.
 #[derive(Debug, Clone)]
@@ -64,6 +64,9 @@ pub struct ServingJob {
 /// Seconds that one iteration and one request of the simulation take, about (2 cores of 2024).
 const SECONDS_PER_ITERATION: f64 = 1.5e-7;
 const SECONDS_PER_REQUEST: f64 = 5e-6;
+/// One look at the load, and one hashed block of a prompt.
+const SECONDS_PER_LOOK: f64 = 5e-7;
+const SECONDS_PER_HASH: f64 = 2e-7;
 
 impl ServingJob {
     /// Tasks at most (iterations and requests) and the seconds that they take.
@@ -79,7 +82,37 @@ impl ServingJob {
                 (n, requests.list.iter().map(|r| f64::from(r.output)).sum::<f64>() * *repeat as f64)
             }
         };
-        (requests + tokens, requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION)
+        let looks = self.deployment.fleet.scaling.map_or(0.0, |s| self.span() / s.interval);
+        let seconds = requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION + looks * SECONDS_PER_LOOK;
+        (requests + tokens + looks, seconds + self.hashes() * SECONDS_PER_HASH)
+    }
+
+    /// Seconds over which requests arrive, about.
+    fn span(&self) -> f64 {
+        match &self.source {
+            Source::Synthetic(s) => match s.pace {
+                Pace::Burst => 0.0,
+                Pace::Gamma { rate, .. } | Pace::OnOff { rate, .. } | Pace::Swing { rate, .. } => s.requests as f64 / rate,
+            },
+            Source::Sessions(d) => d.sessions as f64 / d.rate + d.turns.most() as f64 * d.pause,
+            Source::Trace { requests, repeat, rate, .. } => {
+                let n = requests.list.len() as f64;
+                let once = rate.map_or_else(|| requests.list.last().map_or(0.0, |r| r.arrival), |rate| n / rate);
+                once * *repeat as f64
+            }
+        }
+    }
+
+    /// Hashed blocks of drawn prompts, at most.
+    fn hashes(&self) -> f64 {
+        match &self.source {
+            Source::Synthetic(s) if s.common > 0 => s.requests as f64 * s.input.mean() / 64.0,
+            Source::Sessions(d) => {
+                let said = d.common as f64 + d.turns.mean() * (d.input.mean() + d.output.mean());
+                d.sessions as f64 * said.min(d.most as f64 + d.output.mean()) / 64.0
+            }
+            _ => 0.0,
+        }
     }
 
     fn requests(&self, streams: &Streams) -> (Requests, u64) {

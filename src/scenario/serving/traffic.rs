@@ -82,6 +82,7 @@ fn sessions(t: &SessionsInput, diags: &mut Diagnostics) -> Source {
     too_large("sessions", *t.sessions, MOST_REQUESTS / 64, t.sessions.span, diags);
     too_large("turns", t.turns.most(), 1 << 16, t.turns.span, diags);
     too_large("longest prompt", *t.longest, LONGEST, t.longest.span, diags);
+    bounds("pause, seconds,", t.pause.get(), 0.0, 1e9, t.pause.span, diags);
     for (what, length) in [("turn", &t.turns), ("prompt", &t.input), ("answer", &t.output)] {
         lengths(what, length, diags);
     }

@@ -3,6 +3,8 @@
 //! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
 //! batch and mean context that is linear between contexts a sixteenth of an octave apart.
 
+mod draft;
+mod exchange;
 mod grid;
 mod latent;
 
@@ -12,7 +14,7 @@ use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
 use crate::collectives::{Communicator, Op};
 use crate::hardware::Dtype;
-use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
+use crate::kernels::{Balance, Decode, DeviceModel, Gemm, Moe, Prefill};
 use grid::{context_of, graph_size, knot_below};
 
 /// Number formats of a deployment.
@@ -88,6 +90,8 @@ pub struct Cost<'f> {
     /// The model that drafts, where it is not a layer of the model itself.
     draft_model: Option<Box<Cost<'f>>>,
     expert_kernel: ExpertKernel,
+    /// Whether tables of the part's own generation serve its experts.
+    own_experts: bool,
     bulk: f64,
     /// Speed of the slowest accelerator of the group.
     speed: f64,
@@ -159,6 +163,8 @@ pub struct Parts<'f> {
     pub drafts: u64,
     /// Speed of the slowest accelerator, 1 for a sound one.
     pub speed: f64,
+    /// Generation of the part.
+    pub generation: String,
 }
 
 impl<'f> Cost<'f> {
@@ -191,6 +197,7 @@ impl<'f> Cost<'f> {
             drafts: parts.drafts,
             draft_model: None,
             expert_kernel: ExpertKernel::of(formats.linear),
+            own_experts: parts.generation != ExpertKernel::found_on(formats.linear) && parts.generation == "hopper",
             bulk: *stack.bulk_all_reduce,
             speed: parts.speed,
             by_tokens: Vec::new(),
@@ -283,59 +290,6 @@ impl<'f> Cost<'f> {
         Iteration { layers, head, floor, host: host + self.stack.host_sequence.get() * sequences as f64, tokens: own }
     }
 
-    /// Exchange of a prompt's keys and values among the groups of ranks that share it, in all layers.
-    fn gather_keys(&self, tokens: u64) -> f64 {
-        let Some(group) = &self.context_group else { return 0.0 };
-        let layers = self.shape.layers as f64;
-        let bytes = self.shape.kv_bytes_per_token(self.formats.kv, self.tensor) / layers * tokens as f64;
-        layers * group.time_alone(Op::AllGather, bytes)
-    }
-
-    /// All layers for the tokens of a rank and of all ranks, with the attention of the slowest.
-    fn model(&mut self, own: u64, total: u64, attention: f64, prefill: bool) -> f64 {
-        let compute = self.layers_by_tokens(own, total) + attention;
-        let exchange = self.exchanges(own, prefill);
-        let whole = compute + exchange;
-        if !self.two_batches || own < 2 {
-            return whole;
-        }
-        // While one half computes, the tokens of the other are under way.
-        let halves = 2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2)) + attention;
-        let exchanges = 2.0 * self.exchanges(own.div_ceil(2), prefill);
-        whole.min(halves.max(exchanges))
-    }
-
-    /// What guesses cost: a model of their own, or one layer of the model with its output projection for every guess, and beside the prompts
-    /// once.
-    fn draft(&mut self, model: f64, own: u64, decodes: u64, batches: &[Batch]) -> f64 {
-        if let Some(draft) = &mut self.draft_model {
-            let of = |decodes: bool, b: &Batch| Batch {
-                width: 1,
-                decodes: if decodes { b.decodes } else { 0 },
-                context: if decodes { b.context } else { 0 },
-                ..if decodes { Batch::default() } else { *b }
-            };
-            let mut seconds = 0.0;
-            for (times, decoding) in [(self.drafts as f64, true), (1.0, false)] {
-                let own: Vec<Batch> = batches.iter().map(|b| of(decoding, b)).collect();
-                if own.iter().any(|b| b.decodes > 0 || b.chunks > 0) {
-                    let p = draft.parts(&own);
-                    seconds += times * (p.layers + p.head).max(p.floor);
-                }
-            }
-            return seconds;
-        }
-        let layer = 1.0 / self.shape.layers as f64;
-        let prompts = if batches.iter().any(|b| b.chunks > 0) && own > 0 { model * layer } else { 0.0 };
-        if decodes == 0 {
-            return prompts;
-        }
-        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum()) + self.exchanges(decodes, false);
-        let attention = batches.iter().filter(|b| b.decodes > 0).map(|b| (b.decodes, b.context)).collect::<Vec<_>>();
-        let attention = attention.into_iter().map(|(n, context)| self.decode_attention(n, context)).fold(0.0, f64::max);
-        prompts + self.drafts as f64 * ((tokens + attention) * layer + self.head(decodes))
-    }
-
     /// Least time of an iteration that is launched kernel by kernel.
     fn floor(&self) -> f64 {
         let layer = if self.shape.mixture.is_some() { &self.stack.eager_mixture_layer } else { &self.stack.eager_layer };
@@ -388,29 +342,6 @@ impl<'f> Cost<'f> {
         seconds
     }
 
-    /// Exchange of a rank's tokens in all layers with experts.
-    fn exchanges(&mut self, m: u64, prefill: bool) -> f64 {
-        let (Some(x), true) = (self.shape.mixture, self.all_ranks.is_some()) else { return 0.0 };
-        let merged = usize::from(prefill && self.nodes > 1);
-        let mut seconds = lookup(&mut self.by_exchange[merged], m).unwrap_or(f64::NAN);
-        if seconds.is_nan() {
-            let layers = (self.shape.layers - self.shape.dense_layers()) as f64;
-            seconds = layers * self.exchange(m, x.per_token, merged == 1);
-            keep(&mut self.by_exchange[merged], m, seconds);
-        }
-        seconds
-    }
-
-    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit). Exchange of prompts sends one copy
-    /// to every node that a token visits, that of decodes one to every expert (as the two modes of DeepEP).
-    fn exchange(&self, m: u64, per_token: u64, merged: bool) -> f64 {
-        let Some(all) = &self.all_ranks else { return 0.0 };
-        let nodes = self.nodes as f64;
-        let copies = if merged { nodes * (1.0 - libm::pow(1.0 - 1.0 / nodes, per_token as f64)) } else { per_token as f64 };
-        let elements = (m * self.shape.hidden) as f64 * copies * self.imbalance;
-        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
-    }
-
     /// Attention projections of a layer.
     fn projections(&self, m: u64) -> f64 {
         let (s, dtype, t) = (&self.shape, self.formats.attention, self.tensor);
@@ -442,6 +373,21 @@ impl<'f> Cost<'f> {
             bandwidth: self.device.memory_bandwidth(),
         };
         let slots = Mixture { experts: x.experts + self.redundant, ..x };
+        if self.own_experts {
+            let moe = Moe {
+                tokens: (total as f64 * self.imbalance).round() as u64,
+                hidden: rank.hidden,
+                inner: (x.width / rank.tensor).max(1),
+                gated: rank.inputs > 1,
+                top_k: x.per_token,
+                experts: slots.experts,
+                expert_parallel: self.expert,
+                balance: Balance::Even,
+            };
+            if let Ok(seconds) = self.device.moe(self.formats.linear, None, &moe) {
+                return seconds;
+            }
+        }
         experts::routed(self.expert_kernel, &rank, slots, total, self.imbalance)
     }
 
