@@ -301,7 +301,6 @@ impl Deployment {
             nodes: nodes.len() as u64,
             adapters: self.adapters,
             speed,
-            generation: part.generation.value.clone(),
         };
         let mut cost = Cost::new(parts(self.speculation.map_or(0, |s| s.drafts)), &self.shape, stack, self.formats)?;
         if let Some(draft) = &self.draft {

@@ -17,15 +17,6 @@ pub(super) struct ExpertKernel {
 }
 
 impl ExpertKernel {
-    /// Generation of the part on which the constants of a format were found; on others that have tables of their own these go first.
-    #[must_use]
-    pub(super) const fn found_on(dtype: Dtype) -> &'static str {
-        match dtype {
-            Dtype::Nvfp4 | Dtype::Fp8Block => "blackwell",
-            _ => "hopper",
-        }
-    }
-
     /// Least-squares fits of the open tables of FlashInfer's kernels on B200 (nvfp4: 48 rows, median 18 %; 8 bit by blocks: 113 rows, 19 %); 16
     /// and plain 8 bit between the rows of TensorRT-LLM's grouped products on H100 (8 to 10 %).
     #[must_use]

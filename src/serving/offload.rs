@@ -102,7 +102,8 @@ impl Run<'_, '_> {
         let (from, to, replica) = self.loads[id as usize];
         let request = &self.requests.list[id as usize];
         let hashes = &self.requests.hashes_of(request)[from as usize..to as usize];
-        let loaded = self.replicas[replica as usize].load(hashes);
+        let r = &mut self.replicas[replica as usize];
+        let loaded = if r.open { r.load(hashes) } else { 0 };
         self.records[id as usize].loaded = (loaded * u64::from(self.requests.hash_tokens)) as u32;
         self.enqueue(id, replica as usize, now);
     }

@@ -14,7 +14,7 @@ use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
 use crate::collectives::{Communicator, Op};
 use crate::hardware::Dtype;
-use crate::kernels::{Balance, Decode, DeviceModel, Gemm, Moe, Prefill};
+use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
 use grid::{context_of, graph_size, knot_below};
 
 /// Number formats of a deployment.
@@ -90,8 +90,6 @@ pub struct Cost<'f> {
     /// The model that drafts, where it is not a layer of the model itself.
     draft_model: Option<Box<Cost<'f>>>,
     expert_kernel: ExpertKernel,
-    /// Whether tables of the part's own generation serve its experts.
-    own_experts: bool,
     bulk: f64,
     /// Speed of the slowest accelerator of the group.
     speed: f64,
@@ -163,8 +161,6 @@ pub struct Parts<'f> {
     pub drafts: u64,
     /// Speed of the slowest accelerator, 1 for a sound one.
     pub speed: f64,
-    /// Generation of the part.
-    pub generation: String,
 }
 
 impl<'f> Cost<'f> {
@@ -197,7 +193,6 @@ impl<'f> Cost<'f> {
             drafts: parts.drafts,
             draft_model: None,
             expert_kernel: ExpertKernel::of(formats.linear),
-            own_experts: parts.generation != ExpertKernel::found_on(formats.linear) && parts.generation == "hopper",
             bulk: *stack.bulk_all_reduce,
             speed: parts.speed,
             by_tokens: Vec::new(),
@@ -373,21 +368,6 @@ impl<'f> Cost<'f> {
             bandwidth: self.device.memory_bandwidth(),
         };
         let slots = Mixture { experts: x.experts + self.redundant, ..x };
-        if self.own_experts {
-            let moe = Moe {
-                tokens: (total as f64 * self.imbalance).round() as u64,
-                hidden: rank.hidden,
-                inner: (x.width / rank.tensor).max(1),
-                gated: rank.inputs > 1,
-                top_k: x.per_token,
-                experts: slots.experts,
-                expert_parallel: self.expert,
-                balance: Balance::Even,
-            };
-            if let Ok(seconds) = self.device.moe(self.formats.linear, None, &moe) {
-                return seconds;
-            }
-        }
         experts::routed(self.expert_kernel, &rank, slots, total, self.imbalance)
     }
 

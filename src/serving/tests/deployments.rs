@@ -192,6 +192,11 @@ proptest! {
             prop_assert!(r.arrival <= r.scheduled && r.scheduled < r.first && r.first <= r.last && (q.output > 1) == (r.first < r.last));
             prop_assert!(q.output == 1 || (r.first <= r.moved && r.moved <= r.last));
         }
+        // Little's law, counts against times.
+        let rows: Vec<Record> = done().map(|(_, r)| *r).collect();
+        let span: f64 = rows.iter().map(Record::e2e).sum();
+        let end = rows.iter().map(|r| r.last).fold(0.0, f64::max);
+        prop_assert!(rows.is_empty() || (mean_present(&rows) * end / span - 1.0).abs() < 1e-6);
         let gaps: f64 = served.gaps.into_sorted().iter().map(|g| g.0 * g.1 as f64).sum();
         let spans: f64 = done().map(|(_, r)| r.last - r.first).sum();
         prop_assert!((gaps - spans).abs() < 1e-6 * spans.max(1.0), "{} against {}", gaps, spans);
