@@ -279,6 +279,7 @@ pub(super) fn write_folder_of(folder: &Path, outcome: &Outcome) -> Result<(), re
         ("policies.csv", report::policies_csv(outcome)),
         ("jobs.csv", report::jobs_csv(outcome)),
         ("use.csv", report::use_csv(outcome)),
+        ("load.om.txt", report::load_metrics(outcome)),
     ];
     files.extend(tables.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))));
     if !outcome.detail.timeline.is_empty() {

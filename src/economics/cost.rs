@@ -59,7 +59,8 @@ pub fn cost(plan: &CostPlan, accelerators: f64, power: f64, seconds: f64, tokens
         ),
         Ownership::Unknown => (Vec::new(), vec!["no price is known for this part; give [cost] rent".to_owned()]),
     };
-    let total: f64 = parts.iter().map(|p| p.1).sum();
+    // The sum of nothing is a negative zero.
+    let total = parts.iter().map(|p| p.1).sum::<f64>() + 0.0;
     CostOutcome {
         usd_total: total,
         usd_per_hour: total / seconds * HOUR,

@@ -129,6 +129,15 @@ impl DeviceModel {
         products.chain(others.into_iter().flatten()).collect()
     }
 
+    /// The profiles that serve an engine with products in these formats and a cache in `kv`.
+    #[must_use]
+    pub fn serving_profiles(&self, dtypes: &[Dtype], kv: Dtype) -> Vec<Arc<Profile>> {
+        let products = dtypes.iter().filter_map(|d| self.gemm_entry(*d)).map(|e| e.profile.clone());
+        let rows = [self.decode_row(kv).map(|(_, p, _)| p), self.prefill_row(Dtype::Bf16, kv).map(|(_, p, _)| p)];
+        let of = |wanted: &Profile| self.profiles.iter().find(|(_, p)| std::ptr::eq(p.as_ref(), wanted)).map(|(_, p)| p.clone());
+        products.chain(rows.into_iter().flatten().filter_map(of)).collect()
+    }
+
     fn sheet(&self, dtype: Dtype) -> Sheet {
         Sheet { peak: self.peak(dtype).unwrap_or(1.0), bandwidth: self.bandwidth, units: self.units }
     }

@@ -2,8 +2,8 @@
 
 use super::{Detail, Fact, ProfileUse};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::serving::{Deployment, Memory, Pool, Record, Requests, Series, Served, StackRow};
-use crate::units::Bytes;
+use crate::serving::{Deployment, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
+use crate::units::{Bytes, Seconds};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -53,6 +53,36 @@ impl Percentiles {
     }
 }
 
+/// Keys and values between engines of prompts and engines that decode.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct HandoverOutcome {
+    /// From the first token (the end of the prompt) until all keys and values are at the engine that decodes.
+    pub wait_s: Percentiles,
+    /// Bytes handed over.
+    pub bytes: f64,
+    /// Prompt tokens per second and accelerator of the engines of prompts.
+    pub input_tokens_per_s_per_accelerator: f64,
+    /// Output tokens per second and accelerator of the engines that decode.
+    pub output_tokens_per_s_per_accelerator: f64,
+    /// The same in half of the time slices at least.
+    pub median_output_tokens_per_s_per_accelerator: f64,
+    /// Share of the time in which engines of prompts run an iteration.
+    pub prompts_busy_share: f64,
+    /// Share of the time in which engines that decode run an iteration.
+    pub decodes_busy_share: f64,
+}
+
+/// Engines that come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct FleetOutcome {
+    /// Engines that are on (starting, ready, emptying or failed) over all, on average; rent and energy count these.
+    pub engines_on_share: f64,
+    /// Engines that were started after the beginning.
+    pub starts: u64,
+    /// Requests that a failed engine lost and others computed again.
+    pub moved_requests: u64,
+}
+
 /// Serving of a stream of requests.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ServingOutcome {
@@ -60,6 +90,9 @@ pub struct ServingOutcome {
     pub ttft_s: Percentiles,
     /// Time per output token after the first: (last − first token) ÷ (tokens − 1), by request; requests of one token have none.
     pub tpot_s: Percentiles,
+    /// Time to first token of urgent requests alone, where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urgent_ttft_s: Option<Percentiles>,
     /// Time between successive tokens of a request, over all tokens.
     pub itl_s: Percentiles,
     /// Time to the last token: last token − sent.
@@ -68,6 +101,8 @@ pub struct ServingOutcome {
     pub queue_s: Percentiles,
     /// Output tokens of counted requests over the duration.
     pub output_tokens_per_s: f64,
+    /// Output tokens a second in half of the time slices at least: what a long run settles to.
+    pub median_output_tokens_per_s: f64,
     /// Prompt tokens of counted requests over the duration.
     pub input_tokens_per_s: f64,
     /// Output tokens per second and accelerator.
@@ -76,14 +111,18 @@ pub struct ServingOutcome {
     pub requests_per_s: f64,
     /// Counted requests that meet all targets over the duration (all of them where none is set).
     pub goodput_requests_per_s: f64,
-    /// Share of the counted requests that meet all targets.
+    /// Share of the requests that meet all targets; refused and lost ones do not.
     pub slo_attainment: f64,
     /// Whether as large a share as is asked meets them.
     pub slo_met: bool,
     /// Requests that are counted: completed, and sent after the warm-up.
     pub completed: u64,
-    /// Requests that no engine's cache can hold.
+    /// Requests that no engine's cache can hold, with what would have followed in their sessions.
     pub rejected: u64,
+    /// Requests that were refused because too many waited, with what would have followed in their sessions.
+    pub shed: u64,
+    /// Requests that no engine was left for.
+    pub unserved: u64,
     /// Rows of the trace that could not be read and were left out.
     pub skipped_rows: u64,
     /// From the end of the warm-up to the last token.
@@ -98,6 +137,14 @@ pub struct ServingOutcome {
     pub mean_requests: f64,
     /// Share of the prompt tokens that came from the prefix cache.
     pub cached_prompt_share: f64,
+    /// Share of the prompt tokens that were read from a tier into it.
+    pub loaded_prompt_share: f64,
+    /// Keys and values between engines, where prompts have engines of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover: Option<HandoverOutcome>,
+    /// Engines that come and go, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetOutcome>,
     /// Blocks of the key-value cache of an engine (the fullest one).
     pub kv_blocks: u64,
     /// Greatest share of them in use.
@@ -119,6 +166,8 @@ pub struct RequestRow {
     pub input: u32,
     /// Answer tokens.
     pub output: u32,
+    /// Whether it goes before others.
+    pub urgent: bool,
 }
 
 /// What reports of serving draw.
@@ -128,8 +177,10 @@ pub struct ServingDetail {
     pub requests: Vec<RequestRow>,
     /// Load over time.
     pub series: Series,
-    /// Engines.
+    /// Places with requests of their own: engines, or their ranks or lanes.
     pub replicas: u64,
+    /// Engines, where they come and go.
+    pub fleet: Option<u64>,
     /// Memory of a rank.
     pub memory: Memory,
     /// Targets (time to first token, per token, to the last token) and the share that has to meet them.
@@ -163,6 +214,8 @@ pub struct Counted {
     pub input: f64,
     /// Output tokens.
     pub output: f64,
+    /// Share of the engines that are on.
+    pub engines_on: f64,
     /// Events of the simulation.
     pub events: u64,
 }
@@ -170,8 +223,13 @@ pub struct Counted {
 /// The numbers and the detail of a run, and what cost needs. Costs are still zero.
 #[must_use]
 pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served: Served) -> (ServingOutcome, Detail, Counted) {
-    let all: Vec<RequestRow> =
-        requests.list.iter().zip(&served.records).map(|(q, &record)| RequestRow { record, input: q.input, output: q.output }).collect();
+    let row = |(i, (q, &record)): (usize, (&Request, &Record))| RequestRow {
+        record,
+        input: q.input,
+        output: q.output,
+        urgent: requests.is_urgent(i as u32),
+    };
+    let all: Vec<RequestRow> = requests.list.iter().zip(&served.records).enumerate().map(row).collect();
     let counted: Vec<&RequestRow> = all.iter().filter(|r| r.record.is_done() && r.record.arrival >= frame.warm_up).collect();
     let n = counted.len() as f64;
     let last = counted.iter().map(|r| r.record.last).fold(0.0, f64::max);
@@ -180,17 +238,24 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
     let input: f64 = counted.iter().map(|r| f64::from(r.input)).sum();
     let output: f64 = counted.iter().map(|r| f64::from(r.output)).sum();
     let accelerators = frame.fabric.accelerator_count() as f64;
-    let attainment = if counted.is_empty() { 0.0 } else { good / n };
+    let missed = (served.rejected + served.shed + served.unserved) as f64;
+    let attainment = if counted.is_empty() { 0.0 } else { good / (n + missed) };
+    let engines_on = served.engine_s / (frame.pool.engines.len() as f64 * served.end_s.max(1e-9));
+    let loaded: f64 = counted.iter().map(|r| f64::from(r.record.loaded)).sum();
     let e2e: f64 = all.iter().filter(|r| r.record.is_done()).map(|r| r.record.e2e()).sum();
     let cached: f64 = counted.iter().map(|r| f64::from(r.record.cached)).sum();
-    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(0));
+    let first = frame.deployment.prompts.as_ref().map_or(0, |p| p.engines.replicas * p.engines.ranks());
+    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(first as u32));
+    let handover = frame.deployment.prompts.as_ref().map(|p| handover(frame, p, &counted, &served, (input, output, duration)));
     let numbers = ServingOutcome {
         ttft_s: Percentiles::of(counted.iter().map(|r| r.record.ttft())),
+        urgent_ttft_s: (!requests.urgent.is_empty()).then(|| Percentiles::of(counted.iter().filter(|r| r.urgent).map(|r| r.record.ttft()))),
         tpot_s: Percentiles::of(counted.iter().filter_map(|r| r.record.tpot(r.output))),
         itl_s: Percentiles::of_sorted(&served.gaps.into_sorted()),
         e2e_s: Percentiles::of(counted.iter().map(|r| r.record.e2e())),
         queue_s: Percentiles::of(counted.iter().map(|r| r.record.scheduled - r.record.arrival)),
         output_tokens_per_s: output / duration,
+        median_output_tokens_per_s: median_rate(&served.series),
         input_tokens_per_s: input / duration,
         output_tokens_per_s_per_accelerator: output / duration / accelerators,
         requests_per_s: n / duration,
@@ -199,6 +264,8 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         slo_met: !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3]),
         completed: counted.len() as u64,
         rejected: served.rejected,
+        shed: served.shed,
+        unserved: served.unserved,
         skipped_rows: frame.skipped,
         duration_s: duration,
         preemptions: served.preemptions,
@@ -206,6 +273,13 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         busy_share: (served.busy_s.iter().sum::<f64>() / (served.busy_s.len() as f64 * served.end_s.max(1e-9))).min(1.0),
         mean_requests: e2e / served.end_s.max(1e-9),
         cached_prompt_share: if input > 0.0 { cached / input } else { 0.0 },
+        loaded_prompt_share: if input > 0.0 { loaded / input } else { 0.0 },
+        handover,
+        fleet: frame.pool.fleet.moves().then_some(FleetOutcome {
+            engines_on_share: engines_on,
+            starts: served.starts,
+            moved_requests: served.moved,
+        }),
         kv_blocks: served.peak_blocks.1,
         kv_peak_share: served.peak_blocks.0 as f64 / served.peak_blocks.1.max(1) as f64,
         usd_per_million_output_tokens: 0.0,
@@ -218,13 +292,42 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         serving: Some(ServingDetail {
             requests: all,
             series: served.series,
-            replicas: frame.deployment.replicas * frame.deployment.data,
+            replicas: frame.pool.engines.iter().map(|e| e.replicas() as u64).sum(),
+            fleet: frame.pool.fleet.moves().then_some(frame.pool.engines.len() as u64),
             memory,
             goals: frame.goals,
         }),
         ..Detail::default()
     };
-    (numbers, detail, Counted { input, output, events: served.events })
+    (numbers, detail, Counted { input, output, engines_on, events: served.events })
+}
+
+/// Median over the slices of time of the output rate, tokens a second.
+fn median_rate(series: &Series) -> f64 {
+    Percentiles::of(series.slices.iter().map(|s| s.output / series.width)).p50
+}
+
+/// What moved between engines, and what each kind of them did.
+fn handover(
+    frame: &ServingFrame<'_, '_>,
+    prompts: &Prompts,
+    counted: &[&RequestRow],
+    served: &Served,
+    (input, output, duration): (f64, f64, f64),
+) -> HandoverOutcome {
+    let d = frame.deployment;
+    let places = prompts.engines.replicas * prompts.engines.data * prompts.engines.pipeline;
+    let (first, rest) = served.busy_s.split_at((places as usize).min(served.busy_s.len()));
+    let busy = |of: &[f64]| (of.iter().sum::<f64>() / (of.len().max(1) as f64 * served.end_s.max(1e-9))).min(1.0);
+    HandoverOutcome {
+        wait_s: Percentiles::of(counted.iter().filter(|r| r.record.moved < f64::INFINITY).map(|r| r.record.moved - r.record.first)),
+        bytes: served.handed_bytes,
+        input_tokens_per_s_per_accelerator: input / duration / (prompts.engines.replicas * prompts.engines.ranks()) as f64,
+        output_tokens_per_s_per_accelerator: output / duration / (d.replicas * d.ranks()) as f64,
+        median_output_tokens_per_s_per_accelerator: median_rate(&served.series) / (d.replicas * d.ranks()) as f64,
+        prompts_busy_share: busy(first),
+        decodes_busy_share: busy(rest),
+    }
 }
 
 fn meets(r: &RequestRow, goals: [f64; 4]) -> bool {
@@ -235,24 +338,73 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let d = frame.deployment;
     let s = frame.stack;
-    let data = if d.data > 1 { format!(" × attention DP {}", d.data) } else { String::new() };
-    let guesses = d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step, each right with {}", s.drafts, s.acceptance));
-    let experts = if d.expert > 1 { format!(", EP {}", d.expert) } else { String::new() };
+    let by = d.draft.as_ref().map_or_else(String::new, |m| format!(" by {}", m.title));
+    let guesses =
+        d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step{by}, each right with {}", s.drafts, s.acceptance));
     let parameters = d.shape.parameters() / 1e9;
     let given = if d.blocks.is_some() { "given" } else { "estimated from what weights and workspace leave" };
-    vec![
+    let mut out = vec![
         fact("Model", format!("{}, {parameters:.1} G parameters", d.shape.title)),
         fact("Cluster", frame.fabric.title().to_owned()),
-        fact("Engines", format!("{} × TP {}{data}{experts}, {} ({}){guesses}", d.replicas, d.tensor, *s.title, *s.id)),
+        fact("Engines", format!("{}, {} ({}){guesses}", layout(d), *s.title, *s.id)),
         fact("Formats", format!("{} weights, {} attention projections, {} cache", d.formats.linear, d.formats.attention, d.formats.kv)),
         fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
         fact(
             "Cache",
             format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
         ),
-        fact("Routing", if d.replicas * d.data > 1 { d.router.to_string() } else { "to one engine".into() }),
+        fact(
+            "Routing",
+            if frame.pool.engines.iter().map(crate::serving::EngineSite::replicas).sum::<usize>() > 1 {
+                d.router.to_string()
+            } else {
+                "to one engine".into()
+            },
+        ),
         fact("Traffic", frame.title.clone()),
-    ]
+    ];
+    if let Some(p) = &d.prompts {
+        let when = if p.by_layers { "layer by layer while the prompt runs" } else { "when the prompt is through" };
+        let limits = format!("at most {} tokens an iteration", *p.stack.max_tokens);
+        out.insert(3, fact("Prompt engines", format!("{}, {limits}; keys and values sent {when}", layout(&p.engines))));
+    }
+    if let Some(o) = &d.offload {
+        let name = o.tier.map_or("host memory", |t| frame.fabric.tier(t).name.as_str());
+        let whose = if o.shared { "for all nodes" } else { "of every node" };
+        out.push(fact("Cached prompts", format!("{} of {name} {whose}", Bytes::new(o.capacity))));
+    }
+    if let Some(a) = &d.adapters {
+        out.push(fact("Adapters", format!("{} of rank {}, {} in device memory", a.count, a.rank, a.slots)));
+    }
+    if let Some(x) = d.fleet.scaling {
+        let (what, unit) = (x.measure, Seconds::new(x.interval));
+        let rule = format!("{} to {}; one more above {what} {}, one fewer below {}", x.least, d.replicas, x.above, x.below);
+        out.push(fact("Scaling", format!("{rule} ({} looks in a row), looked at every {unit}", x.patience)));
+    }
+    for f in &d.fleet.failures {
+        let back = f.repair.map_or_else(|| "for good".into(), |r| format!("for {}", Seconds::new(r)));
+        let when = format!("engine {} at {} {back}", f.engine, Seconds::new(f.at));
+        out.push(fact("Failure", format!("{when}, noticed after {}", Seconds::new(f.detection))));
+    }
+    out
+}
+
+/// Degrees of engines in words.
+fn layout(d: &Deployment) -> String {
+    let mut out = format!("{} × TP {}", d.replicas, d.tensor);
+    for (name, degree) in [("PP", d.pipeline), ("attention DP", d.data)] {
+        if degree > 1 {
+            out += &format!(" × {name} {degree}");
+        }
+    }
+    if d.expert > 1 {
+        let copies = if d.redundant > 0 { format!(" with {} copies of experts", d.redundant) } else { String::new() };
+        out += &format!(", EP {}{copies}", d.expert);
+    }
+    if d.two_batches {
+        out += ", two halves of a batch overlapped";
+    }
+    out
 }
 
 fn profile(frame: &ServingFrame<'_, '_>) -> Vec<ProfileUse> {

@@ -27,7 +27,7 @@ pub use json::{NotFinite, json};
 pub use openmetrics::openmetrics;
 pub use plan::{plan_html, plan_json, plan_markdown, plan_text};
 pub use run::{intervals_csv, run_csv};
-pub use serving::{load_csv, load_svg, requests_csv};
+pub use serving::{load_csv, load_metrics, load_svg, requests_csv};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
 pub use validation::{ScatterPoint, SourceRow, validation_html};

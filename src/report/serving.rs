@@ -10,14 +10,18 @@ const DEFINITIONS: &str = "TTFT: first token − sent, queueing included. TPOT: 
     ITL: between successive tokens, over all tokens. E2E: last token − sent. Percentiles are exact, linear between neighbours. \
     Goodput: requests that meet all targets over the duration.";
 
-fn latencies(s: &ServingOutcome) -> [(&'static str, Percentiles); 5] {
-    [
+fn latencies(s: &ServingOutcome) -> Vec<(&'static str, Percentiles)> {
+    let mut out = vec![
         ("time to first token (TTFT)", s.ttft_s),
         ("time per output token (TPOT)", s.tpot_s),
         ("between tokens (ITL)", s.itl_s),
         ("to the last token (E2E)", s.e2e_s),
         ("in the queue", s.queue_s),
-    ]
+    ];
+    if let Some(urgent) = s.urgent_ttft_s {
+        out.insert(1, ("TTFT of urgent requests", urgent));
+    }
+    out
 }
 
 fn percent(share: f64) -> String {
@@ -28,7 +32,15 @@ fn percent(share: f64) -> String {
 fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, String)> {
     let mut out = vec![
         ("output", format!("{}tokens/s, {} per accelerator", si(s.output_tokens_per_s, ""), three(s.output_tokens_per_s_per_accelerator))),
-        ("prompts", format!("{}tokens/s, {} of them from the prefix cache", si(s.input_tokens_per_s, ""), percent(s.cached_prompt_share))),
+        (
+            "prompts",
+            format!(
+                "{}tokens/s, {} of them from the prefix cache{}",
+                si(s.input_tokens_per_s, ""),
+                percent(s.cached_prompt_share),
+                if s.loaded_prompt_share > 0.0 { format!(" ({} read from a tier)", percent(s.loaded_prompt_share)) } else { String::new() }
+            ),
+        ),
         ("requests", format!("{} completed, {} a second over {}", s.completed, three(s.requests_per_s), Seconds::new(s.duration_s))),
     ];
     if let Some(g) = goals {
@@ -48,6 +60,26 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
     }
     out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
     out.push(("cache", format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), s.kv_blocks, s.preemptions)));
+    if let Some(h) = &s.handover {
+        let rates = (three(h.input_tokens_per_s_per_accelerator), three(h.output_tokens_per_s_per_accelerator));
+        out.push(("prefill", format!("{} tokens/s per accelerator, busy {}", rates.0, percent(h.prompts_busy_share))));
+        let median = three(h.median_output_tokens_per_s_per_accelerator);
+        let busy = percent(h.decodes_busy_share);
+        out.push(("decode", format!("{} tokens/s per accelerator on average, {median} in the median slice of time, busy {busy}", rates.1)));
+        let wait = [h.wait_s.p50, h.wait_s.p99].map(Seconds::new);
+        out.push(("handover", format!("{} moved; there {} after the prompt (p50), {} (p99)", Bytes::new(h.bytes), wait[0], wait[1])));
+    }
+    if let Some(f) = &s.fleet {
+        let starts = if f.starts == 1 { "1 start".into() } else { format!("{} starts", f.starts) };
+        let on = percent(f.engines_on_share);
+        out.push(("engines", format!("{on} of them on on average, {starts}, {} requests moved after failures", f.moved_requests)));
+    }
+    if s.shed > 0 {
+        out.push(("refused", format!("{} requests, because too many waited", s.shed)));
+    }
+    if s.unserved > 0 {
+        out.push(("unserved", format!("{} requests, for want of an engine", s.unserved)));
+    }
     if s.rejected > 0 {
         out.push(("rejected", format!("{} requests are larger than any engine's cache", s.rejected)));
     }
@@ -92,6 +124,7 @@ pub(super) fn markup(outcome: &Outcome, s: &ServingOutcome) -> Markup {
         (picture(&over_time(detail, &["running requests", "waiting requests"]), "seconds", "requests", false))
         (picture(&over_time(detail, &["output tokens/s", "prompt tokens/s"]), "seconds", "tokens per second", false))
         (picture(&over_time(detail, &["cache in use"]), "seconds", "share of the blocks", false))
+        @if detail.fleet.is_some() { (picture(&over_time(detail, &["ready engines"]), "seconds", "engines", false)) }
         h2 { "Memory of a rank" }
         table { tbody {
             @let m = &detail.memory;
@@ -126,7 +159,7 @@ fn cumulative(detail: &ServingDetail) -> Curves {
 }
 
 /// Mean values of every slice of time.
-fn slices(detail: &ServingDetail) -> Vec<[f64; 7]> {
+fn slices(detail: &ServingDetail) -> Vec<[f64; 8]> {
     let width = detail.series.width;
     let one = |(i, s): (usize, &crate::serving::Slice)| {
         let cache = s.cache / width / detail.replicas as f64;
@@ -138,13 +171,22 @@ fn slices(detail: &ServingDetail) -> Vec<[f64; 7]> {
             s.busy / width / detail.replicas as f64,
             s.output / width,
             s.input / width,
+            s.ready / width,
         ]
     };
     detail.series.slices.iter().enumerate().map(one).collect()
 }
 
-const COLUMNS: [&str; 7] =
-    ["start_s", "running_requests", "waiting_requests", "kv_used_share", "busy_share", "output_tokens_per_s", "input_tokens_per_s"];
+const COLUMNS: [&str; 8] = [
+    "start_s",
+    "running_requests",
+    "waiting_requests",
+    "kv_used_share",
+    "busy_share",
+    "output_tokens_per_s",
+    "input_tokens_per_s",
+    "ready_engines",
+];
 
 fn over_time(detail: &ServingDetail, names: &[&str]) -> Curves {
     let column = |name: &str| match name {
@@ -152,6 +194,7 @@ fn over_time(detail: &ServingDetail, names: &[&str]) -> Curves {
         "waiting requests" => 2,
         "cache in use" => 3,
         "output tokens/s" => 5,
+        "ready engines" => 7,
         _ => 6,
     };
     let slices = slices(detail);
@@ -162,10 +205,40 @@ fn over_time(detail: &ServingDetail, names: &[&str]) -> Curves {
 #[must_use]
 pub fn load_csv(outcome: &Outcome) -> Option<String> {
     let detail = outcome.detail.serving.as_ref()?;
-    let mut out = COLUMNS.join(",") + "\n";
+    // Engines are counted where they come and go.
+    let columns = if detail.fleet.is_some() { 8 } else { 7 };
+    let mut out = COLUMNS[..columns].join(",") + "\n";
     for slice in slices(detail) {
-        let _ = writeln!(out, "{}", slice.map(|v| v.to_string()).join(","));
+        let _ = writeln!(out, "{}", slice.map(|v| v.to_string())[..columns].join(","));
     }
+    Some(out)
+}
+
+/// What the columns of a slice are called as metrics, and what they mean.
+const METRICS: [(&str, &str); 7] = [
+    ("orrery_requests_running", "Requests that run."),
+    ("orrery_requests_waiting", "Requests that wait."),
+    ("orrery_kv_cache_usage_ratio", "Share of the cache blocks in use."),
+    ("orrery_engine_busy_ratio", "Share of the time in which engines run an iteration."),
+    ("orrery_generation_tokens_per_second", "Output tokens."),
+    ("orrery_prompt_tokens_per_second", "Prompt tokens that were run."),
+    ("orrery_engines_ready", "Engines that are ready."),
+];
+
+/// Load over time as OpenMetrics gauges, one sample a slice, with simulated seconds as timestamps.
+#[must_use]
+pub fn load_metrics(outcome: &Outcome) -> Option<String> {
+    let detail = outcome.detail.serving.as_ref()?;
+    let slices = slices(detail);
+    let mut out = String::new();
+    let count = if detail.fleet.is_some() { METRICS.len() } else { METRICS.len() - 1 };
+    for (i, (name, help)) in METRICS.iter().enumerate().take(count) {
+        let _ = writeln!(out, "# TYPE {name} gauge\n# HELP {name} {help}");
+        for slice in &slices {
+            let _ = writeln!(out, "{name} {} {}", slice[i + 1], slice[0]);
+        }
+    }
+    out.push_str("# EOF\n");
     Some(out)
 }
 

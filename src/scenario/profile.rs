@@ -4,6 +4,7 @@ use super::input::ScenarioInput;
 use super::load::Job;
 use crate::diag::{Diagnostic, Diagnostics, Node, SourceId, Span, codes};
 use crate::fabric::Fabric;
+use crate::hardware::Dtype;
 use crate::kernels::{DeviceModel, Profiles};
 use crate::measured::Measured;
 use std::sync::Arc;
@@ -79,15 +80,20 @@ pub(super) fn all_serve(own: &Own, job: &Job, fabric: &Fabric, diags: &mut Diagn
 
 /// Whether any of the profiles at these places gives a constant that the job uses.
 fn serves(profiles: &Profiles, places: std::ops::Range<usize>, job: &Job, fabric: &Fabric) -> bool {
-    let config = match job {
-        Job::Training { config, .. } => config,
-        // Its jobs have been simulated with it.
-        Job::Fleet(_) => return true,
-        _ => return false,
-    };
     fabric.parts().any(|part| {
-        let device = DeviceModel::with(profiles, part, None);
-        let used = device.training_profiles(&[config.precision.linear(), config.precision.wide()]);
+        let used = match job {
+            Job::Training { config, .. } => {
+                DeviceModel::with(profiles, part, None).training_profiles(&[config.precision.linear(), config.precision.wide()])
+            }
+            Job::Serving(job) => {
+                let formats = job.deployment.formats;
+                let device = DeviceModel::with(profiles, part, Some(&job.stack.library));
+                device.serving_profiles(&[formats.linear, formats.attention, Dtype::Bf16], formats.kv)
+            }
+            // Its jobs have been simulated with it.
+            Job::Fleet(_) => return true,
+            _ => return false,
+        };
         profiles.iter().enumerate().any(|(i, p)| places.contains(&i) && used.iter().any(|u| std::ptr::eq(&raw const **u, p)))
     })
 }

@@ -1,31 +1,50 @@
 //! Accelerators of a cluster as engines: groups of ranks, their iteration times, their limits.
 
+use super::adapters::Adapters;
 use super::cost::{Cost, Formats, Parts};
-use super::memory::Memory;
-use super::replica::Limits;
+use super::fleet::Fleet;
+use super::memory::{Memory, Split};
+use super::offload::Offload;
+use super::replica::{Limits, Role};
 use super::router::RouterPolicy;
 use super::shape::Shape;
-use super::simulation::Pool;
+use super::simulation::{EngineSite, Pool};
 use super::stack::{Batching, StackRow};
 use crate::collectives::{Communicator, Library};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::kernels::DeviceModel;
+use crate::kernels::{DeviceModel, Profiles};
 
 /// Engines of one kind on the accelerators of a cluster.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Deployment {
     /// What is served.
     pub shape: Shape,
     /// Number formats.
     pub formats: Formats,
-    /// Tensor ranks of an engine.
+    /// Tensor ranks of a stage.
     pub tensor: u64,
     /// Data-parallel attention ranks of an engine, each of `tensor` accelerators with requests of its own, in step with each other.
     pub data: u64,
     /// Ranks among all of an engine over which experts are spread.
     pub expert: u64,
-    /// Guesses of a draft layer, where there is one.
+    /// Copies of experts beside the model's own, spread over the same ranks.
+    pub redundant: u64,
+    /// Load of the busiest expert rank over the mean.
+    pub imbalance: f64,
+    /// Whether a batch runs in two halves, so that one computes while the other's tokens are exchanged.
+    pub two_batches: bool,
+    /// Stages of an engine; as many batches are in flight.
+    pub pipeline: u64,
+    /// Guesses of a draft, where there is one.
     pub speculation: Option<Speculation>,
+    /// Model that drafts; absent: a layer of the model itself.
+    pub draft: Option<Box<Shape>>,
+    /// Low-rank adapters that requests ask for.
+    pub adapters: Option<Adapters>,
+    /// Groups of ranks over which every prompt is spread.
+    pub context: u64,
+    /// Whether requests that are put back go to host memory instead of being computed again.
+    pub swap: bool,
     /// Engines.
     pub replicas: u64,
     /// Cache blocks of an engine; absent: what memory leaves.
@@ -34,9 +53,26 @@ pub struct Deployment {
     pub prefix_cache: bool,
     /// Which engine gets a request.
     pub router: RouterPolicy,
+    /// Engines of their own for prompts; the others then only decode.
+    pub prompts: Option<Box<Prompts>>,
+    /// Where cached prompts go beside device memory.
+    pub offload: Option<Offload>,
+    /// Starts, stops and failures of engines, refusal of requests.
+    pub fleet: Fleet,
 }
 
-/// Multi-token prediction: a draft layer guesses, the model verifies all guesses at once.
+/// Engines that compute prompts and hand their keys and values on.
+#[derive(Debug, Clone)]
+pub struct Prompts {
+    /// The engines; they lie on the first accelerators of the cluster.
+    pub engines: Deployment,
+    /// Their settings.
+    pub stack: StackRow,
+    /// Whether keys and values are sent layer by layer while the prompt runs, instead of after it.
+    pub by_layers: bool,
+}
+
+/// Guesses in every step, all verified at once by the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speculation {
     /// Guesses in every step.
@@ -76,46 +112,118 @@ impl std::fmt::Display for DeployError {
 }
 
 impl Deployment {
+    /// One engine on one accelerator with nothing beside it.
+    #[must_use]
+    pub fn plain(shape: Shape, formats: Formats) -> Self {
+        Self {
+            shape,
+            formats,
+            tensor: 1,
+            data: 1,
+            expert: 1,
+            redundant: 0,
+            imbalance: 1.0,
+            two_batches: false,
+            pipeline: 1,
+            speculation: None,
+            draft: None,
+            adapters: None,
+            context: 1,
+            swap: false,
+            replicas: 1,
+            blocks: None,
+            prefix_cache: false,
+            router: RouterPolicy::RoundRobin,
+            prompts: None,
+            offload: None,
+            fleet: Fleet::default(),
+        }
+    }
+
     /// Accelerators of one engine.
     #[must_use]
     pub const fn ranks(&self) -> u64 {
-        self.tensor * self.data
+        self.tensor * self.context * self.data * self.pipeline
     }
 
     /// Memory of one rank on the part of an accelerator.
     #[must_use]
     pub fn memory(&self, fabric: &Fabric, stack: &StackRow, a: AcceleratorId) -> Memory {
-        Memory::of(&self.shape, self.formats, stack, (self.tensor, self.ranks()), fabric.part(a).memory.get())
+        let split = Split { tensor: self.tensor, ranks: self.tensor * self.data, pipeline: self.pipeline, redundant: self.redundant };
+        let mut memory = Memory::of(&self.shape, self.formats, stack, split, fabric.part(a).memory.get());
+        memory.token /= self.context as f64;
+        if let Some(draft) = &self.draft {
+            let with = Memory::of(draft, self.formats, stack, split, 0.0);
+            memory.add(with.weights, with.token, stack);
+        }
+        if let Some(adapters) = &self.adapters {
+            memory.add(adapters.bytes(&self.shape, self.tensor) / self.pipeline as f64, 0.0, stack);
+        }
+        memory
     }
 
     /// What an engine with `blocks` is allowed under a stack's settings.
     #[must_use]
-    pub fn limits(&self, stack: &StackRow, blocks: u64) -> Limits {
+    pub fn limits(&self, stack: &StackRow, blocks: u64, role: Role) -> Limits {
         Limits {
+            role,
             batching: *stack.batching,
-            reserve_output: *stack.reserve_output || *stack.batching == Batching::Static,
+            reserve_output: *stack.reserve_output || *stack.batching == Batching::Static || role == Role::Prompts,
             max_tokens: *stack.max_tokens,
-            max_sequences: *stack.max_sequences,
+            max_sequences: (*stack.max_sequences).div_ceil(self.pipeline),
             block_tokens: *stack.block_tokens,
-            blocks,
+            blocks: blocks / self.pipeline,
             lag: *stack.lag,
             wait_iterations: *stack.wait_iterations,
             wait_tokens: (*stack.wait_share * *stack.max_tokens as f64) as u64,
             read_interval: *stack.read_interval,
-            prefix_cache: self.prefix_cache,
-            speculation: self.speculation,
+            prefix_cache: self.prefix_cache && role != Role::Decodes,
+            speculation: self.speculation.filter(|_| role != Role::Prompts),
+            swap: None,
         }
     }
 
-    /// The engines on the first accelerators of a cluster, in order.
+    /// The engines on the accelerators of a cluster in order: those of prompts first, where they are apart.
     ///
     /// # Errors
     /// Why one of them cannot run.
-    pub fn pool<'f>(&self, fabric: &'f Fabric, stack: &StackRow) -> Result<Pool<'f>, DeployError> {
-        let mut pool = Pool { costs: Vec::new(), classes: Vec::new(), limits: Vec::new(), ranks: self.data as usize, router: self.router };
+    pub fn pool<'f>(&self, fabric: &'f Fabric, profiles: &Profiles, stack: &StackRow) -> Result<Pool<'f>, DeployError> {
+        let mut pool = Pool {
+            fabric,
+            costs: Vec::new(),
+            engines: Vec::new(),
+            router: self.router,
+            by_layers: self.prompts.as_ref().is_some_and(|p| p.by_layers),
+            handed_token: self.shape.kv_bytes_per_token(self.formats.kv, self.tensor) * self.tensor as f64,
+            stored_token: self.shape.kv_bytes_per_token(self.formats.kv, 1),
+            layers: self.shape.layers as f64,
+            weights: self.memory(fabric, stack, AcceleratorId(0)).weights,
+            offload: self.offload.clone(),
+            fleet: self.fleet.clone(),
+        };
+        let mut first = 0;
+        if let Some(prompts) = &self.prompts {
+            prompts.engines.add(&mut pool, (fabric, profiles), &prompts.stack, (0, Role::Prompts))?;
+            first = prompts.engines.replicas * prompts.engines.ranks();
+        }
+        let role = if self.prompts.is_some() { Role::Decodes } else { Role::Both };
+        self.add(&mut pool, (fabric, profiles), stack, (first, role))?;
+        Ok(pool)
+    }
+
+    fn add<'f>(
+        &self,
+        pool: &mut Pool<'f>,
+        on: (&'f Fabric, &Profiles),
+        stack: &StackRow,
+        (first, role): (u64, Role),
+    ) -> Result<(), DeployError> {
+        let fabric = on.0;
+        let before = pool.costs.len();
         let mut known: Vec<(String, u64, bool)> = Vec::new();
         for replica in 0..self.replicas {
-            let group: Vec<AcceleratorId> = (0..self.ranks()).map(|r| AcceleratorId((replica * self.ranks() + r) as u32)).collect();
+            let start = first + replica * self.ranks();
+            let group: Vec<AcceleratorId> = (0..self.ranks()).map(|r| AcceleratorId((start + r) as u32)).collect();
             let part = fabric.part(group[0]);
             if group.iter().any(|&a| fabric.part(a).id.value != part.id.value) {
                 return Err(DeployError::Mixed);
@@ -125,43 +233,79 @@ impl Deployment {
             let key = (part.id.value.clone(), speed.to_bits(), one_domain);
             let memory = self.memory(fabric, stack, group[0]);
             let blocks = self.blocks.unwrap_or_else(|| memory.blocks(*stack.block_tokens));
-            if blocks == 0 {
+            if blocks < self.pipeline {
                 return Err(DeployError::NoRoom(memory));
             }
             // A group across domains depends on where it lies; inside one it does not.
             let class = match known.iter().position(|k| *k == key).filter(|_| one_domain) {
-                Some(class) => class,
+                Some(class) => before + class,
                 None => {
-                    pool.costs.push(self.cost(fabric, stack, &group, speed).map_err(DeployError::Kernels)?);
+                    pool.costs.push(self.cost(on, stack, &group, speed).map_err(DeployError::Kernels)?);
                     known.push(key);
-                    known.len() - 1
+                    pool.costs.len() - 1
                 }
             };
-            pool.classes.push(class);
-            pool.limits.push(self.limits(stack, blocks));
+            let mut limits = self.limits(stack, blocks, role);
+            if self.swap && !limits.reserve_output {
+                let mut rate = f64::INFINITY;
+                fabric.copy_route(group[0], true, &mut |link, share| rate = rate.min(fabric.link(link).capacity / share));
+                limits.swap = Some(memory.token * *stack.block_tokens as f64 / rate);
+            }
+            let site = EngineSite {
+                class,
+                limits,
+                ranks: self.data as usize,
+                lanes: self.pipeline as usize,
+                first: group[0],
+                tensor: self.tensor * self.context,
+            };
+            pool.engines.push(site);
         }
-        Ok(pool)
+        Ok(())
     }
 
-    fn cost<'f>(&self, fabric: &'f Fabric, stack: &StackRow, group: &[AcceleratorId], speed: f64) -> Result<Cost<'f>, String> {
-        let part = fabric.part(group[0]);
+    fn cost<'f>(&self, on: (&'f Fabric, &Profiles), stack: &StackRow, group: &[AcceleratorId], speed: f64) -> Result<Cost<'f>, String> {
+        let (fabric, profiles) = on;
+        let mut own = fabric.part(group[0]).clone();
+        // A part with 8-bit integers alone computes attention and the output projection in them too.
+        own.peak.value.bf16.value = own.peak.bf16.or(*own.peak.int8);
+        let part = &own;
         let fifth = part.scale_up.value.as_deref() == Some("nvlink5");
         let engine = stack.all_reduce_nvlink5.value.filter(|_| fifth).unwrap_or(*stack.all_reduce);
         let library = Library::of(engine);
         // Parts whose own profile has no attention kernels of serving borrow those of Hopper by data-sheet ratio.
         let mut borrower = part.clone();
         borrower.generation.value = "hopper".into();
-        let parts = Parts {
-            attention: DeviceModel::new(&borrower, Some(&stack.library)),
-            device: DeviceModel::new(part, Some(&stack.library)),
-            group: (self.tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..self.tensor as usize].to_vec()])),
+        let tensor = self.tensor as usize;
+        let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
+        nodes.dedup();
+        let parts = |drafts: u64| Parts {
+            attention: DeviceModel::with(profiles, &borrower, Some(&stack.library)),
+            device: DeviceModel::with(profiles, part, Some(&stack.library)),
+            group: (tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..tensor].to_vec()])),
             all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),
+            next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor]]])),
+            context: self.context,
+            spread: (self.context > 1).then(|| {
+                let ranks = (0..self.context as usize).map(|c| group[c * tensor]).collect();
+                Communicator::new(fabric, &library, &[ranks])
+            }),
             tensor: self.tensor,
             data: self.data,
-            drafts: self.speculation.map_or(0, |s| s.drafts),
+            pipeline: self.pipeline,
+            drafts,
             expert: self.expert,
+            redundant: self.redundant,
+            imbalance: self.imbalance,
+            two_batches: self.two_batches,
+            nodes: nodes.len() as u64,
+            adapters: self.adapters,
             speed,
         };
-        Cost::new(parts, &self.shape, stack, self.formats)
+        let mut cost = Cost::new(parts(self.speculation.map_or(0, |s| s.drafts)), &self.shape, stack, self.formats)?;
+        if let Some(draft) = &self.draft {
+            cost.set_draft(Cost::new(Parts { adapters: None, ..parts(0) }, draft, stack, self.formats)?);
+        }
+        Ok(cost)
     }
 }

@@ -55,13 +55,13 @@ pub(super) fn visited(x: &Mixture, tokens: f64) -> f64 {
     x.experts as f64 * (1.0 - libm::pow(miss, tokens))
 }
 
-/// Seconds of the routed experts of one layer for `m` tokens of the whole group, experts loaded evenly.
+/// Seconds of the routed experts of one layer for `m` tokens of the whole group, on the rank that has `imbalance` times the mean load.
 #[must_use]
-pub(super) fn routed(kernel: ExpertKernel, rank: &Rank, x: Mixture, m: u64) -> f64 {
+pub(super) fn routed(kernel: ExpertKernel, rank: &Rank, x: Mixture, m: u64, imbalance: f64) -> f64 {
     let weights = (rank.hidden * x.width * (rank.inputs + 1)) as f64 / rank.tensor as f64;
     let own = visited(&x, kernel.spread * m as f64) / rank.expert as f64;
     let read = own * weights * rank.bytes / (kernel.memory * rank.bandwidth);
-    let products = 2.0 * (m * x.per_token) as f64 / rank.expert as f64 * weights / (kernel.peak * rank.peak);
+    let products = imbalance * 2.0 * (m * x.per_token) as f64 / rank.expert as f64 * weights / (kernel.peak * rank.peak);
     kernel.start + read + products
 }
 

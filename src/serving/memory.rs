@@ -19,21 +19,48 @@ pub struct Memory {
     pub token: f64,
 }
 
+/// Over how many ranks a model is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// Ranks that share heads and widths.
+    pub tensor: u64,
+    /// Ranks of a stage, over which experts are spread.
+    pub ranks: u64,
+    /// Stages.
+    pub pipeline: u64,
+    /// Copies of experts beside the model's own.
+    pub redundant: u64,
+}
+
 impl Memory {
-    /// The memory of a rank: products in their format, tables in 16 bit, heads and widths split over the first of `split` ranks, experts
-    /// over the second.
+    /// The memory of the fullest rank: products in their format, tables in 16 bit.
     #[must_use]
-    pub fn of(shape: &Shape, formats: Formats, stack: &StackRow, split: (u64, u64), capacity: f64) -> Self {
-        let (tensor, ranks) = (split.0, split.1 as f64);
-        let t = tensor as f64;
+    pub fn of(shape: &Shape, formats: Formats, stack: &StackRow, split: Split, capacity: f64) -> Self {
+        let t = split.tensor as f64;
+        // The longest stage holds this share of the layers; embedding and output projection are on different ones.
+        let stage = shape.layers.div_ceil(split.pipeline) as f64 / shape.layers as f64;
+        let tables = shape.table_parameters() * if split.pipeline > 1 && !shape.tied { 0.5 } else { 1.0 };
         let attention = shape.layers as f64 * shape.attention_parameters() * formats.attention.bytes();
         let dense = shape.dense_ffn_parameters() * formats.linear.bytes();
-        let experts = shape.expert_parameters() * formats.linear.bytes();
-        let weights = (attention + dense + 2.0 * shape.table_parameters()) / t + experts / ranks;
+        let copies = shape.mixture.map_or(1.0, |x| (x.experts + split.redundant) as f64 / x.experts as f64);
+        let experts = shape.expert_parameters() * copies * formats.linear.bytes();
+        let weights = ((attention + dense) * stage + 2.0 * tables) / t + experts * stage / split.ranks as f64;
         let workspace = stack.workspace.get();
+        let token = shape.kv_bytes_per_token(formats.kv, split.tensor) * stage;
+        Self { weights: 0.0, workspace, cache: 0.0, capacity, token: 0.0 }.with(weights, token, stack)
+    }
+
+    /// More weights and more bytes a token on every rank.
+    pub(super) fn add(&mut self, weights: f64, token: f64, stack: &StackRow) {
+        *self = self.with(weights, token, stack);
+    }
+
+    fn with(self, weights: f64, token: f64, stack: &StackRow) -> Self {
+        let (weights, token) = (self.weights + weights, self.token + token);
         let share = *stack.memory_share;
-        let cache = if *stack.share_of_rest { (capacity - weights - workspace) * share } else { capacity * share - weights - workspace };
-        Self { weights, workspace, cache: cache.max(0.0), capacity, token: shape.kv_bytes_per_token(formats.kv, tensor) }
+        let rest = self.capacity - weights - self.workspace;
+        let cache = if *stack.share_of_rest { rest * share } else { self.capacity * share - weights - self.workspace };
+        Self { weights, token, cache: cache.max(0.0), ..self }
     }
 
     /// Blocks of `tokens` that the cache holds.

@@ -2,18 +2,24 @@
 //! as everything else.
 //!
 //! A [`Deployment`] on a fabric gives a [`Pool`] of engines; [`serve`] runs [`Requests`] through it on the event queue and returns
-//! what became of each. Engines are data (`stacks.toml`).
+//! what became of each. Keys and values, weights and cached prompts move as flows over the fabric. Engines are data (`stacks.toml`).
 
+mod adapters;
 mod cost;
 mod deployment;
 mod experts;
+mod fleet;
+mod flows;
 mod gaps;
+mod handover;
 mod lengths;
 mod memory;
+mod offload;
 mod prefix;
 mod replica;
 mod request;
 mod router;
+mod run;
 mod series;
 mod shape;
 mod simulation;
@@ -24,17 +30,20 @@ mod traffic;
 #[cfg(test)]
 mod tests;
 
-pub use cost::{Batch, Cost, Formats};
-pub use deployment::{DeployError, Deployment, Speculation};
+pub use adapters::Adapters;
+pub use cost::{Batch, Cost, Formats, Stages};
+pub use deployment::{DeployError, Deployment, Prompts, Speculation};
+pub use fleet::{EngineFailure, Fleet, Measure, Scaling, Start};
 pub use gaps::Gaps;
 pub use lengths::Length;
-pub use memory::Memory;
-pub use replica::Limits;
-pub use request::{NO_SESSION, Record, Request, Requests};
+pub use memory::{Memory, Split};
+pub use offload::Offload;
+pub use replica::{Limits, Role};
+pub use request::{NO_SESSION, Record, Request, Requests, Turn};
 pub use router::RouterPolicy;
 pub use series::{Series, Slice};
 pub use shape::{Latent, Mixture, Shape};
-pub use simulation::{Arrivals, Pool, Served, serve};
+pub use simulation::{Arrivals, EngineSite, Pool, Served, serve};
 pub use stack::{Batching, StackRow, stack, stacks};
 pub use trace::{BadRow, TraceFormat, read_trace};
-pub use traffic::{Pace, Synthetic, synthesize};
+pub use traffic::{Dialogue, Pace, Synthetic, converse, synthesize};

@@ -27,9 +27,35 @@ pub struct Requests {
     pub hashes: Vec<u64>,
     /// Tokens of a hashed block (0: no hashes).
     pub hash_tokens: u32,
+    /// Which requests are urgent; empty where none is.
+    pub urgent: Vec<bool>,
+    /// Whether the hashes go on over the answer, with which later prompts of the same session begin.
+    pub answers: bool,
+    /// For each request the next of its session and the pause before it, seconds; empty where sessions have no turns that wait for each
+    /// other. Requests that wait arrive at infinity and come after all others.
+    pub turns: Vec<Turn>,
+}
+
+/// What follows a request in its session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn {
+    /// The next request; none at the end of a session.
+    pub next: Option<u32>,
+    /// Seconds between the answer and the next request.
+    pub pause: f64,
 }
 
 impl Requests {
+    /// Whether a request goes before others.
+    #[must_use]
+    pub fn is_urgent(&self, id: u32) -> bool {
+        self.urgent.get(id as usize).is_some_and(|u| *u)
+    }
+    /// Draws which requests are urgent: a share of all.
+    pub fn mark_urgent(&mut self, share: f64, streams: &crate::engine::Streams) {
+        let mut rng = streams.stream("urgent requests");
+        self.urgent = self.list.iter().map(|_| super::lengths::uniform(&mut rng) < share).collect();
+    }
     /// The hashes of one request's prompt.
     #[must_use]
     pub fn hashes_of(&self, request: &Request) -> &[u64] {
@@ -46,10 +72,14 @@ pub struct Record {
     pub scheduled: f64,
     /// When its first token was there.
     pub first: f64,
+    /// When its keys and values were at the engine that decodes it, where that is another one.
+    pub moved: f64,
     /// When its last token was there.
     pub last: f64,
     /// Prompt tokens found in the prefix cache when it was admitted first.
     pub cached: u32,
+    /// Of these, tokens that a tier outside device memory held.
+    pub loaded: u32,
     /// How often it was put back.
     pub preemptions: u16,
     /// Replica that served it.
@@ -59,7 +89,7 @@ pub struct Record {
 impl Record {
     pub(super) const fn new(arrival: f64) -> Self {
         let never = f64::INFINITY;
-        Self { arrival, scheduled: never, first: never, last: never, cached: 0, preemptions: 0, replica: u16::MAX }
+        Self { arrival, scheduled: never, first: never, moved: never, last: never, cached: 0, loaded: 0, preemptions: 0, replica: u16::MAX }
     }
     /// Whether the last token came.
     #[must_use]

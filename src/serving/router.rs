@@ -31,12 +31,14 @@ impl Router {
         Self { policy, next: 0, sessions: FxHashMap::default() }
     }
 
-    /// The replica for a request.
-    pub(super) fn choose(&mut self, id: u32, requests: &Requests, replicas: &[Replica]) -> usize {
+    /// The replica for a request; none where no engine is there.
+    pub(super) fn choose(&mut self, id: u32, requests: &Requests, replicas: &[Replica]) -> Option<usize> {
         match self.policy {
             RouterPolicy::RoundRobin => {
-                self.next = (self.next + 1) % replicas.len();
-                (self.next + replicas.len() - 1) % replicas.len()
+                let n = replicas.len();
+                let turn = (0..n).map(|i| (self.next + i) % n).find(|&r| replicas[r].open)?;
+                self.next = (turn + 1) % n;
+                Some(turn)
             }
             RouterPolicy::LeastTokens => least(replicas, |r| r.outstanding),
             RouterPolicy::PrefixAware => {
@@ -48,13 +50,18 @@ impl Router {
                 if session == NO_SESSION {
                     return least(replicas, |r| r.outstanding);
                 }
-                *self.sessions.entry(session).or_insert_with(|| least(replicas, |r| r.outstanding))
+                if let Some(&r) = self.sessions.get(&session).filter(|&&r| replicas[r].open) {
+                    return Some(r);
+                }
+                let r = least(replicas, |r| r.outstanding)?;
+                self.sessions.insert(session, r);
+                Some(r)
             }
         }
     }
 }
 
-/// The first replica with the least of something.
-fn least(replicas: &[Replica], of: impl Fn(&Replica) -> u64) -> usize {
-    replicas.iter().enumerate().min_by_key(|(i, r)| (of(r), *i)).map_or(0, |(i, _)| i)
+/// The first open replica with the least of something.
+fn least(replicas: &[Replica], of: impl Fn(&Replica) -> u64) -> Option<usize> {
+    replicas.iter().enumerate().filter(|(_, r)| r.open).min_by_key(|(i, r)| (of(r), *i)).map(|(i, _)| i)
 }

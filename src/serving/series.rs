@@ -15,6 +15,8 @@ pub struct Slice {
     pub output: f64,
     /// Prompt tokens run.
     pub input: f64,
+    /// Ready engines × seconds, where engines come and go.
+    pub ready: f64,
 }
 
 /// Slices from time zero.
@@ -47,6 +49,7 @@ impl Series {
                     sum.busy += b.busy;
                     sum.output += b.output;
                     sum.input += b.input;
+                    sum.ready += b.ready;
                 }
                 sum
             });
@@ -73,6 +76,17 @@ impl Series {
             slice.waiting += waiting * seconds;
             slice.cache += cache * seconds;
             slice.busy += seconds;
+        }
+    }
+
+    /// So many engines were ready between two times.
+    pub(super) fn ready(&mut self, from: f64, to: f64, engines: f64) {
+        if to > from {
+            let last = self.at(to);
+            for at in (from / self.width) as usize..=last {
+                let seconds = to.min((at + 1) as f64 * self.width) - from.max(at as f64 * self.width);
+                self.slices[at].ready += engines * seconds.max(0.0);
+            }
         }
     }
 

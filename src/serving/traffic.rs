@@ -1,7 +1,7 @@
 //! Requests out of distributions: Poisson, gamma, bursts, a day's swing, closed loops, sessions of several turns.
 
 use super::lengths::{Length, exponential, gamma, uniform};
-use super::request::{NO_SESSION, Request, Requests};
+use super::request::{NO_SESSION, Request, Requests, Turn};
 use crate::engine::Streams;
 
 /// When requests of an open stream arrive.
@@ -107,6 +107,70 @@ pub fn synthesize(traffic: &Synthetic, streams: &Streams) -> Requests {
             session: NO_SESSION,
             hashes: (first, out.hashes.len() as u32),
         });
+    }
+    out
+}
+
+/// Sessions of several turns: each prompt is all that was said before and something new, sent some time after the last answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dialogue {
+    /// Sessions that begin in a second (Poisson).
+    pub rate: f64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Turns of a session.
+    pub turns: Length,
+    /// Mean pause between an answer and the next prompt, seconds (exponential).
+    pub pause: f64,
+    /// Tokens that all sessions begin with.
+    pub common: u64,
+    /// New tokens of a prompt.
+    pub input: Length,
+    /// Answers.
+    pub output: Length,
+    /// Longest prompt: a session ends before it.
+    pub most: u64,
+}
+
+/// Draws sessions. First turns come in order of arrival, later ones after them.
+#[must_use]
+pub fn converse(d: &Dialogue, streams: &Streams) -> Requests {
+    let names = ["serving arrivals", "prompt lengths", "answer lengths", "turns", "pauses"];
+    let [mut arrivals, mut inputs, mut outputs, mut turns, mut pauses] = names.map(|n| streams.stream(n));
+    let mut out = Requests { hash_tokens: HASH_TOKENS, answers: true, ..Requests::default() };
+    let (mut now, mut later): (f64, Vec<(u32, Request)>) = (0.0, Vec::new());
+    for session in 0..d.sessions as u32 {
+        now += exponential(&mut arrivals) / d.rate;
+        let first = out.hashes.len() as u32;
+        let mut before = d.common;
+        let count = d.turns.draw(&mut turns);
+        for turn in 0..count {
+            let input = before + d.input.draw(&mut inputs);
+            let output = d.output.draw(&mut outputs);
+            if turn > 0 && input > d.most {
+                break;
+            }
+            before = input + output;
+            let arrival = if turn == 0 { now } else { f64::INFINITY };
+            let blocks = (before / u64::from(HASH_TOKENS)) as u32;
+            let request = Request { arrival, input: input as u32, output: output as u32, session, hashes: (first, first + blocks) };
+            if turn == 0 {
+                out.list.push(request);
+            } else {
+                later.push((session, request));
+            }
+        }
+        let common = d.common / u64::from(HASH_TOKENS);
+        let own = |block: u64| if block < common { block } else { (1 << 63) | u64::from(session) << 24 | block };
+        out.hashes.extend((0..before / u64::from(HASH_TOKENS)).map(own));
+    }
+    out.turns = vec![Turn { next: None, pause: 0.0 }; out.list.len() + later.len()];
+    let mut last: Vec<u32> = (0..out.list.len() as u32).collect();
+    for (session, request) in later {
+        let id = out.list.len() as u32;
+        let before = std::mem::replace(&mut last[session as usize], id);
+        out.turns[before as usize] = Turn { next: Some(id), pause: d.pause * exponential(&mut pauses) };
+        out.list.push(request);
     }
     out
 }

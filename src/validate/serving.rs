@@ -5,9 +5,10 @@ use super::cluster::{Shape as FabricShape, fabric};
 use super::table::{Columns, Record};
 use crate::engine::Streams;
 use crate::hardware::Dtype;
+use crate::kernels::Profiles;
 use crate::model::presets;
 use crate::serving::{
-    Arrivals, Deployment, Formats, Length, Pace, RouterPolicy, Served, Shape, Speculation, StackRow, Synthetic, serve, stack, synthesize,
+    Arrivals, Deployment, Formats, Length, Pace, Served, Shape, Speculation, StackRow, Synthetic, serve, stack, synthesize,
 };
 
 const NEEDED: &[&str] = &[
@@ -146,26 +147,19 @@ fn shape_of(model: &str) -> Result<Shape, String> {
 }
 
 fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, arrivals: Arrivals) -> Result<(Served, Vec<u32>), String> {
-    if record.count("pipeline_parallel")? > 1 {
-        return Err("pipeline stages are not modelled yet".into());
-    }
     let data = record.count("data_parallel")?;
     let deployment = Deployment {
-        shape: shape_of(&p.model)?,
-        formats: formats(record, p)?,
         tensor: p.tensor,
         data,
         expert: record.count("expert_parallel")?,
         speculation: speculation(p, data),
-        replicas: 1,
-        blocks: None,
-        prefix_cache: false,
-        router: RouterPolicy::RoundRobin,
+        pipeline: record.count("pipeline_parallel")?,
+        ..Deployment::plain(shape_of(&p.model)?, formats(record, p)?)
     };
     let cluster = FabricShape {
         accelerator: record.text("accelerator").to_owned(),
         nodes: 1,
-        per_node: p.tensor * data,
+        per_node: deployment.ranks(),
         domain: None,
         nics: 0,
         gbps: 0.0,
@@ -173,7 +167,7 @@ fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, ar
         links: None,
     };
     let fabric = fabric(&cluster)?;
-    let mut pool = deployment.pool(&fabric, stack).map_err(|e| e.to_string())?;
+    let mut pool = deployment.pool(&fabric, Profiles::embedded(), stack).map_err(|e| e.to_string())?;
     let requests = synthesize(traffic, &Streams::new(1));
     let served = serve(&mut pool, &requests, arrivals, 0.0, &Streams::new(1));
     if served.rejected > 0 {

@@ -7,9 +7,10 @@ use super::summary::{Report, Row};
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::engine::Streams;
 use crate::hardware::{Catalogue, Dtype};
+use crate::kernels::Profiles;
 use crate::metrics::Percentiles;
 use crate::model::presets;
-use crate::serving::{Arrivals, Deployment, Formats, NO_SESSION, Request, Requests, RouterPolicy, Shape, StackRow, serve, stack};
+use crate::serving::{Arrivals, Deployment, Formats, NO_SESSION, Request, Requests, Shape, StackRow, serve, stack};
 use serde_json::Value as Json;
 use std::path::PathBuf;
 
@@ -165,16 +166,9 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
     }
     let stack = engine(settings)?;
     let deployment = Deployment {
-        shape: Shape::of_preset(preset)?,
-        formats: Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 },
         tensor,
-        data: 1,
-        expert: 1,
-        speculation: None,
-        replicas: 1,
         blocks: meta.get("num_gpu_blocks").or_else(|| settings.get("num_gpu_blocks_override")).and_then(Json::as_u64),
-        prefix_cache: false,
-        router: RouterPolicy::RoundRobin,
+        ..Deployment::plain(Shape::of_preset(preset)?, Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 })
     };
     let cluster = FabricShape {
         accelerator: part(name, meta)?,
@@ -187,7 +181,7 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
         links: None,
     };
     let fabric = fabric(&cluster)?;
-    let mut pool = deployment.pool(&fabric, &stack).map_err(|e| e.to_string())?;
+    let mut pool = deployment.pool(&fabric, Profiles::embedded(), &stack).map_err(|e| e.to_string())?;
     let start = logged.first().map_or(0.0, |r| r.arrival);
     let list = logged
         .iter()

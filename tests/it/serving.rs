@@ -70,6 +70,41 @@ fn faults_name_their_key() {
         ("preset = \"llama-3.1-8b\"", "preset = \"llama-3.1-8b\"\nsequence_length = 4096", "E0205", "lengths of their own"),
         ("preset = \"llama-3.1-8b\"", "preset = \"deepseek-v3\"\nlayers = 4", "E0205", "served as a whole"),
         ("preset = \"llama-3.1-8b\"", "preset = \"gpt-oss-120b\"", "E0405", "sliding windows"),
+        ("tensor = 2", "tensor = 2\npipeline = 64", "E0403", "more than 32 layers"),
+        ("tensor = 2", "tensor = 2\ntwo_batches = true", "E0205", "does nothing without `data`"),
+        ("tensor = 2", "tensor = 2\nimbalance = 2.0", "E0205", "does nothing without `expert`"),
+        ("tensor = 2", "tensor = 2\nimbalance = 0.5", "E0202", "between 1 and 100"),
+        ("max_sequences = 64", "max_sequences = 64\npreemption = \"swap\"\nreserve_output = true", "E0205", "reserved"),
+        ("max_sequences = 64", "kv_blocks = 100\nworkspace = \"1 GB\"", "E0205", "beside `kv_blocks`"),
+        ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 8\n[serving.traffic]", "E0401", "leave none that decodes"),
+        ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 3\n[serving.traffic]", "E0402", "attention heads"),
+        (
+            "[serving.traffic]",
+            "[serving.prefill.parallel]\ntensor = 4\n[[serving.failure]]\nengine = 0\nat = \"1 s\"\n[serving.traffic]",
+            "E0405",
+            "come and go",
+        ),
+        ("[serving.traffic]", "[serving.offload]\ntier = \"host\"\ncapacity = \"1 TB\"\n[serving.traffic]", "E0205", "prefix_cache"),
+        ("[serving.traffic]", "[serving.offload]\ntier = \"hst\"\ncapacity = \"1 TB\"\n[serving.traffic]", "E0204", "no storage tier"),
+        ("[serving.traffic]", "[serving.scaling]\nleast = 4\nabove = 3\n[serving.traffic]", "E0205", "does nothing"),
+        ("[serving.traffic]", "[serving.scaling]\nabove = 3\nbelow = 3\n[serving.traffic]", "E0202", "not under above"),
+        ("[serving.traffic]", "[[serving.failure]]\nengine = 4\nat = \"1 s\"\n[serving.traffic]", "E0202", "no engine 4"),
+        (
+            "[serving.traffic]",
+            "[[serving.failure]]\nengine = 0\nat = \"1 s\"\nrepair = \"1 s\"\n[serving.traffic]",
+            "E0205",
+            "before its failure is noticed",
+        ),
+        ("[serving.traffic]", "[serving.start]\nboot = \"1 s\"\n[serving.traffic]", "E0205", "no engine is started"),
+        ("[serving.traffic]", "[serving.admission]\nmax_waiting = 0\n[serving.traffic]", "E0202", "max_waiting"),
+        ("[serving.traffic]", "[serving.priority]\nurgent = 1.5\n[serving.traffic]", "E0202", "between 0 and 1"),
+        ("[serving.traffic]", "[serving.adapters]\ncount = 2\nslots = 3\n[serving.traffic]", "E0205", "more slots"),
+        (
+            "[serving.traffic]",
+            "[serving.speculation]\nmodel = \"llama-3.1-8\"\ndrafts = 3\nacceptance = 0.7\n[serving.traffic]",
+            "E0204",
+            "did you mean \"llama-3.1-8b\"?",
+        ),
         ("[serving.traffic]", "[run]\nsteps = 4\n[serving.traffic]", "E0205", "[run]"),
         ("[serving.traffic]", "[collective]\n[serving.traffic]", "E0205", "one of"),
     ] {
@@ -126,6 +161,81 @@ fn traces_are_cut_scaled_and_repeated() {
     assert_eq!(served(&["--set", "serving.traffic.requests=1"]).0, 1);
 }
 
+/// The JSON of a shipped scenario.
+fn outcome(name: &str, set: &[&str]) -> serde_json::Value {
+    let file = format!("scenarios/serving/{name}.toml");
+    let mut args = vec!["run", file.as_str(), "--json"];
+    args.extend(set.iter().flat_map(|s| ["--set", s]));
+    let out = orrery(&args);
+    assert!(matches!(out.status.code(), Some(0 | 1)), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn prompts_apart_show_what_moves() {
+    let apart = outcome("llama-70b-mixed-pools", &["serving.traffic.requests=100"]);
+    let serving = &apart["serving"];
+    let wait = serving["handover"]["wait_s"]["p50"].as_f64().unwrap();
+    assert!(wait > 1e-6 && wait < 0.01, "{wait}");
+    assert_eq!(serving["completed"].as_u64(), Some(100));
+    // Layers sent while the prompt runs hide nearly all of the transfer.
+    let whole = outcome("llama-70b-mixed-pools", &["serving.traffic.requests=100", "serving.prefill.transfer=\"whole\""]);
+    assert!(whole["serving"]["handover"]["wait_s"]["p50"].as_f64().unwrap() > 5.0 * wait);
+    assert!(outcome("llama-8b-l4", &["serving.traffic.requests=10"])["serving"].get("handover").is_none());
+}
+
+#[test]
+fn engines_that_fail_or_start_show_in_the_outcome() {
+    let failed = outcome("engine-failure", &["serving.traffic.requests=1500"]);
+    assert!(failed["serving"]["fleet"]["moved_requests"].as_u64().unwrap() > 0);
+    assert_eq!(failed["serving"]["completed"].as_u64(), Some(1500));
+    let scaled = outcome("autoscaling-cold-start", &["serving.traffic.requests=20000", "serving.traffic.period=600 s"]);
+    let on = scaled["serving"]["fleet"]["engines_on_share"].as_f64().unwrap();
+    assert!(on > 0.125 && on < 0.9 && scaled["serving"]["fleet"]["starts"].as_u64().unwrap() > 0, "{on}");
+    // Rent follows the engines that are on.
+    let full = scaled["cost"]["usd_per_hour"].as_f64().unwrap() / on;
+    assert!((full / 8.0 - 2.95).abs() < 0.3, "{full}");
+    let shed = outcome("autoscaling-cold-start", &["serving.traffic.requests=20000", "serving.admission.max_waiting=5"]);
+    assert!(shed["serving"]["shed"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn tiers_of_cached_prompts_are_read() {
+    let small = ["serving.traffic.sessions=60", "serving.traffic.pause=20 s", "serving.batching.kv_blocks=2000"];
+    let with = outcome("sessions-remote-store", &small);
+    assert!(with["serving"]["loaded_prompt_share"].as_f64().unwrap() > 0.1);
+    let host = outcome("sessions-remote-store", &[&small[..], &["serving.offload.tier=\"host\"", "serving.priority.urgent=0.3"]].concat());
+    assert!(host["serving"]["loaded_prompt_share"].as_f64().unwrap() > 0.05);
+    assert!(host["serving"]["urgent_ttft_s"]["mean"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_profile_serves_serving() {
+    let shipped = std::fs::read_to_string(root().join("src/kernels/fitted.toml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = std::fs::read_to_string(root().join("scenarios/serving/llama-70b-trtllm-offline.toml")).unwrap();
+    let scenario = scenario.replace("../../topologies", root().join("topologies").to_str().unwrap());
+    let text = scenario.replace("nodes = 1", "nodes = 1\nprofile = \"own.toml\"").replace("requests = 12000", "requests = 16");
+    let file = folder.path().join("a.toml");
+    std::fs::write(&file, text).unwrap();
+    let run = |profile: &str| {
+        std::fs::write(folder.path().join("own.toml"), profile).unwrap();
+        orrery(&["run", file.to_str().unwrap(), "--json"])
+    };
+    let time = |out: &std::process::Output| {
+        let value: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        value["serving"]["tpot_s"]["mean"].as_f64().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)))
+    };
+    let same = time(&run(&shipped));
+    assert!(same > 0.0);
+    // The profile of another generation serves nothing here.
+    let other: String =
+        shipped.split("[[profile]]").filter(|p| !p.contains("generation = \"hopper\"")).collect::<Vec<_>>().join("[[profile]]");
+    if other != shipped {
+        assert_eq!(run(&other).status.code(), Some(2));
+    }
+}
+
 #[test]
 fn a_missed_target_is_exit_code_1() {
     let args = ["run", "scenarios/serving/llama-8b-l4.toml", "--set", "serving.slo.tpot=1 ms"];
@@ -148,6 +258,10 @@ fn reports_hold_requests_and_load() {
     assert_eq!(out.status.code(), Some(0));
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     assert_eq!(read("requests.csv").lines().count(), 401);
+    let metrics = read("load.om.txt");
+    assert!(metrics.starts_with("# TYPE orrery_requests_running gauge") && metrics.ends_with("# EOF\n"));
+    let samples = metrics.lines().filter(|l| l.starts_with("orrery_requests_running ")).count();
+    assert_eq!(samples + 1, read("load.csv").lines().count());
     assert!(read("load.csv").lines().count() > 50 && read("load.svg").contains("</svg>"));
     let page = read("report.html");
     assert!(page.contains("Distribution of latencies") && !page.contains("NaN"));

@@ -1,12 +1,15 @@
 //! Checks of a serving scenario: the engine, the model on the cluster, the traffic.
 
 use super::super::load::head;
+use super::fleet;
+use super::fleet_input::PreemptionInput;
 use super::input::{BatchingInput, ServingInput, ServingParallelInput, SloInput};
 use super::run::{Goals, ServingJob, Source};
 use super::traffic::traffic;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
 use crate::hardware::Dtype;
+use crate::kernels::Profiles;
 use crate::model::presets;
 use crate::serving::{Batching, Deployment, Formats, RouterPolicy, Shape, Speculation, StackRow, stack, stacks};
 
@@ -41,32 +44,40 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     let default = default_parallel(given.span);
     let parallel = input.parallel.value.as_ref().unwrap_or(&default);
     let stack = settings(row, input.batching.value.as_ref(), diags);
-    divisible(parallel, &shape, &stack, diags);
+    for parallel in [Some(parallel), input.prefill.value.as_ref().map(|p| &p.parallel.value)].into_iter().flatten() {
+        divisible(parallel, &shape, &stack, diags);
+        spread(parallel, &shape, diags);
+    }
     let replicas = replicas(parallel, input, fabric, diags);
     speculation(input, &stack, diags);
     let formats = formats(input, &shape);
     useless(input, &source, replicas.unwrap_or(2), diags);
+    let plain = Deployment {
+        speculation: input.speculation.value.as_ref().map(|s| Speculation { drafts: *s.drafts, acceptance: *s.acceptance }),
+        draft: fleet::draft(input, *parallel.tensor, diags),
+        adapters: fleet::adapters(input, &shape, diags),
+        prefix_cache: *input.prefix_cache,
+        router: input.router.unwrap_or(RouterPolicy::RoundRobin),
+        ..Deployment::plain(shape, formats)
+    };
+    let deployment = Deployment {
+        blocks: input.batching.value.as_ref().and_then(|b| *b.kv_blocks),
+        swap: input.batching.value.as_ref().is_some_and(|b| b.preemption.value == Some(PreemptionInput::Swap)),
+        prompts: fleet::prompts(input, &plain, &stack, fabric, diags),
+        offload: fleet::offload(input, fabric, diags),
+        fleet: fleet::fleet(input, replicas.unwrap_or(2), fabric, diags),
+        ..fleet::laid_out(&plain, parallel, replicas.unwrap_or(1))
+    };
     if diags.error_count() > before {
         return None;
     }
-    let deployment = Deployment {
-        shape,
-        formats,
-        tensor: *parallel.tensor,
-        data: *parallel.data,
-        expert: *parallel.expert,
-        speculation: input.speculation.value.as_ref().map(|s| Speculation { drafts: *s.drafts, acceptance: *s.acceptance }),
-        replicas: replicas?,
-        blocks: input.batching.value.as_ref().and_then(|b| *b.kv_blocks),
-        prefix_cache: *input.prefix_cache,
-        router: input.router.unwrap_or(RouterPolicy::RoundRobin),
-    };
-    if let Err(error) = deployment.pool(fabric, &stack) {
+    if let Err(error) = deployment.pool(fabric, Profiles::embedded(), &stack) {
         let place = if input.precision.span == given.span { head(given.span, diags) } else { input.precision.span };
         diags.push(Diagnostic::error(codes::CONFLICT, format!("this cannot be served here: {error}")).at(place, "this deployment"));
         return None;
     }
-    Some(ServingJob { deployment, stack, source, arrivals, goals, warm_up: input.warm_up.get() })
+    let urgent = input.priority.value.as_ref().map(|p| *p.urgent);
+    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get() })
 }
 
 fn default_parallel(span: Span) -> ServingParallelInput {
@@ -74,6 +85,10 @@ fn default_parallel(span: Span) -> ServingParallelInput {
         tensor: At { value: 1, span },
         data: At { value: 1, span },
         expert: At { value: 1, span },
+        redundant_experts: At { value: 0, span },
+        imbalance: At { value: 1.0, span },
+        two_batches: At { value: false, span },
+        pipeline: At { value: 1, span },
         replicas: At { value: None, span },
     }
 }
@@ -156,7 +171,7 @@ fn settings(row: &StackRow, given: Option<&BatchingInput>, diags: &mut Diagnosti
         ($($to:ident from $from:ident),*) => { $(if let Some(value) = b.$from.value { s.$to.value = value; })* };
     }
     replace!(batching from policy, reserve_output from reserve_output, max_tokens from max_tokens, max_sequences from max_sequences,
-        block_tokens from block_tokens, memory_share from memory_share, host_iteration from host_iteration,
+        block_tokens from block_tokens, memory_share from memory_share, workspace from workspace, host_iteration from host_iteration,
         host_sequence from host_sequence, wait_iterations from wait_iterations, wait_share from wait_share, read_interval from read_interval);
     let policy = *s.batching;
     let chunked = policy == Batching::Chunked;
@@ -166,10 +181,18 @@ fn settings(row: &StackRow, given: Option<&BatchingInput>, diags: &mut Diagnosti
         ("read_interval", b.read_interval.is_some(), b.read_interval.span, policy == Batching::Static),
         ("wait_iterations", b.wait_iterations.is_some(), b.wait_iterations.span, policy != Batching::Whole),
         ("wait_share", b.wait_share.is_some(), b.wait_share.span, policy != Batching::Whole || *s.wait_iterations == 0),
+        ("preemption", b.preemption.is_some(), b.preemption.span, *s.reserve_output),
         ("memory_share", b.memory_share.is_some(), b.memory_share.span, b.kv_blocks.is_some()),
+        ("workspace", b.workspace.is_some(), b.workspace.span, b.kv_blocks.is_some()),
     ] {
         if there && idle {
-            let why = if name == "memory_share" { "beside `kv_blocks`".into() } else { format!("with the policy `{policy}`") };
+            let why = if name == "memory_share" || name == "workspace" {
+                "beside `kv_blocks`".into()
+            } else if name == "preemption" {
+                "where room for answers is reserved".into()
+            } else {
+                format!("with the policy `{policy}`")
+            };
             conflict(format!("`{name}` does nothing {why}"), span, diags);
         }
     }
@@ -219,11 +242,46 @@ fn divisible(parallel: &ServingParallelInput, shape: &Shape, stack: &StackRow, d
         None if *parallel.data > 1 => {
             conflict("`data` does nothing for a dense model: give it more engines", parallel.data.span, diags);
         }
-        Some(x) if !x.experts.is_multiple_of(e) || !(t.saturating_mul(*parallel.data)).is_multiple_of(e) => {
+        Some(x)
+            if !(x.experts.saturating_add(*parallel.redundant_experts)).is_multiple_of(e)
+                || !(t.saturating_mul(*parallel.data)).is_multiple_of(e) =>
+        {
             let ranks = t.saturating_mul(*parallel.data);
-            fails(format!("expert = {e} has to divide {} experts and tensor × data = {ranks}", x.experts), parallel.expert.span, diags);
+            let all = x.experts.saturating_add(*parallel.redundant_experts);
+            fails(format!("expert = {e} has to divide {all} experts and tensor × data = {ranks}"), parallel.expert.span, diags);
         }
         _ => {}
+    }
+}
+
+/// Keys of experts and stages that do nothing or do not fit.
+fn spread(parallel: &ServingParallelInput, shape: &Shape, diags: &mut Diagnostics) {
+    let (data, pipeline) = (*parallel.data, *parallel.pipeline);
+    let idle = [
+        ("redundant_experts", *parallel.redundant_experts > 0, parallel.redundant_experts.span, *parallel.expert == 1, "without `expert`"),
+        ("imbalance", *parallel.imbalance != 1.0, parallel.imbalance.span, *parallel.expert == 1, "without `expert`"),
+        ("two_batches", *parallel.two_batches, parallel.two_batches.span, data == 1, "without `data`, which makes ranks exchange tokens"),
+    ];
+    for (name, given, span, nothing, why) in idle {
+        if given && nothing {
+            conflict(format!("`{name}` does nothing {why}"), span, diags);
+        }
+    }
+    if !(1.0..=100.0).contains(&parallel.imbalance.value) {
+        let message = format!("imbalance = {}", *parallel.imbalance);
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(parallel.imbalance.span, "not between 1 and 100"));
+    }
+    too_large("redundant_experts", *parallel.redundant_experts, 1 << 16, parallel.redundant_experts.span, diags);
+    if pipeline > shape.layers {
+        let message = format!("pipeline = {pipeline} is more than {} layers", shape.layers);
+        diags.push(Diagnostic::error(codes::TOO_MANY_STAGES, message).at(parallel.pipeline.span, "too many stages"));
+    }
+    if pipeline > 1 && data > 1 {
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, "stages of data-parallel attention are not modelled")
+                .at(parallel.pipeline.span, "not modelled")
+                .hint("set pipeline or data to 1"),
+        );
     }
 }
 
@@ -243,7 +301,15 @@ fn speculation(input: &ServingInput, stack: &StackRow, diags: &mut Diagnostics) 
 
 /// Engines that use all accelerators.
 fn replicas(parallel: &ServingParallelInput, input: &ServingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<u64> {
-    let (accelerators, ranks) = (fabric.accelerator_count() as u64, parallel.tensor.saturating_mul(*parallel.data));
+    let (all, ranks) = (fabric.accelerator_count() as u64, fleet::ranks(parallel));
+    let taken = fleet::prefill_ranks(input.prefill.value.as_ref());
+    if taken >= all {
+        let message = format!("engines of prompts take {taken} of {all} accelerators and leave none that decodes");
+        let place = head(input.prefill.span, diags);
+        diags.push(Diagnostic::error(codes::LAYOUT_SIZE, message).at(place, "too many"));
+        return None;
+    }
+    let accelerators = all - taken;
     let replicas = parallel.replicas.unwrap_or((accelerators / ranks).max(1));
     if replicas.checked_mul(ranks) != Some(accelerators) {
         let place = head(if parallel.tensor.span == parallel.replicas.span { input.traffic.span } else { input.parallel.span }, diags);
@@ -261,7 +327,9 @@ fn replicas(parallel: &ServingParallelInput, input: &ServingInput, fabric: &Fabr
         diags.push(diagnostic);
         return None;
     }
-    too_large("replicas", replicas, 1 << 15, parallel.replicas.span, diags);
+    let places = |p: &ServingParallelInput, engines: u64| p.data.saturating_mul(*p.pipeline).saturating_mul(engines);
+    let before = input.prefill.value.as_ref().map_or(0, |p| places(&p.parallel, p.parallel.replicas.unwrap_or(1)));
+    too_large("replicas", places(parallel, replicas).saturating_add(before), 1 << 15, parallel.replicas.span, diags);
     Some(replicas)
 }
 
@@ -281,12 +349,18 @@ fn formats(input: &ServingInput, shape: &Shape) -> Formats {
 fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Diagnostics) {
     let (hash_tokens, sessions) = match source {
         Source::Synthetic(s) => (if s.common > 0 { 64 } else { 0 }, false),
+        Source::Sessions(_) => (64, true),
         Source::Trace { requests, .. } => {
             (u64::from(requests.hash_tokens), requests.list.iter().any(|r| r.session != crate::serving::NO_SESSION))
         }
     };
     if let Some(router) = input.router.value {
-        if replicas == 1 && input.parallel.value.as_ref().is_none_or(|p| *p.data == 1) {
+        let places = |p: &ServingParallelInput| p.data.saturating_mul(*p.pipeline);
+        let fronts = match &input.prefill.value {
+            Some(p) => places(&p.parallel).saturating_mul(p.parallel.replicas.unwrap_or(1)),
+            None => replicas.saturating_mul(input.parallel.value.as_ref().map_or(1, places)),
+        };
+        if fronts == 1 {
             conflict("`router` does nothing with one engine", input.router.span, diags);
         }
         if router == RouterPolicy::PrefixAware && !*input.prefix_cache {

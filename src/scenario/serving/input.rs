@@ -1,10 +1,13 @@
 //! The `[serving]` table: its keys, types and defaults.
 
-use crate::diag::{Count, Decode, Diagnostics, FilePath, Finite, Name, Node, NonNeg, Pos, Share, Value, Whole};
+use super::fleet_input::{
+    AdaptersInput, AdmissionInput, EngineFailureInput, OffloadInput, PreemptionInput, PrefillInput, PriorityInput, ScalingInput, StartInput,
+};
+use crate::diag::{Count, Decode, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Value, Whole};
 use crate::hardware::Dtype;
 use crate::model::ModelInput;
 use crate::serving::{Batching, Length, RouterPolicy, TraceFormat};
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use crate::{choice, record, tagged};
 
 choice! {
@@ -57,6 +60,14 @@ record! {
         pub data: Count = 1,
         /// Ranks of an engine over which experts are spread.
         pub expert: Count = 1,
+        /// Copies of experts beside the model's own, spread over the same ranks.
+        pub redundant_experts: Whole = 0,
+        /// Load of the busiest expert rank over the mean.
+        pub imbalance: Finite = 1.0,
+        /// Whether a batch runs in two halves, so that one computes while the other's tokens are exchanged.
+        pub two_batches: bool = false,
+        /// Stages of an engine; as many batches are in flight, each with requests and blocks of its own.
+        pub pipeline: Count = 1,
         /// Engines; absent: what the accelerators leave.
         pub replicas: Option<Count>,
     }
@@ -79,6 +90,10 @@ record! {
         pub kv_blocks: Option<Count>,
         /// Share of the memory that the engine takes.
         pub memory_share: Option<Share>,
+        /// What becomes of a request that is put back for want of blocks.
+        pub preemption: Option<PreemptionInput>,
+        /// Activations, graphs and buffers.
+        pub workspace: Option<NonNeg<Bytes>>,
         /// Host time of an iteration that the device waits for.
         pub host_iteration: Option<NonNeg<Seconds>>,
         /// Host time of one sequence in an iteration.
@@ -276,6 +291,28 @@ record! {
     }
 }
 
+record! {
+    /// Sessions of several turns: each prompt is all that was said before and something new, sent after the last answer and a pause.
+    pub struct SessionsInput {
+        /// Sessions that begin in a second, as a Poisson stream.
+        pub sessions_per_s: Finite,
+        /// Sessions.
+        pub sessions: Count,
+        /// Turns of a session.
+        pub turns: LengthInput,
+        /// Mean pause between an answer and the next prompt (exponential).
+        pub pause: NonNeg<Seconds>,
+        /// New prompt tokens of a turn.
+        pub input: LengthInput,
+        /// Answer tokens.
+        pub output: LengthInput,
+        /// Tokens that all sessions begin with.
+        pub common_prefix: Whole = 0,
+        /// Longest prompt: a session ends before a longer one.
+        pub longest: Count = 32_768,
+    }
+}
+
 tagged! {
     /// The requests.
     pub enum TrafficInput by kind {
@@ -291,14 +328,18 @@ tagged! {
         Offline(OfflineInput) = "offline",
         /// A closed loop.
         Closed(ClosedInput) = "closed",
+        /// Sessions of several turns.
+        Sessions(SessionsInput) = "sessions",
         /// A trace.
         Trace(TraceTrafficInput) = "trace",
     }
 }
 
 record! {
-    /// Multi-token prediction: a draft layer guesses, the model verifies all guesses at once.
+    /// Speculation: a draft guesses, the model verifies all guesses at once.
     pub struct SpeculationInput {
+        /// Preset of a smaller model that drafts; absent: a layer of the model itself (multi-token prediction).
+        pub model: Option<Name>,
         /// Guesses in every step.
         pub drafts: Count,
         /// Probability that a guess is right when those before it were.
@@ -343,7 +384,23 @@ record! {
         pub parallel: Option<ServingParallelInput>,
         /// Settings of the engine.
         pub batching: Option<BatchingInput>,
-        /// Guesses of a draft layer.
+        /// Engines of their own for prompts, on the first accelerators of the cluster; the others then only decode.
+        pub prefill: Option<PrefillInput>,
+        /// Where cached prompts go beside device memory.
+        pub offload: Option<OffloadInput>,
+        /// Number of engines by load.
+        pub scaling: Option<ScalingInput>,
+        /// What the start of an engine takes.
+        pub start: Option<StartInput>,
+        /// Engines that fail.
+        pub failure: List<EngineFailureInput> = Vec::new(),
+        /// Requests that are refused.
+        pub admission: Option<AdmissionInput>,
+        /// Requests of two priorities.
+        pub priority: Option<PriorityInput>,
+        /// Low-rank adapters that requests ask for, equally popular.
+        pub adapters: Option<AdaptersInput>,
+        /// Guesses of a draft.
         pub speculation: Option<SpeculationInput>,
         /// The requests.
         pub traffic: TrafficInput,

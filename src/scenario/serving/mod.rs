@@ -1,6 +1,8 @@
 //! Serving scenarios: their keys, their checks, their runs.
 
 mod check;
+mod fleet;
+mod fleet_input;
 mod input;
 mod run;
 mod traffic;

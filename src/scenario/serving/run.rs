@@ -7,13 +7,15 @@ use crate::engine::Streams;
 use crate::hardware::Accelerator;
 use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
 use crate::metrics::{Detail, SimulationOutcome};
-use crate::serving::{Arrivals, Deployment, Requests, StackRow, Synthetic, serve, synthesize};
+use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, converse, serve, synthesize};
 
 /// Where the requests come from.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Distributions.
     Synthetic(Synthetic),
+    /// Sessions of several turns.
+    Sessions(Dialogue),
     /// A trace, cut and scaled.
     Trace {
         /// Its requests.
@@ -53,6 +55,8 @@ pub struct ServingJob {
     pub arrivals: Arrivals,
     /// What they have to meet.
     pub goals: Option<Goals>,
+    /// Share of the requests that go before others.
+    pub urgent: Option<f64>,
     /// Seconds before which arrivals are not counted.
     pub warm_up: f64,
 }
@@ -60,18 +64,55 @@ pub struct ServingJob {
 /// Seconds that one iteration and one request of the simulation take, about (2 cores of 2024).
 const SECONDS_PER_ITERATION: f64 = 1.5e-7;
 const SECONDS_PER_REQUEST: f64 = 5e-6;
+/// One look at the load, and one hashed block of a prompt.
+const SECONDS_PER_LOOK: f64 = 5e-7;
+const SECONDS_PER_HASH: f64 = 2e-7;
 
 impl ServingJob {
     /// Tasks at most (iterations and requests) and the seconds that they take.
     fn work(&self) -> (f64, f64) {
         let (requests, tokens) = match &self.source {
             Source::Synthetic(s) => (s.requests as f64, s.requests as f64 * s.output.mean()),
+            Source::Sessions(d) => {
+                let requests = d.sessions as f64 * d.turns.mean();
+                (requests, requests * d.output.mean())
+            }
             Source::Trace { requests, repeat, .. } => {
                 let n = requests.list.len() as f64 * *repeat as f64;
                 (n, requests.list.iter().map(|r| f64::from(r.output)).sum::<f64>() * *repeat as f64)
             }
         };
-        (requests + tokens, requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION)
+        let looks = self.deployment.fleet.scaling.map_or(0.0, |s| self.span() / s.interval);
+        let seconds = requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION + looks * SECONDS_PER_LOOK;
+        (requests + tokens + looks, seconds + self.hashes() * SECONDS_PER_HASH)
+    }
+
+    /// Seconds over which requests arrive, about.
+    fn span(&self) -> f64 {
+        match &self.source {
+            Source::Synthetic(s) => match s.pace {
+                Pace::Burst => 0.0,
+                Pace::Gamma { rate, .. } | Pace::OnOff { rate, .. } | Pace::Swing { rate, .. } => s.requests as f64 / rate,
+            },
+            Source::Sessions(d) => d.sessions as f64 / d.rate + d.turns.most() as f64 * d.pause,
+            Source::Trace { requests, repeat, rate, .. } => {
+                let n = requests.list.len() as f64;
+                let once = rate.map_or_else(|| requests.list.last().map_or(0.0, |r| r.arrival), |rate| n / rate);
+                once * *repeat as f64
+            }
+        }
+    }
+
+    /// Hashed blocks of drawn prompts, at most.
+    fn hashes(&self) -> f64 {
+        match &self.source {
+            Source::Synthetic(s) if s.common > 0 => s.requests as f64 * s.input.mean() / 64.0,
+            Source::Sessions(d) => {
+                let said = d.common as f64 + d.turns.mean() * (d.input.mean() + d.output.mean());
+                d.sessions as f64 * said.min(d.most as f64 + d.output.mean()) / 64.0
+            }
+            _ => 0.0,
+        }
     }
 
     /// The requests under a seed.
@@ -83,6 +124,7 @@ impl ServingJob {
     fn requests(&self, streams: &Streams) -> (Requests, u64) {
         match &self.source {
             Source::Synthetic(s) => (synthesize(s, streams), 0),
+            Source::Sessions(d) => (converse(d, streams), 0),
             Source::Trace { requests, repeat, rate, skipped } => {
                 let mut requests = requests.clone();
                 requests.repeat(*repeat);
@@ -106,9 +148,12 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
     }
     let fabric = &scenario.fabric;
     // The check has built the pool once.
-    let mut pool = job.deployment.pool(fabric, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
+    let mut pool = job.deployment.pool(fabric, &scenario.profiles, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
     let streams = Streams::new(scenario.seed);
-    let (requests, skipped) = job.requests(&streams);
+    let (mut requests, skipped) = job.requests(&streams);
+    if let Some(share) = job.urgent {
+        requests.mark_urgent(share, &streams);
+    }
     let served = serve(&mut pool, &requests, job.arrivals, job.warm_up, &streams);
     let frame = ServingFrame {
         fabric,
@@ -134,8 +179,10 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
 fn price(scenario: &Scenario, numbers: &mut ServingOutcome, counted: &Counted) -> crate::metrics::CostOutcome {
     let mean = |of: fn(&Accelerator) -> f64| scenario.fabric.part_shares().iter().map(|(p, share)| share * of(p)).sum::<f64>();
     let (idle, tdp) = (mean(|p| p.idle_power.get()), mean(|p| p.tdp.get()));
-    let accelerators = scenario.fabric.accelerator_count() as f64;
-    let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * numbers.busy_share) + scenario.fabric.overhead_power();
+    let accelerators = scenario.fabric.accelerator_count() as f64 * counted.engines_on;
+    // Busy shares count engines that are off as idle.
+    let busy = numbers.busy_share / counted.engines_on.max(1e-9);
+    let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * busy.min(1.0)) + scenario.fabric.overhead_power();
     let cost = cost(&scenario.cost, accelerators, power, numbers.duration_s, counted.input + counted.output);
     numbers.usd_per_million_output_tokens = 1e6 * cost.usd_total / counted.output.max(1.0);
     numbers.usd_per_million_input_tokens = 1e6 * cost.usd_total / counted.input.max(1.0);
@@ -149,9 +196,14 @@ impl ServingJob {
         let n = requests.list.len();
         let mean = |of: fn(&crate::serving::Request) -> u32| requests.list.iter().map(|r| f64::from(of(r))).sum::<f64>() / n.max(1) as f64;
         let lengths = format!("{:.0} tokens in, {:.0} out on average", mean(|r| r.input), mean(|r| r.output));
-        let last = requests.list.last().map_or(0.0, |r| r.arrival);
+        let first_turns = || requests.list.iter().take_while(|r| r.arrival < f64::INFINITY);
+        let last = first_turns().last().map_or(0.0, |r| r.arrival);
         match self.arrivals {
             Arrivals::Closed { clients, .. } => format!("{n} requests of {clients} clients, {lengths}"),
+            Arrivals::Open if !requests.turns.is_empty() => {
+                let sessions = first_turns().count();
+                format!("{n} requests of {sessions} sessions, {:.3} sessions a second, {lengths}", sessions as f64 / last.max(1e-9))
+            }
             Arrivals::Open if last > 0.0 => format!("{n} requests, {:.3} a second, {lengths}", (n as f64 - 1.0) / last),
             Arrivals::Open => format!("{n} requests at once, {lengths}"),
         }

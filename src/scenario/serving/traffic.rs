@@ -1,10 +1,10 @@
 //! Checks of the traffic: distributions and traces.
 
 use super::check::{conflict, too_large};
-use super::input::{TraceTrafficInput, TrafficInput};
+use super::input::{SessionsInput, TraceTrafficInput, TrafficInput};
 use super::run::Source;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
-use crate::serving::{Arrivals, Length, Pace, Requests, Synthetic, read_trace};
+use crate::serving::{Arrivals, Dialogue, Length, Pace, Requests, Synthetic, read_trace};
 
 /// The longest prompt or answer, and the most requests, that are taken.
 const LONGEST: u64 = 1 << 24;
@@ -50,10 +50,18 @@ pub(super) fn traffic(given: &At<TrafficInput>, diags: &mut Diagnostics) -> Opti
             too_large("clients", *t.clients, MOST_REQUESTS, t.clients.span, diags);
             (source, Arrivals::Closed { clients: (*t.clients).min(*t.requests) as usize, pause: t.pause.get() })
         }
+        TrafficInput::Sessions(t) => (sessions(t, diags), Arrivals::Open),
         TrafficInput::Trace(t) => (trace(t, diags)?, Arrivals::Open),
     };
     if let Some((rate, span)) = rate(&given.value) {
-        bounds("requests_per_s", rate, 1e-9, 1e9, span, diags);
+        bounds(
+            if matches!(given.value, TrafficInput::Sessions(_)) { "sessions_per_s" } else { "requests_per_s" },
+            rate,
+            1e-9,
+            1e9,
+            span,
+            diags,
+        );
     }
     (diags.error_count() == before).then_some(job)
 }
@@ -64,8 +72,33 @@ fn rate(given: &TrafficInput) -> Option<(f64, Span)> {
         TrafficInput::Gamma(t) => (*t.requests_per_s, t.requests_per_s.span),
         TrafficInput::Bursty(t) => (*t.requests_per_s, t.requests_per_s.span),
         TrafficInput::Diurnal(t) => (*t.requests_per_s, t.requests_per_s.span),
+        TrafficInput::Sessions(t) => (*t.sessions_per_s, t.sessions_per_s.span),
         TrafficInput::Trace(t) => (t.requests_per_s.value?, t.requests_per_s.span),
         TrafficInput::Offline(_) | TrafficInput::Closed(_) => return None,
+    })
+}
+
+fn sessions(t: &SessionsInput, diags: &mut Diagnostics) -> Source {
+    too_large("sessions", *t.sessions, MOST_REQUESTS / 64, t.sessions.span, diags);
+    too_large("turns", t.turns.most(), 1 << 16, t.turns.span, diags);
+    too_large("longest prompt", *t.longest, LONGEST, t.longest.span, diags);
+    bounds("pause, seconds,", t.pause.get(), 0.0, 1e9, t.pause.span, diags);
+    for (what, length) in [("turn", &t.turns), ("prompt", &t.input), ("answer", &t.output)] {
+        lengths(what, length, diags);
+    }
+    if t.common_prefix.saturating_add(t.input.most()) > *t.longest {
+        let message = format!("a first prompt of {} tokens is longer than `longest`", t.common_prefix.saturating_add(t.input.most()));
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(t.longest.span, "too short"));
+    }
+    Source::Sessions(Dialogue {
+        rate: *t.sessions_per_s,
+        sessions: *t.sessions,
+        turns: *t.turns,
+        pause: t.pause.get(),
+        common: *t.common_prefix,
+        input: *t.input,
+        output: *t.output,
+        most: *t.longest,
     })
 }
 

@@ -3,11 +3,13 @@
 //! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
 //! batch and mean context that is linear between contexts a sixteenth of an octave apart.
 
+mod draft;
+mod exchange;
 mod grid;
 mod latent;
 
+use super::adapters::Adapters;
 use super::experts::{self, ExpertKernel};
-
 use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
 use crate::collectives::{Communicator, Op};
@@ -68,6 +70,7 @@ pub struct Cost<'f> {
     attention: DeviceModel,
     tensor_group: Option<Communicator<'f>>,
     all_ranks: Option<Communicator<'f>>,
+    next_stage: Option<Communicator<'f>>,
     shape: Shape,
     stack: StackRow,
     formats: Formats,
@@ -75,7 +78,17 @@ pub struct Cost<'f> {
     tensor: u64,
     data: u64,
     expert: u64,
+    pipeline: u64,
+    redundant: u64,
+    imbalance: f64,
+    two_batches: bool,
+    nodes: u64,
+    context: u64,
+    context_group: Option<Communicator<'f>>,
+    adapters: Option<Adapters>,
     drafts: u64,
+    /// The model that drafts, where it is not a layer of the model itself.
+    draft_model: Option<Box<Cost<'f>>>,
     expert_kernel: ExpertKernel,
     bulk: f64,
     /// Speed of the slowest accelerator of the group.
@@ -84,6 +97,30 @@ pub struct Cost<'f> {
     by_total: Vec<f64>,
     by_logits: Vec<f64>,
     by_context: Vec<Vec<f64>>,
+    /// Exchange of tokens, copies for a node merged or not.
+    by_exchange: [Vec<f64>; 2],
+}
+
+/// An iteration of an engine with stages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stages {
+    /// Seconds of a stage before the last.
+    pub each: f64,
+    /// Seconds of the last, with the output projection.
+    pub last: f64,
+    /// Seconds from one stage to the next.
+    pub send: f64,
+}
+
+/// One iteration in its parts, seconds.
+struct Iteration {
+    layers: f64,
+    head: f64,
+    /// Least time of a launch kernel by kernel.
+    floor: f64,
+    host: f64,
+    /// Tokens of the fullest rank.
+    tokens: u64,
 }
 
 /// What a deployment is, for the iteration times.
@@ -96,13 +133,31 @@ pub struct Parts<'f> {
     pub group: Option<Communicator<'f>>,
     /// All ranks of the engine, where attention is data-parallel.
     pub all: Option<Communicator<'f>>,
+    /// One rank and that of the next stage, where there are several.
+    pub next: Option<Communicator<'f>>,
     /// Tensor ranks.
     pub tensor: u64,
     /// Data-parallel attention ranks, each of `tensor` accelerators.
     pub data: u64,
     /// Expert ranks among all of them.
     pub expert: u64,
-    /// Tokens that a draft layer guesses in every decode step.
+    /// Copies of experts beside the model's own.
+    pub redundant: u64,
+    /// Load of the busiest expert rank over the mean.
+    pub imbalance: f64,
+    /// Whether one half of a batch computes while the other half's tokens are exchanged.
+    pub two_batches: bool,
+    /// Nodes of the engine.
+    pub nodes: u64,
+    /// Groups of ranks over which every prompt is spread, and one rank of each of them where there are several.
+    pub context: u64,
+    /// The same as a group.
+    pub spread: Option<Communicator<'f>>,
+    /// Stages.
+    pub pipeline: u64,
+    /// Adapters that requests ask for.
+    pub adapters: Option<Adapters>,
+    /// Tokens that a draft guesses in every decode step.
     pub drafts: u64,
     /// Speed of the slowest accelerator, 1 for a sound one.
     pub speed: f64,
@@ -119,6 +174,7 @@ impl<'f> Cost<'f> {
             attention: parts.attention,
             tensor_group: parts.group,
             all_ranks: parts.all,
+            next_stage: parts.next,
             shape: shape.clone(),
             stack: stack.clone(),
             formats,
@@ -126,7 +182,16 @@ impl<'f> Cost<'f> {
             tensor: parts.tensor,
             data: parts.data,
             expert: parts.expert,
+            pipeline: parts.pipeline,
+            redundant: parts.redundant,
+            imbalance: parts.imbalance,
+            two_batches: parts.two_batches,
+            nodes: parts.nodes,
+            context: parts.context,
+            context_group: parts.spread,
+            adapters: parts.adapters,
             drafts: parts.drafts,
+            draft_model: None,
             expert_kernel: ExpertKernel::of(formats.linear),
             bulk: *stack.bulk_all_reduce,
             speed: parts.speed,
@@ -134,6 +199,7 @@ impl<'f> Cost<'f> {
             by_total: Vec::new(),
             by_logits: Vec::new(),
             by_context: Vec::new(),
+            by_exchange: [Vec::new(), Vec::new()],
         };
         for dtype in [formats.linear, formats.attention, Dtype::Bf16] {
             if cost.device.peak(dtype).is_none() {
@@ -153,13 +219,40 @@ impl<'f> Cost<'f> {
         Ok(cost)
     }
 
+    /// Lets another model draft.
+    pub fn set_draft(&mut self, draft: Self) {
+        self.draft_model = Some(Box::new(draft));
+    }
+
     /// Seconds of one iteration: one batch for each data-parallel attention rank, in step with each other. The slowest rank counts; experts
     /// see the tokens of all.
     pub fn time(&mut self, batches: &[Batch]) -> f64 {
+        let p = self.parts(batches);
+        (p.layers + p.head).max(p.floor) / self.speed + p.host
+    }
+
+    /// Seconds of the stages of an iteration; the host's work falls on each of them.
+    pub fn stages(&mut self, batches: &[Batch]) -> Stages {
+        let p = self.parts(batches);
+        let longest = self.shape.layers.div_ceil(self.pipeline) as f64 / self.shape.layers as f64;
+        let (layers, floor) = (p.layers * longest, p.floor * longest);
+        // Hidden vectors and residuals, 16 bit, each tensor rank its part.
+        let bytes = 4.0 * (p.tokens * self.shape.hidden) as f64 / self.tensor as f64;
+        let send = self.next_stage.as_ref().map_or(0.0, |n| n.time_alone(Op::SendRecv, bytes));
+        Stages { each: layers.max(floor) / self.speed + p.host, last: (layers + p.head).max(floor) / self.speed + p.host, send }
+    }
+
+    fn parts(&mut self, batches: &[Batch]) -> Iteration {
         let most = *self.stack.graph_batch;
         let eager = batches.iter().any(|b| b.chunks > 0 || b.decodes > most);
         let (mut own, mut total, mut attention, mut logits, mut sequences, mut decodes) = (0, 0, 0.0, 0, 0, 0);
-        for b in batches {
+        for whole in batches {
+            // Every group of ranks has a part of each prompt.
+            let b = &Batch {
+                chunk_tokens: whole.chunk_tokens.div_ceil(self.context),
+                chunk_pairs: whole.chunk_pairs / self.context as f64,
+                ..*whole
+            };
             let width = b.width.max(1);
             let tokens = if eager { b.decodes * width + b.chunk_tokens } else { graph_size(b.decodes, most) * width };
             own = tokens.max(own);
@@ -169,35 +262,27 @@ impl<'f> Cost<'f> {
                 seconds += self.decode_attention(b.decodes, b.context);
             }
             if b.chunks > 0 {
-                seconds += self.prefill_attention(b);
+                seconds += self.prefill_attention(b) + self.gather_keys(whole.chunk_tokens);
             }
             attention = seconds.max(attention);
             logits = (b.decodes * width + b.finished).max(logits);
             sequences = (b.decodes + b.chunks).max(sequences);
             decodes = b.decodes.max(decodes);
         }
-        let layers = self.layers_by_tokens(own, total);
-        let mut seconds = layers + attention + self.head(logits);
+        let prefill = batches.iter().any(|b| b.chunks > 0);
+        let model = self.model(own, total, attention, prefill);
+        let mut layers = model;
+        if let Some(adapters) = self.adapters {
+            let rates = (self.device.memory_bandwidth(), self.device.peak(Dtype::Bf16).unwrap_or(1.0));
+            layers += adapters.time(&self.shape, self.tensor, (sequences, own), rates);
+        }
+        let mut head = self.head(logits);
         if self.drafts > 0 {
-            seconds += self.draft(layers + attention, own, decodes, batches);
+            head += self.draft(model, own, decodes, batches);
         }
         let floor = if eager && most > 0 { self.floor() } else { 0.0 };
-        let prefill = batches.iter().any(|b| b.chunks > 0);
         let host = if prefill { self.stack.host_prefill.get() } else { self.stack.host_iteration.get() };
-        seconds.max(floor) / self.speed + host + self.stack.host_sequence.get() * sequences as f64
-    }
-
-    /// One draft layer with its output projection for every guess, and beside the prompts once.
-    fn draft(&mut self, model: f64, own: u64, decodes: u64, batches: &[Batch]) -> f64 {
-        let layer = 1.0 / self.shape.layers as f64;
-        let prompts = if batches.iter().any(|b| b.chunks > 0) && own > 0 { model * layer } else { 0.0 };
-        if decodes == 0 {
-            return prompts;
-        }
-        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum());
-        let attention = batches.iter().filter(|b| b.decodes > 0).map(|b| (b.decodes, b.context)).collect::<Vec<_>>();
-        let attention = attention.into_iter().map(|(n, context)| self.decode_attention(n, context)).fold(0.0, f64::max);
-        prompts + self.drafts as f64 * ((tokens + attention) * layer + self.head(decodes))
+        Iteration { layers, head, floor, host: host + self.stack.host_sequence.get() * sequences as f64, tokens: own }
     }
 
     /// Least time of an iteration that is launched kernel by kernel.
@@ -217,7 +302,7 @@ impl<'f> Cost<'f> {
         if bytes > BULK { seconds * self.bulk } else { seconds }
     }
 
-    /// All of a model's layers except attention itself, for the tokens of a rank and of all ranks together.
+    /// All of a model's layers except attention itself and exchange, for the tokens of a rank and of all ranks together.
     fn layers_by_tokens(&mut self, own: u64, total: u64) -> f64 {
         let mut seconds = lookup(&mut self.by_tokens, own).unwrap_or(f64::NAN);
         if seconds.is_nan() {
@@ -247,16 +332,9 @@ impl<'f> Cost<'f> {
         if let Some(x) = s.mixture {
             // Shared experts: half of their time beside the routed ones.
             let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
-            seconds += sparse * (ROUTER + shared + self.exchange(m, x.per_token));
+            seconds += sparse * (ROUTER + shared);
         }
         seconds
-    }
-
-    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), without merging copies.
-    fn exchange(&self, m: u64, per_token: u64) -> f64 {
-        let Some(all) = &self.all_ranks else { return 0.0 };
-        let elements = (m * per_token * self.shape.hidden) as f64;
-        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
     }
 
     /// Attention projections of a layer.
@@ -289,7 +367,8 @@ impl<'f> Cost<'f> {
             peak: self.device.peak(self.formats.linear).unwrap_or(1.0),
             bandwidth: self.device.memory_bandwidth(),
         };
-        experts::routed(self.expert_kernel, &rank, x, total)
+        let slots = Mixture { experts: x.experts + self.redundant, ..x };
+        experts::routed(self.expert_kernel, &rank, slots, total, self.imbalance)
     }
 
     /// Norms, activation, rotation and cache writes of a layer.

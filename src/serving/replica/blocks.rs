@@ -1,6 +1,6 @@
 //! The blocks of a replica's cache: who gets them, who has to give them back.
 
-use super::{Live, Replica, Shared, Stage};
+use super::{Live, Replica, Role, Shared, Stage};
 
 impl Replica {
     pub(super) fn free(&self) -> u64 {
@@ -62,11 +62,24 @@ impl Replica {
 
     /// Puts the youngest running request back to the head of the queue: its tokens are computed again.
     fn preempt(&mut self, s: &mut Shared<'_>) {
+        // Those whose keys and values are under way stay.
+        let mut kept = Vec::new();
         while let Some((id, epoch)) = self.order.pop() {
             let live = s.live[id as usize];
             if live.epoch != epoch || live.stage == Stage::Done || live.stage == Stage::Waiting {
                 continue;
             }
+            // Urgent requests are put back when no other is left.
+            let spared = s.requests.is_urgent(id)
+                && self.order.iter().any(|&(o, e)| {
+                    let other = s.live[o as usize];
+                    other.epoch == e && matches!(other.stage, Stage::Prefill | Stage::Decode) && !s.requests.is_urgent(o)
+                });
+            if live.stage == Stage::Receiving || spared {
+                kept.push((id, epoch));
+                continue;
+            }
+            self.order.extend(kept.drain(..).rev());
             let mut generated = live.generated;
             let mut token_at = live.token_at;
             if live.stage == Stage::Decode {
@@ -80,18 +93,26 @@ impl Replica {
                 self.prefilling.retain(|&p| p != id);
                 self.chunks.retain(|c| c.0 != id);
             }
+            let before = self.used;
             self.give_back(id, &live, s);
+            let swap = self.limits.swap.filter(|_| live.stage == Stage::Decode && live.shared == 0);
             let live = &mut s.live[id as usize];
             live.stage = Stage::Waiting;
             live.generated = generated;
             live.token_at = token_at;
             live.done = 0;
+            if let Some(block) = swap {
+                live.swapped = true;
+                self.swap_s += (before - self.used) as f64 * block;
+            }
             s.records[id as usize].preemptions = s.records[id as usize].preemptions.saturating_add(1);
             self.preemptions += 1;
             self.running -= 1;
-            self.waiting.push_front(id);
+            let urgent = s.requests.is_urgent(id);
+            self.queue_first(id, urgent);
             return;
         }
+        self.order.extend(kept.into_iter().rev());
     }
 
     /// Takes a request out of the sums of the decodes.
@@ -127,25 +148,49 @@ impl Replica {
         if !self.limits.prefix_cache || self.hash_blocks == 0 {
             return;
         }
-        let request = &s.requests.list[id as usize];
-        let hashes = s.requests.hashes_of(request);
-        let live = &mut s.live[id as usize];
-        let full = (u64::from(request.input) / u64::from(s.requests.hash_tokens)) as usize;
-        let (from, to) = (live.shared as usize, full.min(hashes.len()));
-        if to <= from {
-            return;
+        let from = s.live[id as usize].shared;
+        let to = self.keep(id, s.requests.list[id as usize].input, s);
+        if to > from {
+            s.kept.push((id, from, to));
         }
-        let blocks = (to - from) as u64 * self.hash_blocks;
-        self.cache.add(&hashes[from..to]);
-        self.used -= blocks;
-        live.own -= blocks as u32;
-        live.shared = to as u32;
+    }
+
+    /// Puts the full blocks of an answer into the prefix cache, where later prompts may begin with it.
+    pub(super) fn keep_answer(&mut self, id: u32, s: &mut Shared<'_>) {
+        if s.requests.answers && self.limits.prefix_cache && self.hash_blocks > 0 && self.limits.role == Role::Both {
+            let request = &s.requests.list[id as usize];
+            // The last token has no keys and values yet.
+            self.keep(id, request.input + request.output - 1, s);
+        }
+    }
+
+    /// Shares the full blocks of the first `tokens` of a request; up to which one it shares then.
+    fn keep(&mut self, id: u32, tokens: u32, s: &mut Shared<'_>) -> u32 {
+        let hashes = s.requests.hashes_of(&s.requests.list[id as usize]);
+        let live = &mut s.live[id as usize];
+        let full = (tokens / s.requests.hash_tokens) as usize;
+        let (from, to) = (live.shared as usize, full.min(hashes.len()));
+        if to > from {
+            let blocks = (to - from) as u64 * self.hash_blocks;
+            self.cache.add(&hashes[from..to]);
+            self.used -= blocks;
+            // While it decodes without reserved room, its own blocks follow from its length.
+            live.own = live.own.saturating_sub(blocks as u32);
+            live.shared = to as u32;
+        }
+        live.shared
     }
 
     /// Whether the cache could ever hold a request.
     pub(in crate::serving) fn can_hold(&self, input: u32, output: u32) -> bool {
-        let all = u64::from(input) + u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts);
-        all.div_ceil(self.limits.block_tokens) <= self.limits.blocks
+        self.blocks_of(input, output) <= self.limits.blocks
+    }
+
+    /// Blocks of a request's prompt and, where this engine decodes, answer.
+    pub(super) fn blocks_of(&self, input: u32, output: u32) -> u64 {
+        let answer =
+            if self.limits.role == Role::Prompts { 0 } else { u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts) };
+        (u64::from(input) + answer).div_ceil(self.limits.block_tokens)
     }
 
     /// Blocks that requests hold, cached prompts left out.

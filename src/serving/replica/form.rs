@@ -2,10 +2,11 @@
 
 use super::{Batching, Replica, Shared, Stage};
 use crate::serving::cost::Batch;
+use crate::serving::request::Requests;
 
 impl Replica {
     /// Moves what the engine may see from the inbox into its queue.
-    pub(super) fn read(&mut self, now: f64) {
+    pub(super) fn read(&mut self, now: f64, requests: &Requests) {
         let idle = self.running == 0 && self.waiting.is_empty();
         if !idle && self.unread_steps < self.limits.read_interval {
             return;
@@ -16,8 +17,13 @@ impl Replica {
             if at > until {
                 break;
             }
-            self.waiting.push_back(id);
             self.inbox.pop_front();
+            if requests.is_urgent(id) {
+                self.waiting.insert(self.urgent, id);
+                self.urgent += 1;
+            } else {
+                self.waiting.push_back(id);
+            }
         }
     }
 
@@ -59,6 +65,9 @@ impl Replica {
         }
         while budget > 0 && self.running < self.limits.max_sequences {
             let Some(&id) = self.waiting.front() else { break };
+            if s.live[id as usize].swapped {
+                break;
+            }
             let found = self.look_up(id, s);
             let target = self.target(id, s);
             let chunk = (target - found).min(budget);
@@ -118,6 +127,9 @@ impl Replica {
     fn admit_whole(&mut self, mut budget: u64, s: &mut Shared<'_>) {
         while self.running < self.limits.max_sequences {
             let Some(&id) = self.waiting.front() else { break };
+            if s.live[id as usize].swapped {
+                break;
+            }
             let found = self.look_up(id, s);
             let target = self.target(id, s);
             let chunk = target - found;
@@ -130,6 +142,52 @@ impl Replica {
             self.chunks.push((id, chunk as u32));
             self.prefilling.push(id);
             budget = budget.saturating_sub(chunk);
+        }
+    }
+
+    /// Takes the head of the queue.
+    pub(super) fn next_out(&mut self) {
+        self.waiting.pop_front();
+        self.urgent = self.urgent.saturating_sub(1);
+    }
+
+    /// Puts a request back to the head of the queue, behind urgent ones if it is not urgent.
+    pub(super) fn queue_first(&mut self, id: u32, urgent: bool) {
+        if urgent {
+            self.waiting.push_front(id);
+            self.urgent += 1;
+        } else {
+            self.waiting.insert(self.urgent, id);
+        }
+    }
+
+    /// Brings requests back from host memory while there is room, a hundredth of the blocks kept free for those that run.
+    pub(super) fn swap_in(&mut self, s: &mut Shared<'_>) {
+        let Some(block) = self.limits.swap else { return };
+        while let Some(&id) = self.waiting.front() {
+            let live = s.live[id as usize];
+            if !live.swapped || self.running >= self.limits.max_sequences {
+                return;
+            }
+            let tokens = s.requests.list[id as usize].input + live.generated - 1;
+            let blocks = u64::from(tokens).div_ceil(self.limits.block_tokens);
+            let spare = if self.running == 0 { 0 } else { self.limits.blocks / 100 + self.decoding.min(8) };
+            if !self.make_room(blocks + spare) {
+                return;
+            }
+            self.next_out();
+            self.used += blocks;
+            self.swap_s += blocks as f64 * block;
+            let live = &mut s.live[id as usize];
+            live.swapped = false;
+            live.epoch += 1;
+            live.target = tokens;
+            live.done = tokens;
+            (live.own, live.shared) = (blocks as u32, 0);
+            self.order.push((id, live.epoch));
+            self.running += 1;
+            let token_at = live.token_at;
+            self.decode(id, token_at, token_at, s);
         }
     }
 
@@ -147,8 +205,7 @@ impl Replica {
         let request = &s.requests.list[id as usize];
         let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
         let hashes = &s.requests.hashes_of(request)[..shared as usize];
-        let all = u64::from(request.input) + u64::from(request.output) + self.limits.speculation.map_or(0, |s| s.drafts);
-        let blocks = if self.limits.reserve_output { all.div_ceil(self.limits.block_tokens) } else { blocks };
+        let blocks = if self.limits.reserve_output { self.blocks_of(request.input, request.output) } else { blocks };
         self.cache.take(hashes);
         let own = blocks.saturating_sub(shared * self.hash_blocks);
         if !self.make_room(own) {
@@ -156,7 +213,7 @@ impl Replica {
             return false;
         }
         self.used += own;
-        self.waiting.pop_front();
+        self.next_out();
         let live = &mut s.live[id as usize];
         if live.epoch == 0 {
             s.records[id as usize].cached = found as u32;

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod form;
+mod handover;
 
 use super::cost::Batch;
 use super::deployment::Speculation;
@@ -18,9 +19,22 @@ use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+/// What an engine does of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// All of it.
+    Both,
+    /// Its prompt, whose keys and values it hands on.
+    Prompts,
+    /// What comes after the prompt.
+    Decodes,
+}
+
 /// What an engine is allowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
+    /// What it does of a request.
+    pub role: Role,
     /// How batches are formed.
     pub batching: Batching,
     /// Whether room for the whole answer is reserved.
@@ -45,6 +59,8 @@ pub struct Limits {
     pub prefix_cache: bool,
     /// Guesses of a draft layer.
     pub speculation: Option<Speculation>,
+    /// Seconds that a block takes to host memory or back; absent: what is put back is computed again.
+    pub swap: Option<f64>,
 }
 
 /// Where a request stands.
@@ -52,7 +68,11 @@ pub struct Limits {
 enum Stage {
     Waiting,
     Prefill,
+    /// Its blocks are there, its keys and values are under way.
+    Receiving,
     Decode,
+    /// Its prompt is through, its keys and values are not all handed on.
+    Handed,
     Done,
 }
 
@@ -78,6 +98,8 @@ pub(super) struct Live {
     pace: f64,
     /// When its last token came, where the engine's own mark does not hold.
     token_at: f64,
+    /// Whether its keys and values are in host memory.
+    swapped: bool,
 }
 
 impl Live {
@@ -93,7 +115,13 @@ impl Live {
             shared: 0,
             pace: 1.0,
             token_at: f64::INFINITY,
+            swapped: false,
         }
+    }
+
+    /// Tokens of the prompt that are in the cache.
+    pub(super) const fn done(&self) -> u32 {
+        self.done
     }
 }
 
@@ -107,6 +135,10 @@ pub(super) struct Shared<'a> {
     pub(super) series: &'a mut Series,
     /// Requests that ended in this iteration.
     pub(super) ended: &'a mut Vec<u32>,
+    /// Requests whose prompts ended here and that go on elsewhere.
+    pub(super) handed: &'a mut Vec<u32>,
+    /// Requests with prompt blocks that are new in the prefix cache: from and to which.
+    pub(super) kept: &'a mut Vec<(u32, u32, u32)>,
 }
 
 /// One engine.
@@ -116,6 +148,10 @@ pub(super) struct Replica {
     /// Arrived requests that the engine has not read.
     inbox: VecDeque<(u32, f64)>,
     waiting: VecDeque<u32>,
+    /// Requests whose keys and values have come, and when their last token did.
+    joining: Vec<(u32, f64)>,
+    /// Whether a router may send it anything.
+    pub(super) open: bool,
     /// Running requests with unfinished prompts.
     prefilling: Vec<u32>,
     /// All running requests in order of admission, with entries that are void.
@@ -144,6 +180,10 @@ pub(super) struct Replica {
     unread_steps: u64,
     /// Requests of a static batch.
     batch_size: u64,
+    /// Urgent requests at the head of the queue.
+    urgent: usize,
+    /// Seconds that blocks take to host memory and back before the next iteration.
+    swap_s: f64,
     /// Prompt and answer tokens of requests that were sent here and have not ended.
     pub(super) outstanding: u64,
     /// Requests that were sent here and have not ended.
@@ -161,6 +201,8 @@ impl Replica {
             number,
             inbox: VecDeque::new(),
             waiting: VecDeque::new(),
+            joining: Vec::new(),
+            open: true,
             prefilling: Vec::new(),
             order: Vec::new(),
             running: 0,
@@ -183,6 +225,8 @@ impl Replica {
             waited: 0,
             unread_steps: 0,
             batch_size: 0,
+            urgent: 0,
+            swap_s: 0.0,
             outstanding: 0,
             present: 0,
             busy_s: 0.0,
@@ -201,15 +245,52 @@ impl Replica {
 
     /// Takes a request in.
     pub(super) fn arrive(&mut self, id: u32, now: f64, requests: &Requests) {
-        let request = &requests.list[id as usize];
-        self.outstanding += u64::from(request.input) + u64::from(request.output);
-        self.present += 1;
+        self.expect(id, requests);
         self.inbox.push_back((id, now));
+    }
+
+    /// Counts a request that is sent here.
+    pub(super) fn expect(&mut self, id: u32, requests: &Requests) {
+        self.outstanding += self.work(id, requests);
+        self.present += 1;
+    }
+
+    /// Tokens of a request that this engine computes or holds.
+    fn work(&self, id: u32, requests: &Requests) -> u64 {
+        let request = &requests.list[id as usize];
+        u64::from(request.input) + if self.limits.role == Role::Prompts { 0 } else { u64::from(request.output) }
+    }
+
+    /// What it does of a request.
+    pub(super) const fn role(&self) -> Role {
+        self.limits.role
+    }
+
+    /// Blocks of its cache.
+    pub(super) const fn block_count(&self) -> u64 {
+        self.limits.blocks
+    }
+
+    /// Requests that are here and do not run.
+    pub(super) const fn queued(&self) -> u64 {
+        self.present.saturating_sub(self.running)
+    }
+
+    /// Seconds that the iteration waits for blocks to and from host memory.
+    pub(super) const fn take_swap(&mut self) -> f64 {
+        std::mem::replace(&mut self.swap_s, 0.0)
+    }
+
+    /// Share of the blocks that requests and cached prompts in use hold.
+    pub(super) fn use_share(&self) -> f64 {
+        self.used as f64 / self.limits.blocks as f64
     }
 
     /// Forms the next batch at `now`, or nothing to do.
     pub(super) fn form(&mut self, now: f64, s: &mut Shared<'_>) -> Option<Batch> {
-        self.read(now);
+        self.read(now, s.requests);
+        self.join(s);
+        self.swap_in(s);
         self.chunks.clear();
         self.decodes_now = false;
         self.grown = false;
@@ -223,8 +304,8 @@ impl Replica {
         (!self.chunks.is_empty() || self.decodes_now).then(|| self.batch(s))
     }
 
-    /// Notes that the formed batch runs from `now` for some seconds.
-    pub(super) fn launch(&mut self, now: f64, seconds: f64, s: &mut Shared<'_>) {
+    /// Notes that the formed batch runs from `now` to `end` and keeps the engine busy for `work` seconds of it.
+    pub(super) fn launch(&mut self, now: f64, end: f64, work: f64, s: &mut Shared<'_>) {
         self.peak_blocks = self.peak_blocks.max(self.limits.blocks - self.free());
         for &(id, _) in &self.chunks {
             let record = &mut s.records[id as usize];
@@ -233,10 +314,10 @@ impl Replica {
             }
         }
         self.batch_start = now;
-        self.busy_s += seconds;
+        self.busy_s += work;
         self.iterations += 1;
         let held = (self.limits.blocks - self.free()) as f64 / self.limits.blocks as f64;
-        s.series.engine(now, now + seconds, self.running as f64, (self.present - self.running) as f64, held);
+        s.series.engine(now, end, self.running as f64, self.queued() as f64, held);
     }
 
     /// Ends the running batch at `now`.
@@ -265,7 +346,7 @@ impl Replica {
         if self.order.len() > 64 && self.order.len() as u64 > 4 * self.running {
             self.order.retain(|&(id, epoch)| {
                 let live = &s.live[id as usize];
-                live.epoch == epoch && matches!(live.stage, Stage::Prefill | Stage::Decode)
+                live.epoch == epoch && matches!(live.stage, Stage::Prefill | Stage::Receiving | Stage::Decode)
             });
         }
         s.series.tokens(now, tokens, prompt_tokens);
@@ -307,19 +388,28 @@ impl Replica {
             s.gaps.push(live.token_at, now, 1);
         }
         live.generated += 1;
+        if live.generated >= request.output {
+            self.finish(id, now, s);
+        } else if self.limits.role == Role::Prompts {
+            self.hand_on(id, s);
+        } else {
+            self.decode(id, now, now, s);
+        }
+    }
+
+    /// A request decodes from `now` on; its last token came at `token_at`.
+    fn decode(&mut self, id: u32, now: f64, token_at: f64, s: &mut Shared<'_>) {
+        let request = &s.requests.list[id as usize];
+        let live = &mut s.live[id as usize];
         live.joined = self.step;
         live.stage = Stage::Decode;
-        let rest = request.output.saturating_sub(live.generated);
-        if rest == 0 {
-            self.finish(id, now, s);
-            return;
-        }
-        let mut steps = u64::from(rest);
+        let rest = u64::from(request.output.saturating_sub(live.generated));
+        let mut steps = rest;
         if let Some(speculation) = self.limits.speculation {
-            steps = steps_of(u64::from(rest), speculation, s.rng);
-            live.pace = f64::from(rest) / steps as f64;
+            steps = steps_of(rest, speculation, s.rng);
+            live.pace = rest as f64 / steps as f64;
             // Tokens that come together have no time between them.
-            s.gaps.push(now, now, u64::from(rest) - steps);
+            s.gaps.push(now, now, rest - steps);
         }
         let live = *live;
         self.extra_pace += live.pace - 1.0;
@@ -328,18 +418,18 @@ impl Replica {
         let phase = self.phase(&live);
         self.phases[phase] += 1;
         self.ends.push(Reverse((self.step + steps, id, live.epoch)));
-        if now != self.decoded_at {
-            self.fresh.push((id, live.epoch, now));
+        if token_at != self.decoded_at {
+            self.fresh.push((id, live.epoch, token_at));
         }
     }
 
     fn finish(&mut self, id: u32, now: f64, s: &mut Shared<'_>) {
+        self.keep_answer(id, s);
         let live = s.live[id as usize];
         self.give_back(id, &live, s);
         s.live[id as usize].stage = Stage::Done;
         self.running -= 1;
-        let request = &s.requests.list[id as usize];
-        self.outstanding -= u64::from(request.input) + u64::from(request.output);
+        self.outstanding -= self.work(id, s.requests);
         self.present -= 1;
         let record = &mut s.records[id as usize];
         record.last = now;

@@ -1,5 +1,8 @@
 //! Closed forms and invariants of serving.
 
+mod deployments;
+mod moving;
+
 use super::lengths::{exponential, uniform};
 use super::request::NO_SESSION;
 use super::*;
@@ -7,6 +10,7 @@ use crate::diag::{Decode as _, Diagnostics, Node};
 use crate::engine::Streams;
 use crate::fabric::{Fabric, TopologyInput};
 use crate::hardware::Dtype;
+use crate::kernels::Profiles;
 use crate::model::presets;
 use crate::units::Seconds;
 use proptest::prelude::*;
@@ -26,18 +30,8 @@ fn llama() -> Shape {
 }
 
 fn deployment(shape: Shape, replicas: u64, blocks: Option<u64>) -> Deployment {
-    Deployment {
-        shape,
-        formats: Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 },
-        tensor: 1,
-        data: 1,
-        expert: 1,
-        speculation: None,
-        replicas,
-        blocks,
-        prefix_cache: false,
-        router: RouterPolicy::RoundRobin,
-    }
+    let formats = Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 };
+    Deployment { replicas, blocks, ..Deployment::plain(shape, formats) }
 }
 
 fn engine(id: &str, sequences: u64) -> StackRow {
@@ -70,7 +64,7 @@ fn one_at_a_time_is_the_sum_of_single_requests() {
     let stack = engine("vllm", 1);
     let lengths = [(300, 40), (2000, 7), (9000, 1), (64, 300)];
     let run = |list: Requests| {
-        let mut pool = deployment(llama(), 1, None).pool(&fabric, &stack).unwrap();
+        let mut pool = deployment(llama(), 1, None).pool(&fabric, Profiles::embedded(), &stack).unwrap();
         serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1))
     };
     let all = run(requests(lengths.map(|(i, o)| (0.0, i, o))));
@@ -83,7 +77,7 @@ fn one_at_a_time_is_the_sum_of_single_requests() {
 fn single_server_with_equal_service_is_m_d_1() {
     let fabric = fabric(1);
     let stack = engine("vllm", 1);
-    let mut pool = deployment(llama(), 1, None).pool(&fabric, &stack).unwrap();
+    let mut pool = deployment(llama(), 1, None).pool(&fabric, Profiles::embedded(), &stack).unwrap();
     let service = serve(&mut pool, &requests([(0.0, 512, 32)]), Arrivals::Open, 0.0, &Streams::new(1)).end_s;
     let load = 0.7;
     let mut rng = Streams::new(3).stream("test");
@@ -119,7 +113,7 @@ fn several_slots_with_exponential_service_are_m_m_c() {
     let (slots, load, mean) = (4u64, 0.7, 100.0);
     let fabric = fabric(1);
     let shape = Shape { layers: 1, ..llama() };
-    let mut pool = deployment(shape, 1, None).pool(&fabric, &host_bound(slots)).unwrap();
+    let mut pool = deployment(shape, 1, None).pool(&fabric, Profiles::embedded(), &host_bound(slots)).unwrap();
     let mut rng = Streams::new(5).stream("test");
     let mut now = 0.0;
     let rate = load * slots as f64 / mean;
@@ -153,7 +147,7 @@ fn static_batches_wait_for_their_longest() {
     pool.formats.kv = Dtype::Bf16;
     let mut stack = host_bound(2);
     stack.batching.value = Batching::Static;
-    let mut pool = pool.pool(&fabric, &stack).unwrap();
+    let mut pool = pool.pool(&fabric, Profiles::embedded(), &stack).unwrap();
     let served = serve(&mut pool, &requests([(0.0, 8, 3), (0.0, 8, 10), (0.0, 8, 2)]), Arrivals::Open, 0.0, &Streams::new(1));
     let at: Vec<f64> = served.records.iter().map(|r| r.last.floor()).collect();
     assert_eq!(at, [3.0, 10.0, 12.0]);
@@ -163,7 +157,7 @@ fn static_batches_wait_for_their_longest() {
 fn preemption_runs_tokens_again_and_still_gives_all() {
     let fabric = fabric(1);
     // 20 blocks of 16 tokens: three requests of 100 + 100 do not fit together.
-    let mut pool = deployment(llama(), 1, Some(20)).pool(&fabric, &engine("vllm", 8)).unwrap();
+    let mut pool = deployment(llama(), 1, Some(20)).pool(&fabric, Profiles::embedded(), &engine("vllm", 8)).unwrap();
     let served = serve(&mut pool, &requests([(0.0, 100, 100); 3]), Arrivals::Open, 0.0, &Streams::new(1));
     assert!(served.preemptions > 0 && served.records.iter().all(Record::is_done));
     assert_eq!((served.gaps.count(), served.held_blocks), (297, 0));
@@ -183,7 +177,7 @@ fn shared_prompts_are_computed_once() {
     let list = synthesize(&traffic, &Streams::new(1));
     let run = |prefix_cache| {
         let deployment = Deployment { prefix_cache, ..deployment(llama(), 1, None) };
-        let mut pool = deployment.pool(&fabric, &engine("vllm", 64)).unwrap();
+        let mut pool = deployment.pool(&fabric, Profiles::embedded(), &engine("vllm", 64)).unwrap();
         serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1))
     };
     let (with, without) = (run(true), run(false));
@@ -201,7 +195,7 @@ fn guesses_give_their_mean_and_no_token_more() {
     deployment.speculation = Some(Speculation { drafts: 3, acceptance: 0.7 });
     let mut stack = host_bound(8);
     stack.reserve_output.value = true;
-    let mut pool = deployment.pool(&fabric, &stack).unwrap();
+    let mut pool = deployment.pool(&fabric, Profiles::embedded(), &stack).unwrap();
     let served = serve(&mut pool, &requests([(0.0, 100, 4001); 8]), Arrivals::Open, 0.0, &Streams::new(1));
     assert_eq!((served.gaps.count(), served.held_blocks), (8 * 4000, 0));
     let steps = served.records.iter().map(|r| r.last - r.first).sum::<f64>() / 8.0;
@@ -218,7 +212,7 @@ fn attention_ranks_run_in_step() {
     let shape = Shape { layers: 4, ..Shape::of_preset(preset).unwrap() };
     let formats = Formats { linear: Dtype::Fp8Block, attention: Dtype::Fp8Block, kv: Dtype::Bf16 };
     let deployment = Deployment { data: 4, expert: 4, formats, ..deployment(shape, 1, None) };
-    let mut pool = deployment.pool(&fabric, &engine("sglang", 64)).unwrap();
+    let mut pool = deployment.pool(&fabric, Profiles::embedded(), &engine("sglang", 64)).unwrap();
     // One long request on the first rank beside short ones: each iteration lasts as long as that of the slowest rank, for all of them.
     let served =
         serve(&mut pool, &requests([(0.0, 4000, 50), (0.0, 10, 50), (0.0, 10, 50), (0.0, 10, 50)]), Arrivals::Open, 0.0, &Streams::new(1));
@@ -233,7 +227,7 @@ fn more_replicas_are_never_slower() {
     let list = requests((0..400).map(|i| (f64::from(i) * 0.02, 1000, 100)));
     let mut last = f64::INFINITY;
     for replicas in [1, 2, 4] {
-        let mut pool = deployment(llama(), replicas, None).pool(&fabric, &engine("vllm", 64)).unwrap();
+        let mut pool = deployment(llama(), replicas, None).pool(&fabric, Profiles::embedded(), &engine("vllm", 64)).unwrap();
         let served = serve(&mut pool, &list, Arrivals::Open, 0.0, &Streams::new(1));
         let mean = served.records.iter().map(Record::e2e).sum::<f64>();
         assert!(mean < last, "{replicas} replicas");
@@ -256,7 +250,7 @@ proptest! {
         (stack.lag.value, stack.max_tokens.value, stack.wait_iterations.value, stack.wait_share.value, stack.read_interval.value) =
             (lag, budget, wait, 0.5, interval);
         let deployment = Deployment { prefix_cache: prefix, ..deployment(Shape { layers: 2, ..llama() }, 2, Some(blocks)) };
-        let mut pool = deployment.pool(&fabric, &stack).unwrap();
+        let mut pool = deployment.pool(&fabric, Profiles::embedded(), &stack).unwrap();
         let mut rng = Streams::new(seed).stream("test");
         let mut draw = |most: f64| (uniform(&mut rng) * most) as u32 + 1;
         let mut list = requests((0..n).map(|_| (0.0, draw(400.0), draw(200.0))));

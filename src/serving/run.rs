@@ -1,0 +1,503 @@
+//! The event loop of serving: arrivals, batches that begin and end, flows that land.
+
+use super::cost::Batch;
+use super::fleet::State;
+use super::flows::{Flows, Purpose};
+use super::gaps::Gaps;
+use super::handover::Hands;
+use super::offload::Stores;
+use super::replica::{Live, Replica, Role, Shared};
+use super::request::{Record, Requests};
+use super::router::Router;
+use super::series::Series;
+use super::simulation::{Arrivals, Pool, Served};
+use crate::engine::{EventQueue, Streams};
+use crate::units::SimTime;
+use rand_pcg::Pcg64Mcg;
+use std::ops::Range;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    Arrive(u32),
+    /// An idle engine starts, after everything else of this instant.
+    Start(u16),
+    /// The batch of an engine (or lane) ends, if it has not failed since.
+    End(u16, u16),
+    /// Something that moved over the fabric is there.
+    Landed(Purpose),
+    /// A look at the load.
+    Scale,
+    Boot(u16),
+    Ready(u16),
+    Fail(u32),
+    Notice(u16),
+    Repaired(u16),
+}
+
+pub(super) struct Run<'a, 'f> {
+    pub(super) queue: EventQueue<Event>,
+    pub(super) requests: &'a Requests,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) pool: &'a mut Pool<'f>,
+    router: Router,
+    arrivals: Arrivals,
+    /// For each replica the driver that forms its batches: ranks of an engine share one, lanes have one each.
+    pub(super) drivers: Vec<Driver>,
+    driver_of: Vec<u16>,
+    /// For each engine its first driver.
+    first_driver: Vec<u16>,
+    /// For each engine when its stages are free.
+    stage_free: Vec<Vec<f64>>,
+    /// The next request of a closed loop, or of an open trace that is not in the queue yet.
+    next: u32,
+    /// Arrival of the last request of an open stream in the queue.
+    sent_until: f64,
+    pub(super) records: Vec<Record>,
+    live: Vec<Live>,
+    /// Where requests stand on engines of prompts, where those are apart.
+    pub(super) live_prompts: Vec<Live>,
+    gaps: Gaps,
+    pub(super) series: Series,
+    ended: Vec<u32>,
+    pub(super) handed: Vec<u32>,
+    pub(super) kept: Vec<(u32, u32, u32)>,
+    batches: Vec<Batch>,
+    rng: Pcg64Mcg,
+    /// What moves over the fabric, where anything does.
+    pub(super) flows: Option<Flows<'f>>,
+    pub(super) hands: Hands,
+    pub(super) stores: Option<Stores>,
+    /// For each request what is read of its prompt: from and to which block, for which replica.
+    pub(super) loads: Vec<(u32, u32, u32)>,
+    pub(super) states: Vec<State>,
+    /// Raised when an engine fails.
+    pub(super) lives: Vec<u16>,
+    /// Requests that wait for an engine to be there.
+    pub(super) held: Vec<u32>,
+    /// Looks at a low load in a row.
+    pub(super) calm: u64,
+    pub(super) counted_at: f64,
+    pub(super) engine_s: f64,
+    pub(super) starts: u64,
+    pub(super) moved_requests: u64,
+    pub(super) loaded_bytes: f64,
+    /// Requests that have not ended.
+    pub(super) open_requests: usize,
+    rejected: u64,
+    shed: u64,
+    events: u64,
+}
+
+/// Who forms batches: an engine, or a lane of one with stages.
+#[derive(Debug, Clone)]
+pub(super) struct Driver {
+    pub(super) engine: u16,
+    pub(super) replicas: Range<usize>,
+    pub(super) busy: bool,
+    starting: bool,
+}
+
+impl<'a, 'f> Run<'a, 'f> {
+    pub(super) fn new(pool: &'a mut Pool<'f>, requests: &'a Requests, arrivals: Arrivals, warm_up: f64, streams: &Streams) -> Self {
+        let n = requests.list.len();
+        let (mut replicas, mut drivers, mut driver_of, mut first_driver) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (e, site) in pool.engines.iter().enumerate() {
+            first_driver.push(drivers.len() as u16);
+            for _ in 0..site.lanes {
+                let first = replicas.len();
+                for _ in 0..site.ranks {
+                    let mut replica = Replica::new(replicas.len() as u16, site.limits, requests.hash_tokens);
+                    replica.open = site.limits.role != Role::Decodes;
+                    replicas.push(replica);
+                    driver_of.push(drivers.len() as u16);
+                }
+                drivers.push(Driver { engine: e as u16, replicas: first..replicas.len(), busy: false, starting: false });
+            }
+        }
+        let apart = pool.engines.iter().any(|e| e.limits.role == Role::Prompts);
+        let moves = apart || pool.offload.is_some() || pool.fleet.start.tier.is_some();
+        let block = pool.stored_token * f64::from(requests.hash_tokens);
+        Self {
+            queue: EventQueue::new(),
+            requests,
+            drivers,
+            driver_of,
+            first_driver,
+            stage_free: pool.engines.iter().map(|e| vec![0.0; e.lanes]).collect(),
+            states: vec![State::Ready; pool.engines.len()],
+            lives: vec![0; pool.engines.len()],
+            hands: if apart { Hands::new(n, replicas.len()) } else { Hands::default() },
+            stores: pool.offload.as_ref().filter(|_| block > 0.0).map(|o| Stores::new(o, pool.fabric.node_count(), block)),
+            loads: if pool.offload.is_some() { vec![(0, 0, 0); n] } else { Vec::new() },
+            flows: moves.then(|| Flows::new(pool.fabric)),
+            live_prompts: if apart { vec![Live::new(); n] } else { Vec::new() },
+            replicas,
+            router: Router::new(pool.router),
+            pool,
+            arrivals,
+            next: 0,
+            sent_until: 0.0,
+            records: requests.list.iter().map(|r| Record::new(r.arrival)).collect(),
+            live: vec![Live::new(); n],
+            gaps: Gaps::since(warm_up),
+            series: Series::default(),
+            ended: Vec::new(),
+            handed: Vec::new(),
+            kept: Vec::new(),
+            batches: Vec::new(),
+            rng: streams.stream("guesses"),
+            held: Vec::new(),
+            calm: 0,
+            counted_at: 0.0,
+            engine_s: 0.0,
+            starts: 0,
+            moved_requests: 0,
+            loaded_bytes: 0.0,
+            open_requests: n,
+            rejected: 0,
+            shed: 0,
+            events: 0,
+        }
+    }
+}
+
+impl Run<'_, '_> {
+    /// Runs until nothing happens any more.
+    pub(super) fn all(&mut self) {
+        match self.arrivals {
+            Arrivals::Open => self.send_next(0.0),
+            Arrivals::Closed { clients, .. } => {
+                for _ in 0..clients {
+                    self.release(0.0);
+                }
+            }
+        }
+        loop {
+            let flow = self.flows.as_mut().and_then(Flows::next);
+            let event = self.queue.next_time().map(SimTime::seconds);
+            match (flow, event) {
+                (Some(at), next) if next.is_none_or(|e| at <= e) => self.flows_end(at),
+                (_, None) => break,
+                _ => {
+                    if let Some((at, event)) = self.queue.pop() {
+                        self.events += 1;
+                        self.react(event, at.seconds());
+                    }
+                }
+            }
+        }
+    }
+
+    fn react(&mut self, event: Event, now: f64) {
+        match event {
+            Event::Arrive(id) => {
+                if self.arrivals == Arrivals::Open {
+                    self.send_next(now);
+                }
+                self.route(id, now);
+            }
+            Event::Start(d) => {
+                self.drivers[d as usize].starting = false;
+                if !self.drivers[d as usize].busy {
+                    self.drive(d as usize, now);
+                }
+            }
+            Event::End(d, life) => {
+                if self.lives[self.drivers[d as usize].engine as usize] == life {
+                    self.end(d as usize, now);
+                    self.drive(d as usize, now);
+                }
+            }
+            Event::Landed(purpose) => self.landed(purpose, now),
+            Event::Scale => self.scale(now),
+            Event::Boot(engine) => self.read_weights(engine as usize, now),
+            Event::Ready(engine) => self.ready(engine as usize, now),
+            Event::Fail(failure) => self.fail(failure as usize, now),
+            Event::Notice(engine) => self.notice(engine as usize, now),
+            Event::Repaired(engine) => self.start_engine(engine as usize, now),
+        }
+    }
+
+    /// Flows that end at `now`; what they carried is there after the latency of their ways.
+    fn flows_end(&mut self, now: f64) {
+        let Some(flows) = &mut self.flows else { return };
+        for (purpose, latency) in flows.finish(now) {
+            self.events += 1;
+            if purpose != Purpose::Store {
+                self.queue.push(SimTime::new(now + latency), Event::Landed(purpose));
+            }
+        }
+    }
+
+    fn landed(&mut self, purpose: Purpose, now: f64) {
+        match purpose {
+            Purpose::Handover(id) => self.handover_landed(id, now),
+            Purpose::Load(id) => self.fetched(id, now),
+            Purpose::Weights(engine) => self.queue.push(SimTime::new(now + self.pool.fleet.start.warm_up), Event::Ready(engine)),
+            Purpose::Store => {}
+        }
+    }
+
+    /// Puts the requests of an open stream that arrive at `now` and the first later one into the queue, so that all of an instant are there
+    /// before an engine starts.
+    fn send_next(&mut self, now: f64) {
+        while self.sent_until <= now {
+            let Some(request) = self.requests.list.get(self.next as usize).filter(|r| r.arrival < f64::INFINITY) else { return };
+            self.queue.push(SimTime::new(request.arrival), Event::Arrive(self.next));
+            self.sent_until = request.arrival;
+            self.next += 1;
+        }
+    }
+
+    /// Lets a client of a closed loop send its next request.
+    fn release(&mut self, at: f64) {
+        if (self.next as usize) < self.requests.list.len() {
+            self.records[self.next as usize].arrival = at;
+            self.queue.push(SimTime::new(at), Event::Arrive(self.next));
+            self.next += 1;
+        }
+    }
+
+    /// Engine of a replica, and which of its data-parallel ranks it is.
+    pub(super) fn place_of(&self, replica: usize) -> (usize, usize) {
+        let driver = &self.drivers[self.driver_of[replica] as usize];
+        (driver.engine as usize, replica - driver.replicas.start)
+    }
+
+    /// All ranks and lanes of an engine.
+    pub(super) fn replicas_of(&self, engine: usize) -> Range<usize> {
+        let first = self.drivers[self.first_driver[engine] as usize].replicas.start;
+        first..first + self.pool.engines[engine].replicas()
+    }
+
+    /// Whether an engine only gets requests whose prompts are through.
+    pub(super) fn is_behind(&self, engine: usize) -> bool {
+        self.pool.engines[engine].limits.role == Role::Decodes
+    }
+
+    /// Sends a request to an engine.
+    pub(super) fn route(&mut self, id: u32, now: f64) {
+        let Some(r) = self.router.choose(id, self.requests, &self.replicas) else {
+            self.held.push(id);
+            return;
+        };
+        let request = &self.requests.list[id as usize];
+        let holds = self.replicas[r].can_hold(request.input, request.output) && self.hands.can_hold(&self.replicas, request);
+        if !holds {
+            self.rejected += self.refuse(id, now);
+        } else if self.is_new(id) && self.pool.fleet.max_waiting.is_some_and(|most| self.replicas[r].queued() >= most) {
+            self.shed += self.refuse(id, now);
+        } else if !self.fetch(id, r, now) {
+            self.enqueue(id, r, now);
+        }
+    }
+
+    /// Whether a request has never run.
+    fn is_new(&self, id: u32) -> bool {
+        self.records[id as usize].scheduled == f64::INFINITY
+    }
+
+    /// A request is not served, nor what follows it in its session: how many these are.
+    fn refuse(&mut self, id: u32, now: f64) -> u64 {
+        if let Arrivals::Closed { pause, .. } = self.arrivals {
+            self.release(now + pause);
+        }
+        let mut count = 1;
+        let mut at = id;
+        while let Some(next) = self.requests.turns.get(at as usize).and_then(|t| t.next) {
+            at = next;
+            count += 1;
+        }
+        self.open_requests -= count;
+        count as u64
+    }
+
+    /// A request queues at a rank.
+    pub(super) fn enqueue(&mut self, id: u32, replica: usize, now: f64) {
+        if !self.replicas[replica].open {
+            self.route(id, now);
+            return;
+        }
+        self.replicas[replica].arrive(id, now, self.requests);
+        self.wake(replica, now);
+    }
+
+    /// Lets the engine of a replica look for work, if it is idle.
+    pub(super) fn wake(&mut self, replica: usize, now: f64) {
+        let d = self.driver_of[replica];
+        let driver = &mut self.drivers[d as usize];
+        if !driver.busy && !driver.starting {
+            driver.starting = true;
+            self.queue.push(SimTime::new(now), Event::Start(d));
+        }
+    }
+
+    /// When anything else happens next.
+    fn next_other(&mut self) -> f64 {
+        let event = self.queue.next_time().map_or(f64::INFINITY, SimTime::seconds);
+        self.flows.as_mut().and_then(Flows::next).map_or(event, |flow| event.min(flow))
+    }
+
+    /// Runs an engine on from `now`, in place until somebody else's event comes first.
+    fn drive(&mut self, d: usize, mut now: f64) {
+        loop {
+            let Some(end) = self.begin(d, now) else { return };
+            if self.next_other() <= end {
+                let life = self.lives[self.drivers[d].engine as usize];
+                self.queue.push(SimTime::new(end), Event::End(d as u16, life));
+                return;
+            }
+            self.events += 1;
+            self.end(d, end);
+            now = end;
+        }
+    }
+
+    /// Forms the batches of an engine's ranks; when they end together, if there is anything to do.
+    fn begin(&mut self, d: usize, now: f64) -> Option<f64> {
+        let Driver { engine, replicas: ranks, .. } = self.drivers[d].clone();
+        let engine = engine as usize;
+        if !matches!(self.states[engine], State::Ready | State::Emptying) {
+            self.drivers[d].busy = false;
+            return None;
+        }
+        if self.stage_free[engine][0] > now {
+            self.drivers[d].busy = false;
+            self.drivers[d].starting = true;
+            self.queue.push(SimTime::new(self.stage_free[engine][0]), Event::Start(d as u16));
+            return None;
+        }
+        let mut batches = std::mem::take(&mut self.batches);
+        batches.clear();
+        for r in ranks.clone() {
+            let (replica, mut shared) = self.split(r);
+            batches.push(replica.form(now, &mut shared).unwrap_or_default());
+        }
+        let any = batches.iter().any(|b| b.decodes > 0 || b.chunks > 0);
+        self.drivers[d].busy = any;
+        let swap = ranks.clone().map(|r| self.replicas[r].take_swap()).fold(0.0, f64::max);
+        let (end, work) = if any { self.seconds(engine, &batches, now, swap) } else { (now, 0.0) };
+        self.batches = batches;
+        if !any {
+            return None;
+        }
+        for r in ranks {
+            let (replica, mut shared) = self.split(r);
+            replica.launch(now, end, work, &mut shared);
+        }
+        if self.pool.engines[engine].limits.role == Role::Prompts && self.pool.by_layers {
+            self.stream(d, now, end - now);
+        }
+        Some(end)
+    }
+
+    /// When a batch that begins at `now` ends, and how long it keeps the engine busy. Stages take batches in order.
+    fn seconds(&mut self, engine: usize, batches: &[Batch], now: f64, swap: f64) -> (f64, f64) {
+        let cost = &mut self.pool.costs[self.pool.engines[engine].class];
+        let free = &mut self.stage_free[engine];
+        if free.len() == 1 {
+            let seconds = cost.time(batches) + swap;
+            return (now + seconds, seconds);
+        }
+        let stages = cost.stages(batches);
+        let (last, mut at, mut work) = (free.len() - 1, now + swap, swap);
+        for (s, free) in free.iter_mut().enumerate() {
+            let seconds = if s == last { stages.last } else { stages.each };
+            at = at.max(*free) + seconds;
+            *free = at;
+            work += seconds;
+            at += if s == last { 0.0 } else { stages.send };
+        }
+        (at, work)
+    }
+
+    fn end(&mut self, d: usize, now: f64) {
+        let Driver { engine, replicas: ranks, .. } = self.drivers[d].clone();
+        for r in ranks.clone() {
+            let (replica, mut shared) = self.split(r);
+            replica.end(now, &mut shared);
+            if !self.kept.is_empty() {
+                self.store_kept(r, now);
+            }
+            if !self.handed.is_empty() {
+                self.hand_over(r, now);
+            }
+        }
+        if self.hands.is_used() {
+            self.after_iteration(d, now);
+        }
+        if !self.ended.is_empty() {
+            self.after_requests(now);
+            if self.states[engine as usize] == State::Emptying {
+                self.stop_if_empty(engine as usize, now);
+            }
+        }
+    }
+
+    /// What requests that ended set off.
+    fn after_requests(&mut self, now: f64) {
+        self.open_requests -= self.ended.len();
+        if let Arrivals::Closed { pause, .. } = self.arrivals {
+            for _ in 0..self.ended.len() {
+                self.release(now + pause);
+            }
+        }
+        if !self.requests.turns.is_empty() {
+            for &id in &self.ended {
+                let turn = self.requests.turns[id as usize];
+                if let Some(next) = turn.next {
+                    self.records[next as usize].arrival = now + turn.pause;
+                    self.queue.push(SimTime::new(now + turn.pause), Event::Arrive(next));
+                }
+            }
+        }
+        self.ended.clear();
+    }
+
+    pub(super) fn split(&mut self, r: usize) -> (&mut Replica, Shared<'_>) {
+        let apart = !self.live_prompts.is_empty() && self.replicas[r].role() == Role::Prompts;
+        let shared = Shared {
+            requests: self.requests,
+            records: &mut self.records,
+            live: if apart { &mut self.live_prompts } else { &mut self.live },
+            rng: &mut self.rng,
+            gaps: &mut self.gaps,
+            series: &mut self.series,
+            ended: &mut self.ended,
+            handed: &mut self.handed,
+            kept: &mut self.kept,
+        };
+        (&mut self.replicas[r], shared)
+    }
+
+    /// What came of it.
+    pub(super) fn finish(mut self) -> Served {
+        let done = self.records.iter().filter(|r| r.is_done());
+        let end_s = self.queue.now().seconds().max(done.clone().map(|r| r.last).fold(0.0, f64::max));
+        let unserved = self.records.len() as u64 - done.count() as u64 - self.rejected - self.shed;
+        self.count_engines(end_s);
+        let fullest = self.replicas.iter().map(|r| (r.peak_blocks, r.block_count()));
+        let share = |x: (u64, u64)| x.0 as f64 / x.1.max(1) as f64;
+        let moves = self.pool.fleet.moves();
+        Served {
+            peak_blocks: fullest.max_by(|a, b| share(*a).total_cmp(&share(*b))).unwrap_or((0, 1)),
+            busy_s: self.replicas.iter().map(|r| r.busy_s).collect(),
+            held_blocks: self.replicas.iter().map(Replica::held).sum(),
+            iterations: self.replicas.iter().map(|r| r.iterations).sum(),
+            preemptions: self.replicas.iter().map(|r| r.preemptions).sum(),
+            events: self.events,
+            rejected: self.rejected,
+            shed: self.shed,
+            unserved,
+            moved: self.moved_requests,
+            starts: self.starts,
+            engine_s: if moves { self.engine_s } else { self.pool.engines.len() as f64 * end_s },
+            handed_bytes: self.hands.bytes,
+            loaded_bytes: self.loaded_bytes,
+            end_s,
+            records: self.records,
+            gaps: self.gaps,
+            series: self.series,
+        }
+    }
+}
