@@ -196,6 +196,8 @@ pub(super) enum ValidateKind {
     ServingLog,
     /// Mixture-of-experts layers
     Moe,
+    /// Runs of MLPerf Storage: samples per second, or accelerators sustained
+    Storage,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::Serving => Kind::Serving,
         ValidateKind::ServingLog => Kind::ServingLog,
         ValidateKind::Moe => Kind::Moe,
+        ValidateKind::Storage => Kind::Storage,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
         Ok(bounds) => bounds.unwrap_or_default(),

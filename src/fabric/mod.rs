@@ -17,8 +17,10 @@ mod graph;
 mod input;
 mod latency;
 mod node;
+mod places;
 mod route;
 mod store;
+mod store_route;
 mod summary;
 mod svg;
 mod tiers;
@@ -29,8 +31,9 @@ mod tests;
 
 pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
 pub use input::{
-    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput,
+    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, SiteInput, TopologyInput, TreeInput,
 };
+pub use places::PlaceKind;
 pub use store::TierId;
 pub use summary::{TierSummary, TopologySummary};
-pub use tiers::{LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};
+pub use tiers::{CxlPoolInput, HostMemoryInput, LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};

@@ -1,6 +1,6 @@
 //! The `[[storage]]` tables of a topology: drives of the nodes, file systems, object stores and disk arrays, and where they are plugged in.
 
-use crate::diag::{At, Count, Diagnostic, Diagnostics, Finite, List, Name, NonNeg, Pos, codes};
+use crate::diag::{At, Count, Diagnostic, Diagnostics, Finite, List, Name, NonNeg, Pos, Share, Span, codes};
 use crate::units::{Bytes, BytesPerSecond, Seconds, Usd};
 use crate::{choice, record, tagged};
 
@@ -76,6 +76,39 @@ record! {
 }
 
 record! {
+    /// A share of the memory of the nodes' CPUs: page cache, or coherent memory where accelerators reach it over NVLink-C2C. What
+    /// accelerators reach of it is set by their link to the host, what a node reaches by its memory.
+    pub struct HostMemoryInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Share of a node's memory. Default 0.5: the rest is the job's own.
+        pub share: Share = 0.5,
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
+    /// Memory behind CXL: an expander of one node, or a pool of several.
+    pub struct CxlPoolInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Nodes that share one pool.
+        pub nodes: Count = 1,
+        /// Size of one pool.
+        pub capacity: Pos<Bytes>,
+        /// What one node carries, each direction. Default 50 GB/s (x16 of generation 5 less 20 % of protocol; from memory, unverified).
+        pub port_bandwidth: Pos<BytesPerSecond> = BytesPerSecond::new(50e9),
+        /// What the memory of one pool gives or takes; absent: what its ports carry together.
+        pub pool_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Time of one access. Default 0.6 us (expanders 0.2 to 0.4 us, a switch more; from memory, unverified).
+        pub latency: NonNeg<Seconds> = Seconds::new(6e-7),
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
     /// An object store behind gateways.
     pub struct ObjectStoreInput {
         /// Name of the tier.
@@ -106,6 +139,12 @@ record! {
         pub port_bandwidth: Option<Pos<BytesPerSecond>>,
         /// Where the gateways are plugged in; absent: spread over the leaves of the nodes.
         pub at: Option<List<Name>>,
+        /// The other region that the store lies in, behind a wide-area link; absent: here.
+        pub region: Option<Name>,
+        /// What the wide-area link carries, each direction (with `region`).
+        pub wan_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Time of a request over the wide-area link and back (with `region`).
+        pub wan_round_trip: Option<Pos<Seconds>>,
         /// Price of a gigabyte for a month.
         pub price_per_gb_month: Option<NonNeg<Usd>>,
     }
@@ -122,6 +161,10 @@ tagged! {
         DiskArray(ServersInput) = "disk-array",
         /// An object store.
         ObjectStore(ObjectStoreInput) = "object-store",
+        /// Memory of the nodes' CPUs.
+        HostMemory(HostMemoryInput) = "host-memory",
+        /// Memory behind CXL.
+        CxlPool(CxlPoolInput) = "cxl-pool",
     }
 }
 
@@ -136,6 +179,10 @@ pub enum TierKind {
     DiskArray,
     /// Gateways of an object store.
     ObjectStore,
+    /// Memory of the nodes' CPUs.
+    HostMemory,
+    /// Memory behind CXL.
+    CxlPool,
 }
 
 impl TierKind {
@@ -147,7 +194,14 @@ impl TierKind {
             Self::FileSystem => "file system",
             Self::DiskArray => "disk array",
             Self::ObjectStore => "object store",
+            Self::HostMemory => "host memory",
+            Self::CxlPool => "CXL memory",
         }
+    }
+    /// Whether every node has its own part.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Local | Self::HostMemory | Self::CxlPool)
     }
 }
 
@@ -175,7 +229,7 @@ pub struct Tier {
     pub name: String,
     /// What it is.
     pub kind: TierKind,
-    /// Servers, controllers, gateways; for local drives the drives of one node.
+    /// Servers, controllers, gateways; for local drives the drives of one node, for memory behind CXL the nodes of one pool.
     pub servers: u32,
     /// Reading.
     pub read: Rates,
@@ -197,6 +251,8 @@ pub struct Tier {
     pub capacity: f64,
     /// Dollars for a byte and second, where a price is given.
     pub price: Option<f64>,
+    /// The other region that it lies in, with the bytes per second of the link to there.
+    pub region: Option<(String, f64)>,
 }
 
 /// Share of a node's ports that file-system clients reach: large reads over RDMA 0.7, writes 0.5 (MLPerf Storage v1.0 systems:
@@ -224,11 +280,14 @@ impl StorageTierInput {
             Self::Local(t) => &t.name,
             Self::FileSystem(t) | Self::DiskArray(t) => &t.name,
             Self::ObjectStore(t) => &t.name,
+            Self::HostMemory(t) => &t.name,
+            Self::CxlPool(t) => &t.name,
         }
     }
 
-    /// The tier on a cluster whose nodes reach `ports` bytes per second and carry `drives` (bandwidths, rates, latency, bytes, count).
-    pub(super) fn tier(&self, ports: f64, drives: Option<Drives>) -> Option<Tier> {
+    /// The tier on a cluster whose nodes reach `ports` bytes per second and carry `drives` (bandwidths, rates, latency, bytes, count), or
+    /// memory: bytes and bytes per second of a node, and the number of nodes.
+    pub(super) fn tier(&self, ports: f64, drives: Option<Drives>, memory: (f64, f64, f64)) -> Option<Tier> {
         let price = |usd: Option<Usd>| usd.map(|p| p.get() / 1e9 / MONTH);
         let few = |count: u64| count.min(1 << 20) as u32;
         Some(match self {
@@ -250,7 +309,18 @@ impl StorageTierInput {
                     stripes: 1,
                     capacity: d.capacity,
                     price: price(*t.price_per_gb_month),
+                    region: None,
                 }
+            }
+            Self::HostMemory(t) => {
+                let capacity = *t.share * memory.0 * memory.2;
+                memory_tier((&t.name, TierKind::HostMemory), 1, (memory.1, HOST_LATENCY), capacity, price(*t.price_per_gb_month))
+            }
+            Self::CxlPool(t) => {
+                let nodes = few(*t.nodes);
+                let rate = t.pool_bandwidth.map_or(f64::from(nodes) * t.port_bandwidth.get(), BytesPerSecond::get);
+                let capacity = t.capacity.get() * (memory.2 / f64::from(nodes)).ceil();
+                memory_tier((&t.name, TierKind::CxlPool), nodes, (rate, t.latency.get()), capacity, price(*t.price_per_gb_month))
             }
             Self::FileSystem(t) | Self::DiskArray(t) => {
                 let array = matches!(self, Self::DiskArray(_));
@@ -279,6 +349,7 @@ impl StorageTierInput {
                     stripes: few(t.stripes.unwrap_or(4).min(*t.servers)),
                     capacity: t.capacity.get(),
                     price: price(*t.price_per_gb_month),
+                    region: None,
                 }
             }
             Self::ObjectStore(t) => {
@@ -297,7 +368,8 @@ impl StorageTierInput {
                     servers: few(*t.gateways),
                     read: rates(*t.get_rate),
                     write: rates(*t.put_rate),
-                    latency: t.first_byte.get(),
+                    // Far requests wait for the way there and back too.
+                    latency: t.first_byte.get() + t.wan_round_trip.map_or(0.0, Seconds::get),
                     request: t.part.get(),
                     depth: *t.streams as f64,
                     stream: t.stream_bandwidth.get(),
@@ -305,15 +377,16 @@ impl StorageTierInput {
                     stripes: 1,
                     capacity: t.capacity.map_or(f64::INFINITY, Bytes::get),
                     price: price(*t.price_per_gb_month),
+                    region: t.region.value.clone().zip(t.wan_bandwidth.map(BytesPerSecond::get)),
                 }
             }
         })
     }
 
-    /// Where it is plugged in; `None` for local drives.
+    /// Where it is plugged in; `None` for what every node has.
     pub(super) fn plug(&self) -> Option<Plug<'_>> {
         let (network, port, at) = match self {
-            Self::Local(_) => return None,
+            Self::Local(_) | Self::HostMemory(_) | Self::CxlPool(_) => return None,
             Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at),
             Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at),
         };
@@ -325,6 +398,8 @@ impl StorageTierInput {
         let before = diags.error_count();
         let (network, port, at, stripes) = match self {
             Self::Local(_) => return true,
+            Self::HostMemory(t) => return memory_fits(*t.share > 0.0 && *t.share <= 0.95, t.share.span, "a share of memory between 0 and 0.95", diags),
+            Self::CxlPool(t) => return memory_fits(*t.nodes <= 1024, t.nodes.span, "at most 1,024 nodes share a pool", diags),
             Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at, Some((&t.stripes, *t.servers))),
             Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at, None),
         };
@@ -337,6 +412,17 @@ impl StorageTierInput {
         }
         if !own && port.is_some() {
             conflict(port.span, "`port_bandwidth` does nothing on the shared network", "set network = \"own\", or leave it out");
+        }
+        if let Self::ObjectStore(t) = self {
+            for (given, span, name) in
+                [(t.wan_bandwidth.is_some(), t.wan_bandwidth.span, "wan_bandwidth"), (t.wan_round_trip.is_some(), t.wan_round_trip.span, "wan_round_trip")]
+            {
+                match (t.region.is_some(), given) {
+                    (false, true) => conflict(span, &format!("`{name}` does nothing without `region`"), "name the region, or leave it out"),
+                    (true, false) => conflict(t.region.span, "a store in another region needs its link", &format!("give `{name}`")),
+                    _ => {}
+                }
+            }
         }
         if own && at.is_some() {
             conflict(at.span, "`at` does nothing on a storage network of its own", "leave it out");
@@ -358,11 +444,49 @@ impl StorageTierInput {
 
     fn servers(&self) -> u64 {
         match self {
-            Self::Local(_) => 0,
+            Self::Local(_) | Self::HostMemory(_) | Self::CxlPool(_) => 0,
             Self::FileSystem(t) | Self::DiskArray(t) => *t.servers,
             Self::ObjectStore(t) => *t.gateways,
         }
     }
+}
+
+/// Seconds of an access to the memory of a CPU.
+const HOST_LATENCY: f64 = 1e-7;
+
+/// A tier that is memory: any number of accesses at once.
+fn memory_tier(
+    (name, kind): (&At<String>, TierKind),
+    nodes: u32,
+    (bandwidth, latency): (f64, f64),
+    capacity: f64,
+    price: Option<f64>,
+) -> Tier {
+    let no = f64::INFINITY;
+    let rates = Rates { bandwidth, iops: no, client: no, client_iops: no, client_opens: no, requests: no };
+    Tier {
+        name: name.value.clone(),
+        kind,
+        servers: nodes,
+        read: rates,
+        write: rates,
+        latency,
+        request: 1_048_576.0,
+        depth: no,
+        stream: no,
+        metadata_rate: no,
+        stripes: 1,
+        capacity,
+        price,
+        region: None,
+    }
+}
+
+fn memory_fits(good: bool, span: Span, message: &str, diags: &mut Diagnostics) -> bool {
+    if !good {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
+    }
+    good
 }
 
 /// All drives of one node together.

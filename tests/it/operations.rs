@@ -184,6 +184,7 @@ fn sustained_counts_of_unet3d() {
             decode: 0.0,
             overhead: 0.0065,
             cache: 0.0,
+        cache_tier: None,
             sharded: false,
         };
         let host = Host { readers: 1, batch: 7.0, compute, supply: supply * 1e9, cores: 1e9, steps: 300 };
