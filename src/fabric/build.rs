@@ -101,7 +101,9 @@ impl TopologyInput {
     /// Racks and power feeds.
     fn building(&self, diags: &mut Diagnostics) -> Building {
         let Some(site) = &self.site.value else { return Building::default() };
-        for (value, span) in [(*site.nodes_per_rack, site.nodes_per_rack.span), (*site.racks_per_power_domain, site.racks_per_power_domain.span)] {
+        for (value, span) in
+            [(*site.nodes_per_rack, site.nodes_per_rack.span), (*site.racks_per_power_domain, site.racks_per_power_domain.span)]
+        {
             if value.is_some_and(|n| n > 100_000) {
                 diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so large a rack or power domain is absurd").at(span, "absurd"));
             }

@@ -23,6 +23,7 @@ mod store;
 mod store_route;
 mod summary;
 mod svg;
+mod tier;
 mod tiers;
 mod tree;
 
@@ -31,9 +32,11 @@ mod tests;
 
 pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
 pub use input::{
-    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, SiteInput, TopologyInput, TreeInput,
+    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, SiteInput, TopologyInput,
+    TreeInput,
 };
 pub use places::PlaceKind;
 pub use store::TierId;
 pub use summary::{TierSummary, TopologySummary};
-pub use tiers::{CxlPoolInput, HostMemoryInput, LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};
+pub use tier::{Rates, Tier, TierKind};
+pub use tiers::{CxlPoolInput, HostMemoryInput, LocalDrivesInput, ObjectStoreInput, ServersInput, StorageNetwork, StorageTierInput};

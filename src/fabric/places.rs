@@ -42,7 +42,8 @@ impl Fabric {
     }
 
     fn rack(&self) -> Option<u32> {
-        let domain = self.domain(self.site(AcceleratorId(0)).domain).size / self.accelerators_per_node(self.site(AcceleratorId(0)).node).max(1);
+        let domain =
+            self.domain(self.site(AcceleratorId(0)).domain).size / self.accelerators_per_node(self.site(AcceleratorId(0)).node).max(1);
         self.building.nodes_per_rack.or((domain > 1).then_some(domain))
     }
 

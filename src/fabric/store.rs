@@ -2,7 +2,8 @@
 
 use super::graph::{Cable, Fabric, Link, LinkId, LinkKind, NodeId, Scale, Vertex};
 use super::input::TopologyInput;
-use super::tiers::{Drives, StorageNetwork, StorageTierInput, Tier};
+use super::tier::{Drives, Tier};
+use super::tiers::{StorageNetwork, StorageTierInput};
 use crate::diag::{At, Diagnostic, Diagnostics, codes};
 use crate::ids::Id;
 use petgraph::graph::{EdgeIndex, NodeIndex};

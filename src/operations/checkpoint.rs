@@ -228,7 +228,13 @@ fn survives(fabric: &Fabric, place: Place) -> Loses {
         Place::Tier(id) => match (fabric.tier(id).kind, &fabric.tier(id).region) {
             (TierKind::Local | TierKind::HostMemory, _) => Loses::Process,
             // A pool keeps its contents when one of its nodes goes; a pool of one node goes with it.
-            (TierKind::CxlPool, _) => if fabric.tier(id).servers > 1 { Loses::Node } else { Loses::Process },
+            (TierKind::CxlPool, _) => {
+                if fabric.tier(id).servers > 1 {
+                    Loses::Node
+                } else {
+                    Loses::Process
+                }
+            }
             (_, Some(_)) => Loses::Region,
             _ => Loses::Domain,
         },

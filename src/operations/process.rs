@@ -26,6 +26,8 @@ struct Runner<'a> {
     nodes: Pcg64Mcg,
     /// Failures of each lemon; taken out ones stay in the list.
     lemons: Vec<u32>,
+    /// Checkpoints taken in all pieces of training before: which of them go to a rare level does not begin anew.
+    taken: f64,
     /// Steps of the newest checkpoint at each level.
     stored: Vec<Option<f64>>,
     /// Steps of the last checkpoints at each of the safest places, oldest first.
@@ -58,6 +60,7 @@ pub fn run_once(plan: &RunPlan, seed: u64, index: u64, record: bool) -> RunResul
         slow: 1.0,
         nodes: stream("nodes"),
         lemons: vec![0; plan.lemons.map_or(0, |l| l.count as usize)],
+        taken: 0.0,
         stored: vec![None; plan.levels.len()],
         history: vec![VecDeque::new(); plan.levels.len()],
         poison: None,
@@ -262,7 +265,7 @@ impl Runner<'_> {
         for (i, level) in self.plan.levels.iter().enumerate() {
             let each = level.every as f64;
             let complete = ((t - level.drain) / cycle).floor().min(full);
-            let last = (complete / each).floor() * each;
+            let last = ((self.taken + complete) / each).floor() * each - self.taken;
             if last < 1.0 {
                 continue;
             }
@@ -279,6 +282,7 @@ impl Runner<'_> {
                 }
             }
         }
+        self.taken += full;
     }
 
     /// The newest checkpoint that a failure leaves, with the seconds to read it; from the beginning where there is none.

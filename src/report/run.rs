@@ -120,7 +120,7 @@ fn checkpoint_text(c: &CheckpointOutcome) -> String {
             let _ = writeln!(out, "  {} IS TOO SMALL for {} of checkpoints", l.name, Bytes::new(l.stored_bytes));
         }
     }
-    for r in &c.reshard {
+    if let Some(r) = &c.reshard {
         let _ = writeln!(out, "Read onto tensor {} × pipeline {} × data {}:", r.tensor, r.pipeline, r.data);
         for l in &r.levels {
             let _ = writeln!(out, "  {} from {} in {}", Bytes::new(l.read_bytes), l.name, Seconds::new(l.restore_s));
@@ -299,7 +299,7 @@ fn checkpoint_html(run: &RunOutcome, c: &CheckpointOutcome) -> Markup {
             } } }
         }
         @if let Some(share) = c.written_share { p.soft { "Incremental: " (percent(share)) " of the bytes of a whole one are written in the mean." } }
-        @for r in &c.reshard { table {
+        @if let Some(r) = &c.reshard { table {
             caption { "Read onto tensor " (r.tensor) " × pipeline " (r.pipeline) " × data " (r.data) }
             thead { tr { th { "from" } th { "bytes" } th { "time" } } }
             tbody { @for l in &r.levels { tr { td { (l.name) } td { (Bytes::new(l.read_bytes)) } td { (Seconds::new(l.restore_s)) } } } }

@@ -11,8 +11,8 @@ use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    Band, CostOutcome, Detail, Fact, Identity, LossParts, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome, trace_outcome,
-    training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, LossParts, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome,
+    trace_outcome, training_outcome,
 };
 use crate::replay::{Setting, replay, timed, work};
 use crate::training::{Config, ExpertStack, Sharding, StepError, expert_stacks, simulate_step_with, trace_step};
@@ -268,7 +268,8 @@ fn training(
     let fabric = &scenario.fabric;
     let (mut fed, mut data_stall) = (None, 0.0);
     if let Some(plan) = &operations.feed {
-        let (outcome, stall) = feed::training((fabric, &scenario.profiles), config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
+        let (outcome, stall) =
+            feed::training((fabric, &scenario.profiles), config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
         (fed, data_stall) = (Some(outcome), stall);
     }
     let size =

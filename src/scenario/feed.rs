@@ -3,8 +3,8 @@
 use super::operations::StorageJob;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::ids::Id;
-use crate::metrics::{StorageOutcome, UtilizationPoint};
 use crate::kernels::Profiles;
+use crate::metrics::{StorageOutcome, UtilizationPoint};
 use crate::operations::{Feed, FeedPlan, Host, feed_host, kept_rate, request_of, supply, sustained};
 use crate::storage::{Client, Direction, transfer};
 use crate::training::{Config, readers, simulate_step_beside};
@@ -14,8 +14,12 @@ const STEPS: u32 = 200;
 
 /// How a host is fed with a supply, from memory in part.
 fn feed(plan: &FeedPlan, host: Host, cached: f64, memory: f64, seed: u64) -> Feed {
-    let supply = if cached >= 1.0 { memory } else { (host.supply / (1.0 - cached)).min(memory) };
-    feed_host(plan, Host { supply, ..host }, seed)
+    feed_host(plan, with_kept(host, cached, memory), seed)
+}
+
+/// The host with what it gets when memory serves a share of the reads.
+fn with_kept(host: Host, cached: f64, memory: f64) -> Host {
+    Host { supply: if cached >= 1.0 { memory } else { (host.supply / (1.0 - cached)).min(memory) }, ..host }
 }
 
 fn outcome(plan: &FeedPlan, fabric: &Fabric, hosts: usize, readers: u64, host: Host, feed: &Feed, cached: f64) -> StorageOutcome {
@@ -53,12 +57,12 @@ pub(super) fn emulated(fabric: &Fabric, job: &StorageJob, seed: u64) -> Option<S
     let fed = feed(&job.feed, host, cached, kept, seed);
     let readers = u64::from(job.accelerators) * hosts as u64;
     let mut out = outcome(&job.feed, fabric, hosts, readers, host, &fed, cached);
-    out.sustained_per_host = Some(u64::from(sustained(&job.feed, Host { steps: job.steps.min(STEPS), ..host }, job.target, seed)));
+    out.sustained_per_host =
+        Some(u64::from(sustained(&job.feed, Host { steps: job.steps.min(STEPS), ..with_kept(host, cached, kept) }, job.target, seed)));
     out.target_utilization = Some(job.target);
     let most = (2 * out.sustained_per_host.unwrap_or(1).max(u64::from(job.accelerators) / 2)).clamp(4, 2048);
     let at = |n: u64| {
-        let fed =
-            feed(&job.feed, Host { readers: n as u32, steps: job.steps.min(STEPS), ..host }, cached, kept, seed);
+        let fed = feed(&job.feed, Host { readers: n as u32, steps: job.steps.min(STEPS), ..host }, cached, kept, seed);
         UtilizationPoint { accelerators: n, utilization: fed.utilization }
     };
     let step = (most / 12).max(1);

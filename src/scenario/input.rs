@@ -13,7 +13,7 @@ use crate::replay::astra::Backend;
 use crate::replay::{ComputeTimes, Sends};
 use crate::simulate::Pattern;
 use crate::training::{Attention, Framework, Precision, Recompute, Schedule, Sharding};
-use crate::units::{Date, Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
+use crate::units::{Bytes, Date, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
 
 choice! {

@@ -2,6 +2,7 @@
 
 mod base;
 mod check;
+mod checkpoint;
 mod collective;
 mod elastic;
 mod execute;

@@ -1,6 +1,8 @@
 //! The keys of `[checkpoint]`, `[failures]` and `[storage]`.
 
-use crate::diag::{Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Share, Value, Whole, codes, decode_word};
+use crate::diag::{
+    Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Share, Value, Whole, codes, decode_word,
+};
 use crate::operations::{FailureClassInput, Mode, Order};
 use crate::record;
 use crate::units::{Bytes, BytesPerSecond, Date, Seconds};

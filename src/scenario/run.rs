@@ -9,8 +9,8 @@ use crate::fabric::{AcceleratorId, Fabric, TierKind};
 use crate::kernels::Profiles;
 use crate::metrics::{LossParts, RunOutcome, RunSegment};
 use crate::operations::{
-    CheckpointCost, Class, Effect, EffectKind, LOSSES, Lemons, Loses, Mode, Place, Recovery, RunPlan, Spares, best_interval, checkpoint_cost,
-    daly, ensemble, reshard_cost, young,
+    CheckpointCost, Class, Effect, EffectKind, LOSSES, Lemons, Loses, Mode, Place, Recovery, RunPlan, Spares, best_interval,
+    checkpoint_cost, daly, ensemble, reshard_cost, young,
 };
 use crate::training::{Config, Step, shards, simulate_step_beside, simulate_step_with};
 use crate::units::Seconds;
@@ -117,7 +117,7 @@ fn plan_of(
 fn resharded(operations: &Operations, fabric: &Fabric) -> Option<Vec<(f64, f64)>> {
     let ((plan, ..), reshard) = (operations.checkpoint.as_ref()?, operations.reshard.as_ref()?);
     let to = reshard.to.as_ref()?;
-    reshard_cost(to, &super::operations::layers_of(to)?, fabric, plan, reshard.rate)
+    reshard_cost(to, &super::checkpoint::layers_of(to)?, fabric, plan, reshard.rate)
 }
 
 /// The plan with one more drive in every node, where checkpoints or data lie on drives.

@@ -176,7 +176,13 @@ pub fn replicate(fabric: &Fabric, near: TierId, far: TierId, bytes: f64) -> Opti
         let mut sent = false;
         let visit = &mut |link: LinkId, of: f64| {
             let served = fabric.link(link).kind == LinkKind::Storage;
-            let cost = if !served { 1.0 } else if sent { written } else { read };
+            let cost = if !served {
+                1.0
+            } else if sent {
+                written
+            } else {
+                read
+            };
             sent |= served;
             loads.by_link[link.index()] += bytes / f64::from(ways) * of * cost;
         };

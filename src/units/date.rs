@@ -11,14 +11,14 @@ pub struct Date {
     day: u8,
 }
 
-const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
 impl Date {
     /// Days since 1 March of year 0: years begin in March, so that the leap day is the last one.
     fn number(self) -> i64 {
-        let (year, month) = if self.month > 2 { (self.year, i64::from(self.month) - 3) } else { (self.year - 1, i64::from(self.month) + 9) };
+        let (year, month) =
+            if self.month > 2 { (self.year, i64::from(self.month) - 3) } else { (self.year - 1, i64::from(self.month) + 9) };
         365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + i64::from(self.day) - 1
     }
     fn of_number(number: i64) -> Self {

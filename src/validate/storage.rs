@@ -9,7 +9,19 @@ use crate::fabric::TierId;
 use crate::operations::{FeedPlan, Host, Order, feed_host, sustained};
 
 pub(super) const COLUMNS: Columns = Columns {
-    needed: &["id", "source", "workload", "accelerator", "framework", "n_accel", "n_hosts", "workers", "files", "samples_per_file", "au_pct"],
+    needed: &[
+        "id",
+        "source",
+        "workload",
+        "accelerator",
+        "framework",
+        "n_accel",
+        "n_hosts",
+        "workers",
+        "files",
+        "samples_per_file",
+        "au_pct",
+    ],
     measured: &["samples_per_s"],
 };
 
@@ -39,7 +51,8 @@ fn workload(record: &Record<'_>) -> Result<Workload, String> {
         other => return Err(format!("no step time is known for `{other}`")),
     };
     // Configurations of MLPerf Storage v1.0.
-    let of = |bytes, spread, batch, (h, a): (f64, f64), target| Workload { bytes, spread, batch, compute: if h100 { h } else { a }, target };
+    let of =
+        |bytes, spread, batch, (h, a): (f64, f64), target| Workload { bytes, spread, batch, compute: if h100 { h } else { a }, target };
     match record.text("workload") {
         "unet3d" => Ok(of(146_600_628.0, 0.466, 7.0, (0.323, 0.636), 0.9)),
         "resnet50" => Ok(of(114_660.0, 0.0, 400.0, (0.224, 0.435), 0.9)),
@@ -81,6 +94,9 @@ fn prefetch(record: &Record<'_>) -> Result<u64, String> {
 
 pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     let work = workload(record)?;
+    if !record.text("why_not").is_empty() {
+        return Err(record.text("why_not").to_owned());
+    }
     let readers = per_host(record)?;
     let hosts = record.count("n_hosts")? as f64;
     let share: f64 = record.get("au_pct")?;
