@@ -383,7 +383,10 @@ impl Runner<'_> {
                 let read = restore + self.reshard();
                 return (vec![(Loss::NoSpare, swap), (Loss::Restart, recovery.swap + again), (Loss::Restore, read)], steps.min(reached));
             }
-            Stop::Grow => return self.planned(reached, 0.0),
+            Stop::Grow => {
+                self.events += 1;
+                return self.planned(reached, 0.0);
+            }
             Stop::Failure(class) => &self.plan.classes[class],
         };
         if let Effect::Planned { lasts } = class.effect {

@@ -47,7 +47,8 @@ impl<'a> Nodes<'a> {
             self.broken.push(at + repair);
         }
         self.broken.sort_by(f64::total_cmp);
-        let back = self.broken.partition_point(|&t| t <= at);
+        // The time of a return is reached but for rounding.
+        let back = self.broken.partition_point(|&t| t <= at * (1.0 + 1e-12) + 1e-9);
         self.broken.drain(..back);
         self.free = self.free.saturating_add(back as u32);
         self.missing = self.missing.saturating_add(nodes);

@@ -242,7 +242,8 @@ fn a_region_is_survived_elsewhere_only() {
     let goal = p.objectives(0.0).into_iter().find(|o| o.loses == Loses::Region).unwrap();
     assert_eq!((goal.point, goal.time), (Some((1, 1300.0)), 5_900.0));
     assert!(all.worst_loss <= 1300.0 && all.worst_loss > 800.0, "{}", all.worst_loss);
-    assert!((all.losses[Loss::NoSpare as usize] / (5_000.0 * all.stops.mean) - 1.0).abs() < 1e-9);
+    // Now and then the region is lost again while it is down.
+    assert!((all.losses[Loss::NoSpare as usize] / (5_000.0 * all.stops.mean) - 1.0).abs() < 0.03);
     // Without the copy everything is lost.
     p.levels.truncate(1);
     assert_eq!(p.objectives(0.0)[3].point, None);
