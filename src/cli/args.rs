@@ -214,6 +214,8 @@ pub(super) enum ValidateKind {
     Moe,
     /// Exchanges of tokens with the ranks of their experts
     Exchange,
+    /// Runs of MLPerf Storage: samples per second, or accelerators sustained
+    Storage,
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         ValidateKind::ServingLog => Kind::ServingLog,
         ValidateKind::Moe => Kind::Moe,
         ValidateKind::Exchange => Kind::Exchange,
+        ValidateKind::Storage => Kind::Storage,
     };
     let bounds = match args.bound.as_deref().map(parse_bounds).transpose() {
         Ok(bounds) => bounds.unwrap_or_default(),

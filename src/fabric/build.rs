@@ -4,6 +4,7 @@ use super::graph::{DomainKind, Fabric, Template};
 use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput};
 use super::latency::Latencies;
 use super::node::Growing;
+use super::places::Building;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::hardware::{Accelerator, Catalogue, PartLists, find};
 use rustc_hash::FxHashMap;
@@ -91,12 +92,29 @@ impl TopologyInput {
             latencies: Latencies::default(),
             measured: None,
             served: Vec::new(),
+            building: self.building(diags),
         };
         fabric.add_storage(self, &self.switch_names(), diags);
         fabric.latencies = Latencies::gather(fabric.graph.edge_weights());
         fabric.degrade(&self.degraded, &self.switch_names(), diags);
         fabric.drop_dead_servers(self, diags);
         (diags.error_count() == before).then_some((fabric, catalogue))
+    }
+
+    /// Racks and power feeds.
+    fn building(&self, diags: &mut Diagnostics) -> Building {
+        let Some(site) = &self.site.value else { return Building::default() };
+        for (value, span) in
+            [(*site.nodes_per_rack, site.nodes_per_rack.span), (*site.racks_per_power_domain, site.racks_per_power_domain.span)]
+        {
+            if value.is_some_and(|n| n > 100_000) {
+                diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so large a rack or power domain is absurd").at(span, "absurd"));
+            }
+        }
+        Building {
+            nodes_per_rack: site.nodes_per_rack.map(|n| n.min(100_000) as u32),
+            racks_per_feed: site.racks_per_power_domain.map(|n| n.min(100_000) as u32),
+        }
     }
 
     /// Whether ranks reach other rails over the scale-up switch.

@@ -3,6 +3,7 @@
 use super::input::PathPolicy;
 use super::latency::Latencies;
 use super::measured::Served;
+use super::places::Building;
 use super::route::ExplicitRoutes;
 use super::store::Store;
 use super::tree::Tree;
@@ -49,6 +50,10 @@ pub enum Vertex {
     StorageServer(u8, u32),
     /// The switch of a tier that has a network of its own.
     StorageSwitch(u8),
+    /// The far end of the wide-area link to a tier in another region.
+    Region(u8),
+    /// A pool of memory behind CXL: number of the tier, number of the pool.
+    Pool(u8, u32),
 }
 
 /// What a link connects.
@@ -74,6 +79,10 @@ pub enum LinkKind {
     Storage,
     /// Between a node and the switch of a storage network of its own.
     StorageNic,
+    /// To another region.
+    Wan,
+    /// Between a node and memory behind CXL.
+    Cxl,
 }
 
 impl LinkKind {
@@ -91,6 +100,8 @@ impl LinkKind {
             Self::Drive => "drives",
             Self::Storage => "storage server",
             Self::StorageNic => "storage port",
+            Self::Wan => "wide-area link",
+            Self::Cxl => "CXL port or pool",
         }
     }
 }
@@ -260,6 +271,8 @@ pub struct Fabric {
     pub(super) degraded: bool,
     /// Storage tiers in the order of the file.
     pub(super) stores: Vec<Store>,
+    /// Racks and power feeds.
+    pub(super) building: Building,
     pub(super) latencies: Latencies,
     /// What was measured of it.
     pub(super) measured: Option<Arc<Measured>>,
@@ -295,6 +308,7 @@ impl Fabric {
             measured: None,
             served: Vec::new(),
             ranks: None,
+            building: Building::default(),
         }
     }
     /// Draws the hashes of paths (`ecmp`) from a seed.
@@ -493,6 +507,8 @@ impl Fabric {
             Vertex::StorageServer(t, i) => {
                 format!("{} server {i}", self.stores.get(t as usize).map_or("storage", |s| s.tier.name.as_str()))
             }
+            Vertex::Region(t) => format!("{} region", self.stores.get(t as usize).map_or("storage", |s| s.tier.name.as_str())),
+            Vertex::Pool(t, i) => format!("{} pool {i}", self.stores.get(t as usize).map_or("memory", |s| s.tier.name.as_str())),
             Vertex::StorageSwitch(t) => format!("{} switch", self.stores.get(t as usize).map_or("storage", |s| s.tier.name.as_str())),
         }
     }

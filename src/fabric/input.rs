@@ -214,6 +214,16 @@ tagged! {
 }
 
 record! {
+    /// What stands together in the building: the domains of correlated failures.
+    pub struct SiteInput {
+        /// Nodes of a rack; absent: a scale-up domain of several nodes is a rack.
+        pub nodes_per_rack: Option<Count>,
+        /// Racks on one power feed.
+        pub racks_per_power_domain: Option<Count>,
+    }
+}
+
+record! {
     /// A topology file.
     pub struct TopologyInput {
         /// Format version.
@@ -224,6 +234,8 @@ record! {
         pub node: List<NodeInput>,
         /// How nodes are connected.
         pub fabric: FabricInput,
+        /// Racks and power domains.
+        pub site: Option<SiteInput>,
         /// Accelerators that are in no catalogue, or replace one.
         pub accelerator: List<Accelerator> = Vec::new(),
         /// Link technologies of your own.

@@ -18,10 +18,13 @@ mod input;
 mod latency;
 mod measured;
 mod node;
+mod places;
 mod route;
 mod store;
+mod store_route;
 mod summary;
 mod svg;
+mod tier;
 mod tiers;
 mod tree;
 mod view;
@@ -31,9 +34,12 @@ mod tests;
 
 pub use graph::{AcceleratorId, Domain, DomainId, DomainKind, Fabric, Link, LinkId, LinkKind, NodeId, Site, Vertex};
 pub use input::{
-    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, TopologyInput, TreeInput,
+    DegradedInput, DragonflyInput, ExplicitInput, FabricInput, NodeInput, PathPolicy, ScaleUp, SingleInput, SiteInput, TopologyInput,
+    TreeInput,
 };
 pub use measured::Served;
+pub use places::PlaceKind;
 pub use store::TierId;
 pub use summary::{TierSummary, TopologySummary};
-pub use tiers::{LocalDrivesInput, ObjectStoreInput, Rates, ServersInput, StorageNetwork, StorageTierInput, Tier, TierKind};
+pub use tier::{Rates, Tier, TierKind};
+pub use tiers::{CxlPoolInput, HostMemoryInput, LocalDrivesInput, ObjectStoreInput, ServersInput, StorageNetwork, StorageTierInput};

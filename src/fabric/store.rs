@@ -1,10 +1,9 @@
-//! Storage on the graph: drives on the sockets of a node, servers on leaves or on a switch of their own, and the routes between them
-//! and host memory.
+//! Storage on the graph: drives on the sockets of a node, servers on leaves or on a switch of their own, memory behind CXL.
 
-use super::graph::{AcceleratorId, Cable, Fabric, Link, LinkId, LinkKind, NicSite, NodeId, Scale, Site, Vertex};
+use super::graph::{Cable, Fabric, Link, LinkId, LinkKind, NodeId, Scale, Vertex};
 use super::input::TopologyInput;
-use super::node::nic_groups;
-use super::tiers::{Drives, StorageNetwork, StorageTierInput, Tier};
+use super::tier::{Drives, Tier};
+use super::tiers::{StorageNetwork, StorageTierInput};
 use crate::diag::{At, Diagnostic, Diagnostics, codes};
 use crate::ids::Id;
 use petgraph::graph::{EdgeIndex, NodeIndex};
@@ -34,6 +33,10 @@ pub(super) enum Reach {
     Shared(Vec<ServerSite>),
     /// Servers and ports of the nodes on a switch of their own: server to switch, node to switch.
     Own { servers: Vec<Cable>, ports: Vec<Cable> },
+    /// The memory of every node's CPUs.
+    Memory,
+    /// Pools of memory and ports of the nodes, `nodes` of them on each pool: node to pool, pool to its memory.
+    Pools { pools: Vec<Cable>, ports: Vec<Cable>, nodes: u32 },
 }
 
 /// A tier and how nodes reach it.
@@ -41,10 +44,12 @@ pub(super) enum Reach {
 pub(super) struct Store {
     pub(super) tier: Tier,
     pub(super) reach: Reach,
+    /// The link to another region: away from here is up.
+    pub(super) wan: Option<Cable>,
 }
 
 /// Latency of a hop inside a node or into a storage server, seconds: order of magnitude of PCIe and of one switch.
-const HOP: f64 = 1e-6;
+pub(super) const HOP: f64 = 1e-6;
 
 impl Fabric {
     /// The storage tiers.
@@ -101,12 +106,18 @@ impl Fabric {
 
     fn store(&mut self, given: &At<StorageTierInput>, number: u8, names: &[String], diags: &mut Diagnostics) -> Option<Store> {
         let ports = self.node_network_bandwidth(NodeId(0));
+        let memory = (self.host(NodeId(0)).memory.get(), self.memory_of_node(), self.node_count() as f64);
         let Some(plug) = given.plug() else {
-            let tier = given.tier(ports, self.drives(given, diags)?)?;
-            let reach = self.add_drives(&tier);
-            return Some(Store { tier, reach });
+            let drives = if matches!(&given.value, StorageTierInput::Local(_)) { self.drives(given, diags)? } else { None };
+            let tier = given.tier(ports, drives, memory)?;
+            let reach = match &given.value {
+                StorageTierInput::CxlPool(pool) => self.add_pools(&tier, pool.port_bandwidth.get(), number),
+                StorageTierInput::HostMemory(_) => Reach::Memory,
+                _ => self.add_drives(&tier),
+            };
+            return Some(Store { tier, reach, wan: None });
         };
-        let tier = given.tier(ports, None)?;
+        let tier = given.tier(ports, None, memory)?;
         if plug.network == StorageNetwork::Own {
             let switch = self.graph.add_node(Vertex::StorageSwitch(number));
             let servers = (0..tier.servers).map(|s| {
@@ -121,7 +132,8 @@ impl Fabric {
                 down: self.usable_link(switch, node[0], capacity, LinkKind::StorageNic),
             });
             let reach = Reach::Own { servers, ports: ports.collect() };
-            return Some(Store { tier, reach });
+            let wan = self.add_region(&tier, switch, number);
+            return Some(Store { tier, reach, wan });
         }
         let places = self.places(given, plug.at, names, diags)?;
         let sites = (0..tier.servers).map(|s| {
@@ -132,7 +144,38 @@ impl Fabric {
             ServerSite { plane, leaf, cable: self.storage_cable(server, vertex, &tier, 1.0, LinkKind::Storage) }
         });
         let reach = Reach::Shared(sites.collect());
-        Some(Store { tier, reach })
+        let wan = self.add_region(&tier, places[0].0, number);
+        Some(Store { tier, reach, wan })
+    }
+
+    /// The link to another region, which all servers share, where the tier lies in one; its latency is in that of requests.
+    fn add_region(&mut self, tier: &Tier, from: NodeIndex<u32>, number: u8) -> Option<Cable> {
+        let (_, capacity) = tier.region.as_ref()?;
+        let region = self.graph.add_node(Vertex::Region(number));
+        let up = self.usable_link(from, region, *capacity, LinkKind::Wan);
+        let down = self.usable_link(region, from, *capacity, LinkKind::Wan);
+        Some(Cable { up, down })
+    }
+
+    /// Bytes per second of all memory of the first node.
+    fn memory_of_node(&self) -> f64 {
+        self.inside[0].memory.iter().map(|m| self.link(m.up).capacity).sum()
+    }
+
+    fn add_pools(&mut self, tier: &Tier, port: f64, number: u8) -> Reach {
+        let sockets = self.sockets();
+        let (mut pools, mut ports) = (Vec::new(), Vec::new());
+        for (i, nodes) in sockets.chunks(tier.servers.max(1) as usize).enumerate() {
+            let pool = self.graph.add_node(Vertex::Pool(number, i as u32));
+            let memory = self.graph.add_node(Vertex::StorageServer(number, i as u32));
+            let cable = |fabric: &mut Self, from, to, capacity| Cable {
+                up: fabric.usable_link(from, to, capacity, LinkKind::Cxl),
+                down: fabric.usable_link(to, from, capacity, LinkKind::Cxl),
+            };
+            pools.push(cable(self, pool, memory, tier.read.bandwidth));
+            ports.extend(nodes.iter().map(|cpus| cable(self, cpus[0], pool, port)));
+        }
+        Reach::Pools { pools, ports, nodes: tier.servers.max(1) }
     }
 
     /// The drives of a node; all templates have to carry the same.
@@ -276,148 +319,31 @@ impl Fabric {
     #[must_use]
     pub fn server_count(&self, tier: TierId) -> u32 {
         match &self.stores[tier.index()].reach {
-            Reach::Drives(_) => 1,
+            Reach::Drives(_) | Reach::Memory | Reach::Pools { .. } => 1,
             Reach::Shared(sites) => sites.len() as u32,
             Reach::Own { servers, .. } => servers.len() as u32,
         }
     }
 
-    /// Visits the links between an accelerator and the memory of its socket; returns the latency in seconds.
-    pub fn copy_route(&self, a: AcceleratorId, to_host: bool, visit: &mut dyn FnMut(LinkId, f64)) -> f64 {
-        let site = &self.sites[a.index()];
-        let inside = &self.inside[site.node.index()];
-        let (switch, socket) = inside.switches[site.pcie_switch as usize];
-        let memory = inside.memory[socket as usize];
-        let mut latency = 0.0;
-        for cable in [site.pcie, switch, memory] {
-            let link = if to_host { cable.up } else { cable.down };
-            latency += self.link(link).latency;
-            visit(link, 1.0);
-        }
-        latency
-    }
-
-    /// Visits the links between the host memory beside an accelerator and a server of a tier with the share of the flow that each
-    /// carries, and returns the latency of the path in seconds; `None` where there is no way.
-    pub fn storage_route(
-        &self,
-        a: AcceleratorId,
-        tier: TierId,
-        server: u32,
-        write: bool,
-        visit: &mut dyn FnMut(LinkId, f64),
-    ) -> Option<f64> {
-        let site = &self.sites[a.index()];
-        let inside = &self.inside[site.node.index()];
-        let socket = inside.switches[site.pcie_switch as usize].1;
-        let mut path = Path { fabric: self, write, visit, latency: 0.0 };
-        // Memory is left when writing and entered when reading.
-        path.cable(inside.memory[socket as usize], !write);
-        match &self.stores[tier.index()].reach {
-            Reach::Drives(nodes) => {
-                let groups = &nodes[site.node.index()];
-                let group = socket as usize * groups.len() / inside.socket_count.max(1) as usize;
-                let home = (group * inside.socket_count as usize / groups.len()) as u8;
-                path.sockets(site.node, socket, home);
-                path.cable(groups[group], !write);
+    /// The same fabric with one more drive in every node that has drives, on the links that lead to them.
+    #[must_use]
+    pub fn with_one_more_drive(&self) -> Self {
+        let mut out = self.clone();
+        for store in &mut out.stores {
+            let Reach::Drives(nodes) = &store.reach else { continue };
+            let more = f64::from(store.tier.servers + 1) / f64::from(store.tier.servers.max(1));
+            for cable in nodes.iter().flatten() {
+                for link in [cable.up, cable.down] {
+                    out.graph[EdgeIndex::new(link.index())].capacity *= more;
+                }
             }
-            Reach::Own { servers, ports } => {
-                path.sockets(site.node, socket, 0);
-                path.cable(ports[site.node.index()], write);
-                path.cable(servers[server as usize], !write);
+            for rates in [&mut store.tier.read, &mut store.tier.write] {
+                rates.bandwidth *= more;
+                rates.iops *= more;
             }
-            Reach::Shared(sites) => {
-                let there = &sites[server as usize];
-                let nic = self.nic_towards(site, there.plane)?;
-                path.through_nic(site, socket, nic);
-                let ends = if write { (nic.leaf, there.leaf) } else { (there.leaf, nic.leaf) };
-                let flow = [u64::from(a.0), 1 << 40 | u64::from(server), u64::from(write), tier.index() as u64];
-                path.latency += self.leaf_route(there.plane, ends, flow, u64::from(server), path.visit);
-                path.cable(there.cable, !write);
-            }
+            store.tier.servers += 1;
+            store.tier.capacity *= more;
         }
-        Some(path.latency)
-    }
-
-    /// Visits the links from the host memory beside one accelerator to that beside another one, over the network.
-    pub fn memory_route(&self, from: AcceleratorId, to: AcceleratorId, visit: &mut dyn FnMut(LinkId, f64)) -> Option<f64> {
-        let (a, b) = (&self.sites[from.index()], &self.sites[to.index()]);
-        let socket = |s: &Site| self.inside[s.node.index()].switches[s.pcie_switch as usize].1;
-        let into = b.nic.map(|n| &self.nics[n as usize]).filter(|n| n.network.is_some()).or_else(|| self.any_nic(b))?;
-        let out = self.nic_towards(a, into.plane)?;
-        let mut path = Path { fabric: self, write: true, visit, latency: 0.0 };
-        path.cable(self.inside[a.node.index()].memory[socket(a) as usize], false);
-        path.through_nic(a, socket(a), out);
-        path.latency += self.leaf_route(
-            into.plane,
-            (out.leaf, into.leaf),
-            [u64::from(from.0), u64::from(to.0), 2, 1 << 41],
-            u64::from(to.0),
-            path.visit,
-        );
-        path.write = false;
-        path.through_nic(b, socket(b), into);
-        path.cable(self.inside[b.node.index()].memory[socket(b) as usize], true);
-        Some(path.latency)
-    }
-
-    fn any_nic(&self, site: &Site) -> Option<&NicSite> {
-        self.node_nics(site).find(|n| n.network.is_some())
-    }
-
-    fn node_nics(&self, site: &Site) -> impl Iterator<Item = &NicSite> {
-        let count = nic_groups(&self.templates[site.template as usize]) as usize;
-        let first = site.nic.map_or(0, |n| n as usize - self.nics[n as usize].rail as usize);
-        let count = if site.nic.is_some() { count } else { 0 };
-        self.nics[first..first + count].iter()
-    }
-
-    /// The site's own NIC if it works and lies on a plane, or the next of its node that does.
-    fn nic_towards(&self, site: &Site, plane: u32) -> Option<&NicSite> {
-        let own = &self.nics[site.nic? as usize];
-        let fits = |n: &&NicSite| n.network.is_some() && n.plane == plane;
-        if fits(&own) { Some(own) } else { self.node_nics(site).find(fits) }
-    }
-}
-
-/// A path between host memory and storage, walked from the memory.
-struct Path<'a> {
-    fabric: &'a Fabric,
-    /// Whether bytes go away from the memory.
-    write: bool,
-    visit: &'a mut dyn FnMut(LinkId, f64),
-    latency: f64,
-}
-
-impl Path<'_> {
-    fn cable(&mut self, cable: Cable, up: bool) {
-        self.link(if up { cable.up } else { cable.down });
-    }
-    fn link(&mut self, link: LinkId) {
-        self.latency += self.fabric.link(link).latency;
-        (self.visit)(link, 1.0);
-    }
-    /// Between two sockets of a node, in the direction of the bytes.
-    fn sockets(&mut self, node: NodeId, near: u8, far: u8) {
-        if near == far {
-            return;
-        }
-        let inside = &self.fabric.inside[node.index()];
-        let (from, to) = if self.write { (near, far) } else { (far, near) };
-        if let Some(link) = inside.sockets[from as usize * inside.socket_count as usize + to as usize] {
-            self.link(link);
-        }
-    }
-    /// Between a socket of a node and the switch that a NIC is plugged into.
-    fn through_nic(&mut self, site: &Site, socket: u8, nic: &NicSite) {
-        let (switch, home) = self.fabric.inside[site.node.index()].switches[nic.pcie_switch as usize];
-        self.sockets(site.node, socket, home);
-        // PCIe cables point up to the socket: bytes that leave go down to the NIC and up from it to the leaf.
-        self.cable(switch, !self.write);
-        self.cable(nic.pcie, !self.write);
-        if let Some(network) = nic.network {
-            self.cable(network, self.write);
-        }
-        self.latency += nic.latency;
+        out
     }
 }

@@ -1,7 +1,7 @@
 //! What a topology is: counts, bisection bandwidth, power and price.
 
 use super::graph::{DomainKind, Fabric, Link, LinkKind, Scale, Vertex};
-use super::tiers::{Tier, TierKind};
+use super::tier::{Tier, TierKind};
 use crate::hardware::{Catalogue, PriceKind};
 use crate::ids::Id;
 use petgraph::graph::{DiGraph, EdgeReference, NodeIndex};

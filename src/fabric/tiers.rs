@@ -1,6 +1,6 @@
 //! The `[[storage]]` tables of a topology: drives of the nodes, file systems, object stores and disk arrays, and where they are plugged in.
 
-use crate::diag::{At, Count, Diagnostic, Diagnostics, Finite, List, Name, NonNeg, Pos, codes};
+use crate::diag::{At, Count, Diagnostic, Diagnostics, Finite, List, Name, NonNeg, Pos, Share, Span, codes};
 use crate::units::{Bytes, BytesPerSecond, Seconds, Usd};
 use crate::{choice, record, tagged};
 
@@ -76,6 +76,39 @@ record! {
 }
 
 record! {
+    /// A share of the memory of the nodes' CPUs: page cache, or coherent memory where accelerators reach it over NVLink-C2C. What
+    /// accelerators reach of it is set by their link to the host, what a node reaches by its memory.
+    pub struct HostMemoryInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Share of a node's memory. Default 0.5: the rest is the job's own.
+        pub share: Share = 0.5,
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
+    /// Memory behind CXL: an expander of one node, or a pool of several.
+    pub struct CxlPoolInput {
+        /// Name of the tier.
+        pub name: Name,
+        /// Nodes that share one pool.
+        pub nodes: Count = 1,
+        /// Size of one pool.
+        pub capacity: Pos<Bytes>,
+        /// What one node carries, each direction. Default 50 GB/s (x16 of generation 5 less 20 % of protocol; from memory, unverified).
+        pub port_bandwidth: Pos<BytesPerSecond> = BytesPerSecond::new(50e9),
+        /// What the memory of one pool gives or takes; absent: what its ports carry together.
+        pub pool_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Time of one access. Default 0.6 us (expanders 0.2 to 0.4 us, a switch more; from memory, unverified).
+        pub latency: NonNeg<Seconds> = Seconds::new(6e-7),
+        /// Price of a gigabyte for a month.
+        pub price_per_gb_month: Option<NonNeg<Usd>>,
+    }
+}
+
+record! {
     /// An object store behind gateways.
     pub struct ObjectStoreInput {
         /// Name of the tier.
@@ -106,6 +139,12 @@ record! {
         pub port_bandwidth: Option<Pos<BytesPerSecond>>,
         /// Where the gateways are plugged in; absent: spread over the leaves of the nodes.
         pub at: Option<List<Name>>,
+        /// The other region that the store lies in, behind a wide-area link; absent: here.
+        pub region: Option<Name>,
+        /// What the wide-area link carries, each direction (with `region`).
+        pub wan_bandwidth: Option<Pos<BytesPerSecond>>,
+        /// Time of a request over the wide-area link and back (with `region`).
+        pub wan_round_trip: Option<Pos<Seconds>>,
         /// Price of a gigabyte for a month.
         pub price_per_gb_month: Option<NonNeg<Usd>>,
     }
@@ -122,92 +161,12 @@ tagged! {
         DiskArray(ServersInput) = "disk-array",
         /// An object store.
         ObjectStore(ObjectStoreInput) = "object-store",
+        /// Memory of the nodes' CPUs.
+        HostMemory(HostMemoryInput) = "host-memory",
+        /// Memory behind CXL.
+        CxlPool(CxlPoolInput) = "cxl-pool",
     }
 }
-
-/// What a tier is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TierKind {
-    /// The drives of the nodes.
-    Local,
-    /// Servers of a file system.
-    FileSystem,
-    /// Controllers of a disk array.
-    DiskArray,
-    /// Gateways of an object store.
-    ObjectStore,
-}
-
-impl TierKind {
-    /// The name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local drives",
-            Self::FileSystem => "file system",
-            Self::DiskArray => "disk array",
-            Self::ObjectStore => "object store",
-        }
-    }
-}
-
-/// One direction of a tier.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// What one server (or all drives of one node) carries, bytes per second.
-    pub bandwidth: f64,
-    /// Requests of one server in a second.
-    pub iops: f64,
-    /// What one node's client software reaches, bytes per second.
-    pub client: f64,
-    /// Requests and files that one node's client software handles in a second.
-    pub client_iops: f64,
-    /// Files that it opens in a second.
-    pub client_opens: f64,
-    /// Requests of all nodes together in a second (limits of prefixes); infinite where there is none.
-    pub requests: f64,
-}
-
-/// A storage tier as the models see it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tier {
-    /// Name.
-    pub name: String,
-    /// What it is.
-    pub kind: TierKind,
-    /// Servers, controllers, gateways; for local drives the drives of one node.
-    pub servers: u32,
-    /// Reading.
-    pub read: Rates,
-    /// Writing.
-    pub write: Rates,
-    /// Seconds of one small request on an idle tier.
-    pub latency: f64,
-    /// Bytes of one request of a large file.
-    pub request: f64,
-    /// Requests in flight from one node.
-    pub depth: f64,
-    /// Bytes per second of one request once it flows; infinite where nothing limits it.
-    pub stream: f64,
-    /// Files opened or committed in a second.
-    pub metadata_rate: f64,
-    /// Servers that one file is spread over.
-    pub stripes: u32,
-    /// Bytes.
-    pub capacity: f64,
-    /// Dollars for a byte and second, where a price is given.
-    pub price: Option<f64>,
-}
-
-/// Share of a node's ports that file-system clients reach: large reads over RDMA 0.7, writes 0.5 (MLPerf Storage v1.0 systems:
-/// median 0.41, best 0.72 of the stated rate).
-const CLIENT_READ: f64 = 0.7;
-const CLIENT_WRITE: f64 = 0.5;
-/// The same for a disk array over a general network file system (0.24 to 0.48 in MLPerf Storage v1.0), write 0.7 of read.
-const ARRAY_READ: f64 = 0.45;
-const ARRAY_WRITE: f64 = 0.315;
-/// Seconds of a month, a twelfth of a year.
-const MONTH: f64 = 365.25 / 12.0 * 86_400.0;
 
 /// Where a tier is plugged in.
 pub(super) struct Plug<'a> {
@@ -224,96 +183,15 @@ impl StorageTierInput {
             Self::Local(t) => &t.name,
             Self::FileSystem(t) | Self::DiskArray(t) => &t.name,
             Self::ObjectStore(t) => &t.name,
+            Self::HostMemory(t) => &t.name,
+            Self::CxlPool(t) => &t.name,
         }
     }
 
-    /// The tier on a cluster whose nodes reach `ports` bytes per second and carry `drives` (bandwidths, rates, latency, bytes, count).
-    pub(super) fn tier(&self, ports: f64, drives: Option<Drives>) -> Option<Tier> {
-        let price = |usd: Option<Usd>| usd.map(|p| p.get() / 1e9 / MONTH);
-        let few = |count: u64| count.min(1 << 20) as u32;
-        Some(match self {
-            Self::Local(t) => {
-                let d = drives?;
-                let no = f64::INFINITY;
-                let rates = |bandwidth, iops| Rates { bandwidth, iops, client: no, client_iops: no, client_opens: no, requests: no };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: TierKind::Local,
-                    servers: d.count,
-                    read: rates(d.read, d.read_iops),
-                    write: rates(d.write, d.write_iops),
-                    latency: d.latency,
-                    request: t.request.get(),
-                    depth: *t.depth as f64,
-                    stream: f64::INFINITY,
-                    metadata_rate: f64::INFINITY,
-                    stripes: 1,
-                    capacity: d.capacity,
-                    price: price(*t.price_per_gb_month),
-                }
-            }
-            Self::FileSystem(t) | Self::DiskArray(t) => {
-                let array = matches!(self, Self::DiskArray(_));
-                let port = t.port_bandwidth.map_or(ports, BytesPerSecond::get);
-                let share = if array { (ARRAY_READ, ARRAY_WRITE) } else { (CLIENT_READ, CLIENT_WRITE) };
-                let client = |given: Option<BytesPerSecond>, share: f64| given.map_or(share * port, BytesPerSecond::get);
-                let rates = |bandwidth: f64, iops, client| Rates {
-                    bandwidth,
-                    iops,
-                    client,
-                    client_iops: *t.client_iops,
-                    client_opens: *t.client_opens,
-                    requests: f64::INFINITY,
-                };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: if array { TierKind::DiskArray } else { TierKind::FileSystem },
-                    servers: few(*t.servers),
-                    read: rates(t.server_read.get(), *t.server_read_iops, client(*t.client_read, share.0)),
-                    write: rates(t.server_write.get(), *t.server_write_iops, client(*t.client_write, share.1)),
-                    latency: t.latency.get(),
-                    request: t.request.get(),
-                    depth: *t.depth as f64,
-                    stream: f64::INFINITY,
-                    metadata_rate: *t.metadata_rate,
-                    stripes: few(t.stripes.unwrap_or(4).min(*t.servers)),
-                    capacity: t.capacity.get(),
-                    price: price(*t.price_per_gb_month),
-                }
-            }
-            Self::ObjectStore(t) => {
-                let no = f64::INFINITY;
-                let rates = |limit: f64| Rates {
-                    bandwidth: t.gateway_bandwidth.get(),
-                    iops: no,
-                    client: no,
-                    client_iops: no,
-                    client_opens: no,
-                    requests: limit * *t.prefixes as f64,
-                };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: TierKind::ObjectStore,
-                    servers: few(*t.gateways),
-                    read: rates(*t.get_rate),
-                    write: rates(*t.put_rate),
-                    latency: t.first_byte.get(),
-                    request: t.part.get(),
-                    depth: *t.streams as f64,
-                    stream: t.stream_bandwidth.get(),
-                    metadata_rate: f64::INFINITY,
-                    stripes: 1,
-                    capacity: t.capacity.map_or(f64::INFINITY, Bytes::get),
-                    price: price(*t.price_per_gb_month),
-                }
-            }
-        })
-    }
-
-    /// Where it is plugged in; `None` for local drives.
+    /// Where it is plugged in; `None` for what every node has.
     pub(super) fn plug(&self) -> Option<Plug<'_>> {
         let (network, port, at) = match self {
-            Self::Local(_) => return None,
+            Self::Local(_) | Self::HostMemory(_) | Self::CxlPool(_) => return None,
             Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at),
             Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at),
         };
@@ -325,6 +203,10 @@ impl StorageTierInput {
         let before = diags.error_count();
         let (network, port, at, stripes) = match self {
             Self::Local(_) => return true,
+            Self::HostMemory(t) => {
+                return memory_fits(*t.share > 0.0 && *t.share <= 0.95, t.share.span, "a share of memory between 0 and 0.95", diags);
+            }
+            Self::CxlPool(t) => return memory_fits(*t.nodes <= 1024, t.nodes.span, "at most 1,024 nodes share a pool", diags),
             Self::FileSystem(t) | Self::DiskArray(t) => (&t.network, &t.port_bandwidth, &t.at, Some((&t.stripes, *t.servers))),
             Self::ObjectStore(t) => (&t.network, &t.port_bandwidth, &t.at, None),
         };
@@ -337,6 +219,18 @@ impl StorageTierInput {
         }
         if !own && port.is_some() {
             conflict(port.span, "`port_bandwidth` does nothing on the shared network", "set network = \"own\", or leave it out");
+        }
+        if let Self::ObjectStore(t) = self {
+            for (given, span, name) in [
+                (t.wan_bandwidth.is_some(), t.wan_bandwidth.span, "wan_bandwidth"),
+                (t.wan_round_trip.is_some(), t.wan_round_trip.span, "wan_round_trip"),
+            ] {
+                match (t.region.is_some(), given) {
+                    (false, true) => conflict(span, &format!("`{name}` does nothing without `region`"), "name the region, or leave it out"),
+                    (true, false) => conflict(t.region.span, "a store in another region needs its link", &format!("give `{name}`")),
+                    _ => {}
+                }
+            }
         }
         if own && at.is_some() {
             conflict(at.span, "`at` does nothing on a storage network of its own", "leave it out");
@@ -358,21 +252,16 @@ impl StorageTierInput {
 
     fn servers(&self) -> u64 {
         match self {
-            Self::Local(_) => 0,
+            Self::Local(_) | Self::HostMemory(_) | Self::CxlPool(_) => 0,
             Self::FileSystem(t) | Self::DiskArray(t) => *t.servers,
             Self::ObjectStore(t) => *t.gateways,
         }
     }
 }
 
-/// All drives of one node together.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Drives {
-    pub(super) count: u32,
-    pub(super) read: f64,
-    pub(super) write: f64,
-    pub(super) read_iops: f64,
-    pub(super) write_iops: f64,
-    pub(super) latency: f64,
-    pub(super) capacity: f64,
+fn memory_fits(good: bool, span: Span, message: &str, diags: &mut Diagnostics) -> bool {
+    if !good {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
+    }
+    good
 }

@@ -17,8 +17,8 @@ pub use outcome::{
     SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
 pub use run::{
-    CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossSeconds, RunNumbers, RunOutcome, RunSegment, SensitivityOutcome,
-    StorageOutcome, UtilizationPoint,
+    CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,
+    RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,
 };
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use trace::trace_outcome;

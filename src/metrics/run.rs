@@ -30,7 +30,28 @@ pub struct RunOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p95: Option<RunNumbers>,
     /// Where the lost time goes; sums to `lost_s`.
-    pub losses_s: LossSeconds,
+    pub losses_s: LossParts,
+    /// What the lost time costs, where a price is known; with `useful_usd` the whole cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses_usd: Option<LossParts>,
+    /// Cost of the steps that count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub useful_usd: Option<f64>,
+    /// Energy of the lost time; accelerators are idle while the job is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses_kwh: Option<LossParts>,
+    /// Energy of the steps that count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub useful_kwh: Option<f64>,
+    /// The day on which the run ends, in the mean over seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finishes_on: Option<String>,
+    /// Recovery point and recovery time by what is lost.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recovery: Vec<RecoveryOutcome>,
+    /// How much longer steps take with fewer replicas.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shrunk: Vec<ShrunkOutcome>,
     /// Runs under different draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u64>,
@@ -67,9 +88,57 @@ pub struct RunNumbers {
     pub lost_s: f64,
 }
 
-/// Where the wall time of a run is lost.
+/// What the loss of something costs at most, by the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RecoveryOutcome {
+    /// What is lost: process, node, domain, region.
+    pub loses: &'static str,
+    /// The place whose checkpoint is read; absent: none survives, and the run begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Most time whose work is lost (recovery point objective).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpo_s: Option<f64>,
+    /// Time until the job trains again with a spare node and nothing else failing (recovery time objective).
+    pub rto_s: f64,
+}
+
+/// Steps with fewer replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct ShrunkOutcome {
+    /// The fewest missing nodes that lead there.
+    pub missing_nodes: u64,
+    /// Time of the same work over that of the whole job.
+    pub time_factor: f64,
+}
+
+/// Reading a checkpoint onto another layout.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ReshardOutcome {
+    /// Tensor-parallel degree.
+    pub tensor: u64,
+    /// Pipeline stages.
+    pub pipeline: u64,
+    /// Replicas.
+    pub data: u64,
+    /// What it takes from each place.
+    pub levels: Vec<ReshardLevel>,
+}
+
+/// Reading a checkpoint onto another layout from one place.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ReshardLevel {
+    /// The place.
+    pub name: String,
+    /// Bytes that are read.
+    pub read_bytes: f64,
+    /// Time of it.
+    pub restore_s: f64,
+}
+
+/// Something of a run by what is lost: seconds, dollars, kilowatt-hours.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
-pub struct LossSeconds {
+pub struct LossParts {
     /// Blocked or slowed by checkpoints.
     pub checkpoint: f64,
     /// Steps that had to be done again.
@@ -80,7 +149,7 @@ pub struct LossSeconds {
     pub restart: f64,
     /// Reading checkpoints back.
     pub restore: f64,
-    /// No spare node was left.
+    /// No spare node was left, or the region was down.
     pub no_spare: f64,
     /// Slow accelerators.
     pub straggler: f64,
@@ -90,12 +159,41 @@ pub struct LossSeconds {
     pub maintenance: f64,
     /// Steps waited for input data.
     pub data_stall: f64,
+    /// The job went on with fewer replicas.
+    pub shrunk: f64,
 }
 
-impl LossSeconds {
+impl LossParts {
+    /// From a value for each name.
+    #[must_use]
+    pub fn of(value: impl Fn(&str) -> f64) -> Self {
+        Self {
+            checkpoint: value("checkpoint"),
+            lost_work: value("lost_work"),
+            detection: value("detection"),
+            restart: value("restart"),
+            restore: value("restore"),
+            no_spare: value("no_spare"),
+            straggler: value("straggler"),
+            pause: value("pause"),
+            maintenance: value("maintenance"),
+            data_stall: value("data_stall"),
+            shrunk: value("shrunk"),
+        }
+    }
+    /// The value of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> f64 {
+        self.parts().iter().find(|p| p.0 == name).map_or(0.0, |p| p.1)
+    }
+    /// Whether accelerators do nothing meanwhile.
+    #[must_use]
+    pub fn is_idle(name: &str) -> bool {
+        matches!(name, "detection" | "restart" | "restore" | "no_spare" | "pause" | "maintenance")
+    }
     /// The parts with their names.
     #[must_use]
-    pub const fn parts(&self) -> [(&'static str, f64); 10] {
+    pub const fn parts(&self) -> [(&'static str, f64); 11] {
         [
             ("checkpoint", self.checkpoint),
             ("lost_work", self.lost_work),
@@ -107,6 +205,7 @@ impl LossSeconds {
             ("pause", self.pause),
             ("maintenance", self.maintenance),
             ("data_stall", self.data_stall),
+            ("shrunk", self.shrunk),
         ]
     }
 }
@@ -153,8 +252,14 @@ pub struct CheckpointOutcome {
     /// Longest way back to training (recovery time), mean over seeds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_s: Option<f64>,
+    /// Bytes of a write over those of a whole checkpoint, where not all are whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_share: Option<f64>,
     /// Places.
     pub levels: Vec<LevelOutcome>,
+    /// Reading onto another layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reshard: Option<ReshardOutcome>,
 }
 
 /// A place where checkpoints are kept.
@@ -164,6 +269,9 @@ pub struct LevelOutcome {
     pub name: String,
     /// Every how manyth goes there.
     pub every: u64,
+    /// The place that it is copied from; absent: the nodes write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Time of a write by itself.
     pub write_s: f64,
     /// Its rate.
@@ -178,7 +286,7 @@ pub struct LevelOutcome {
     pub stored_bytes: f64,
     /// Whether the place is large enough for that.
     pub fits: bool,
-    /// The worst failure that it survives: process, node, domain.
+    /// The worst failure that it survives: process, node, domain, region.
     pub survives: &'static str,
 }
 
@@ -235,6 +343,8 @@ pub struct StorageOutcome {
     pub compute_s: f64,
     /// Mean wait for data of a step.
     pub data_wait_s: f64,
+    /// What reading adds to a step on links that its collectives load too.
+    pub contention_s: f64,
     /// Accelerators of one host that stay above the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sustained_per_host: Option<u64>,

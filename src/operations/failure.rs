@@ -1,7 +1,7 @@
 //! What fails: classes of failures with rates, effects and what is lost with them; presets with sources.
 
 use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Pos, Share, Style, Text, render};
-use crate::fabric::{Fabric, NodeId};
+use crate::fabric::{Fabric, NodeId, PlaceKind};
 use crate::units::{DAY, Seconds};
 use crate::{choice, record};
 use std::sync::OnceLock;
@@ -31,6 +31,8 @@ choice! {
         Node = "node",
         /// Several nodes of a domain at once (switch, rack, power).
         Domain = "domain",
+        /// The whole region with all its storage.
+        Region = "region",
     }
 }
 
@@ -45,6 +47,12 @@ choice! {
         Node = "node",
         /// The whole job.
         Job = "job",
+        /// A leaf switch: all nodes with a port on it.
+        Leaf = "leaf",
+        /// A rack: `nodes_per_rack` of the topology's `[site]`, or the nodes of a scale-up domain.
+        Rack = "rack",
+        /// A power domain: `racks_per_power_domain` of the topology's `[site]`.
+        Power = "power",
     }
 }
 
@@ -63,13 +71,13 @@ record! {
         pub effect: EffectKind = EffectKind::Stop,
         /// What is lost with it; absent: node (stops), process (otherwise).
         pub loses: Option<Loses>,
-        /// Nodes that it takes at once (`loses = "domain"`).
+        /// Nodes that it takes at once (`loses = "domain"`); those of a leaf, rack or power domain follow from the topology.
         pub nodes: Option<Count>,
         /// Weibull shape; below 1 failures come early in a cluster's life. Absent: 1 (exponential).
         pub shape: Option<Finite>,
         /// Time until it is noticed; absent: the one of `[failures]`.
         pub detect: Option<NonNeg<Seconds>>,
-        /// How long it lasts (slow, pause, planned).
+        /// How long it lasts (slow, pause, planned, loss of a region).
         pub lasts: Option<Pos<Seconds>>,
         /// Share of its speed that a slow accelerator keeps.
         pub speed: Option<Share>,
@@ -155,6 +163,8 @@ pub struct Class {
     pub nodes: u32,
     /// Seconds until it is noticed.
     pub detect: f64,
+    /// Seconds after that until there are nodes again (loss of a region).
+    pub outage: f64,
 }
 
 /// Nodes that fail far more often than others.
@@ -177,6 +187,8 @@ pub struct Counts {
     pub accelerators: f64,
     /// NICs.
     pub nics: f64,
+    /// Leaves, racks and power domains, each with its nodes in the mean, where the topology says what belongs together.
+    pub places: [Option<(f64, f64)>; 3],
 }
 
 impl Counts {
@@ -184,23 +196,41 @@ impl Counts {
     #[must_use]
     pub fn of(fabric: &Fabric) -> Self {
         let nics = (0..fabric.node_count()).map(|n| f64::from(fabric.nics_per_node(NodeId(n as u32)))).sum();
-        Self { nodes: fabric.node_count() as f64, accelerators: fabric.accelerator_count() as f64, nics }
+        let places = [PlaceKind::Leaf, PlaceKind::Rack, PlaceKind::Power].map(|kind| {
+            let sizes = fabric.places_of(kind);
+            let all: u32 = sizes.iter().sum();
+            (all > 0).then(|| (sizes.len() as f64, f64::from(all) / sizes.len() as f64))
+        });
+        Self { nodes: fabric.node_count() as f64, accelerators: fabric.accelerator_count() as f64, nics, places }
     }
 }
 
 /// Failures of the job in a second and the parts that can fail, from a class's own key.
 #[must_use]
 pub fn rate_of(input: &FailureClassInput, counts: &Counts) -> (f64, f64) {
-    let Counts { nodes, accelerators, nics } = *counts;
+    let Counts { nodes, accelerators, nics, .. } = *counts;
     if let Some(mtbf) = *input.mtbf {
         let parts = match input.component.unwrap_or(Component::Node) {
             Component::Accelerator => accelerators,
             Component::Nic => nics,
             Component::Node => nodes,
             Component::Job => 1.0,
+            Component::Leaf | Component::Rack | Component::Power => domain_nodes(input, counts).map_or(0.0, |d| d.0),
         };
         return (parts / mtbf.get(), parts);
     }
     let parts = accelerators / 8.0;
     (input.per_1000_node_days.unwrap_or(0.0) / 1000.0 / DAY * parts, parts)
+}
+
+/// How many domains of the class's component there are, and the nodes of one in the mean; `None` where the component is no domain or the
+/// topology does not say what belongs together.
+#[must_use]
+pub fn domain_nodes(input: &FailureClassInput, counts: &Counts) -> Option<(f64, f64)> {
+    match (*input.component)? {
+        Component::Leaf => counts.places[0],
+        Component::Rack => counts.places[1],
+        Component::Power => counts.places[2],
+        _ => None,
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::choice;
 use crate::engine::{EventQueue, Streams};
-use crate::fabric::{AcceleratorId, Fabric, LinkKind, TierId, TierKind};
+use crate::fabric::{AcceleratorId, Fabric, LinkKind, TierId};
 use crate::storage::{Client, Direction, transfer};
 use crate::units::SimTime;
 use std::collections::VecDeque;
@@ -48,6 +48,8 @@ pub struct FeedPlan {
     pub overhead: f64,
     /// Share of host memory that holds data between epochs.
     pub cache: f64,
+    /// The tier that holds them instead.
+    pub cache_tier: Option<TierId>,
     /// Whether every host reads the same part of the data in every epoch.
     pub sharded: bool,
 }
@@ -284,28 +286,51 @@ impl Loader<'_> {
     }
 }
 
+/// Bytes of one request to the tier of the data.
+#[must_use]
+pub fn request_of(plan: &FeedPlan, fabric: &Fabric) -> f64 {
+    let most = fabric.tier(plan.tier).request.max(1.0);
+    match plan.order {
+        Order::Random => plan.sample_bytes.min(most),
+        Order::Sequential => (plan.sample_bytes * plan.samples_per_file).min(most),
+    }
+}
+
 /// Bytes per second that one of the hosts gets when all `readers` read at once, and the share of reads that memory serves after the first
 /// epoch; `None` where a host has no way to the tier.
 #[must_use]
 pub fn supply(plan: &FeedPlan, fabric: &Fabric, readers: &[AcceleratorId], hosts: usize) -> Option<(f64, f64)> {
     let tier = fabric.tier(plan.tier);
     let file = plan.sample_bytes * plan.samples_per_file;
-    let request = match plan.order {
-        Order::Random => plan.sample_bytes.min(tier.request.max(1.0)),
-        Order::Sequential => file.min(tier.request.max(1.0)),
-    };
+    let request = request_of(plan, fabric);
     let clients: Vec<Client> = readers.iter().map(|&at| Client { at, bytes: 1e5 * file, files: 1e5 }).collect();
     let whole = transfer(fabric, plan.tier, Direction::Read, &clients, request)?;
-    let opens = if matches!(tier.kind, TierKind::Local) { f64::INFINITY } else { tier.metadata_rate * file };
+    let opens = if tier.kind.is_local() { f64::INFINITY } else { tier.metadata_rate * file };
     let rate = whole.rate(fabric).min(opens) / hosts as f64;
-    let memory: f64 = fabric.host(fabric.site(readers[0]).node).memory.get() * plan.cache;
-    let held = if plan.sharded { memory * hosts as f64 } else { memory };
+    let held = match plan.cache_tier.map(|id| fabric.tier(id)) {
+        // What every node has holds its own part of the data, or the same part as all others.
+        Some(kept) if kept.kind.is_local() && !plan.sharded => kept.capacity / fabric.node_count() as f64,
+        Some(kept) => kept.capacity,
+        None => {
+            let memory: f64 = fabric.host(fabric.site(readers[0]).node).memory.get() * plan.cache;
+            if plan.sharded { memory * hosts as f64 } else { memory }
+        }
+    };
     Some((rate, (held / (plan.samples * plan.sample_bytes)).min(1.0)))
+}
+
+/// Bytes per second that one of the hosts gets from what keeps the data when all `readers` read at once; `None` where there is no way.
+#[must_use]
+pub fn kept_rate(plan: &FeedPlan, fabric: &Fabric, readers: &[AcceleratorId], hosts: usize) -> Option<f64> {
+    match plan.cache_tier {
+        Some(id) => supply(&FeedPlan { tier: id, cache_tier: None, ..plan.clone() }, fabric, readers, hosts).map(|s| s.0),
+        None => Some(memory_rate(fabric, readers[0])),
+    }
 }
 
 /// What the memory of a host gives at most, bytes per second.
 #[must_use]
-pub fn memory_rate(fabric: &Fabric, at: AcceleratorId) -> f64 {
+fn memory_rate(fabric: &Fabric, at: AcceleratorId) -> f64 {
     let mut least = f64::INFINITY;
     fabric.copy_route(at, false, &mut |link, _| {
         if fabric.link(link).kind == LinkKind::HostMemory {

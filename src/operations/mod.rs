@@ -13,17 +13,18 @@ mod interval;
 mod loading;
 mod plan;
 mod process;
+mod repair;
 
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CheckpointCost, CheckpointPlan, LevelCost, LevelPlan, Mode, Place, checkpoint_cost};
+pub use checkpoint::{CheckpointCost, CheckpointPlan, Incremental, LevelCost, LevelPlan, Mode, Place, checkpoint_cost, reshard_cost};
 pub use draw::{Arrivals, normal, uniform};
 pub use ensemble::{Ensemble, Spread, ensemble};
 pub use failure::{
-    Class, Component, Counts, Effect, EffectKind, FailureClassInput, FailurePreset, Lemons, Loses, failure_presets, rate_of,
+    Class, Component, Counts, Effect, EffectKind, FailureClassInput, FailurePreset, Lemons, Loses, domain_nodes, failure_presets, rate_of,
 };
 pub use interval::{SweepPoint, best_interval, daly, exact_efficiency, sweep, young};
-pub use loading::{Feed, FeedPlan, Host, Order, feed_host, memory_rate, supply, sustained};
-pub use plan::{LOSSES, Level, Loss, Recovery, RunPlan, RunResult, Segment, Spares};
+pub use loading::{Feed, FeedPlan, Host, Order, feed_host, kept_rate, request_of, supply, sustained};
+pub use plan::{LOSSES, Level, Loss, Objective, Recovery, RunPlan, RunResult, Segment, Spares};
 pub use process::run_once;

@@ -15,7 +15,7 @@ pub enum Loss {
     Restart,
     /// Reading a checkpoint back.
     Restore,
-    /// No spare node was left.
+    /// No spare node was left, or the whole region was down.
     NoSpare,
     /// A slow accelerator.
     Straggler,
@@ -25,10 +25,12 @@ pub enum Loss {
     Maintenance,
     /// Steps waited for input data.
     DataStall,
+    /// The job went on with fewer replicas because no spare node was left.
+    Shrunk,
 }
 
 /// All losses with their names in JSON.
-pub const LOSSES: [(Loss, &str); 10] = [
+pub const LOSSES: [(Loss, &str); 11] = [
     (Loss::Checkpoint, "checkpoint"),
     (Loss::LostWork, "lost_work"),
     (Loss::Detection, "detection"),
@@ -39,6 +41,7 @@ pub const LOSSES: [(Loss, &str); 10] = [
     (Loss::Pause, "pause"),
     (Loss::Maintenance, "maintenance"),
     (Loss::DataStall, "data_stall"),
+    (Loss::Shrunk, "shrunk"),
 ];
 
 /// A place where checkpoints are kept.
@@ -50,8 +53,12 @@ pub struct Level {
     pub every: u64,
     /// Seconds after the job goes on until the checkpoint is complete there.
     pub drain: f64,
-    /// Seconds to read it back.
+    /// Seconds that one write keeps its way busy: the next one waits for that long.
+    pub busy: f64,
+    /// Seconds to read it back, in the mean over increments.
     pub restore: f64,
+    /// Seconds to read it back with the most increments.
+    pub restore_worst: f64,
     /// The worst failure that it survives.
     pub survives: Loses,
 }
@@ -107,6 +114,22 @@ pub struct RunPlan {
     pub lemons: Option<Lemons>,
     /// Standard deviation of the logarithm of the fleet's factor on all rates (drawn once for each run).
     pub fleet_sigma: f64,
+    /// How much longer a step takes with some nodes missing, by their number, none first; where it is empty the job waits for repairs.
+    pub shrunk: Vec<f64>,
+    /// Seconds that reading a checkpoint takes longer where the number of replicas has changed.
+    pub reshard: f64,
+}
+
+/// What a kind of loss can cost at most, by the plan: work and time, seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Objective {
+    /// What is lost.
+    pub loses: Loses,
+    /// The level that is read, and the age of the newest checkpoint there just before the next is complete (recovery point); `None`: no
+    /// checkpoint survives.
+    pub point: Option<(usize, f64)>,
+    /// From the failure until the job trains again, with a spare node and nothing else failing (recovery time).
+    pub time: f64,
 }
 
 impl RunPlan {
@@ -118,7 +141,7 @@ impl RunPlan {
     /// From one checkpoint to the next: steps and block, or the drain of the last one where that is longer.
     #[must_use]
     pub fn cycle(&self) -> f64 {
-        let drain = self.levels.iter().map(|l| l.drain / l.every as f64).fold(0.0, f64::max);
+        let drain = self.levels.iter().map(|l| l.busy / l.every as f64).fold(0.0, f64::max);
         (self.every as f64 * self.whole_step() + self.slowdown).max(drain) + self.block
     }
     /// Seconds of training for `n` steps; no checkpoint follows the last.
@@ -152,10 +175,27 @@ impl RunPlan {
         }
         let of = |c: &Class| {
             let restore = self.levels.iter().filter(|l| l.survives >= c.loses).map(|l| l.restore).fold(f64::INFINITY, f64::min);
-            c.detect + if c.nodes > 0 { self.recovery.swap } else { 0.0 } + if restore.is_finite() { restore } else { 0.0 }
+            c.detect + c.outage + if c.nodes > 0 { self.recovery.swap } else { 0.0 } + if restore.is_finite() { restore } else { 0.0 }
         };
         let stops = self.classes.iter().filter(|c| matches!(c.effect, Effect::Stop | Effect::Corrupt { .. }));
         stops.map(|c| c.rate / rate * of(c)).sum::<f64>() + self.recovery.start + self.recovery.warm_up
+    }
+
+    /// Recovery point and time for each kind of loss; `detect` is the time until a failure is noticed that no class tells.
+    #[must_use]
+    pub fn objectives(&self, detect: f64) -> Vec<Objective> {
+        let one = |loses: Loses| {
+            let classes = || self.classes.iter().filter(|c| c.loses == loses && matches!(c.effect, Effect::Stop));
+            let noticed = classes().map(|c| c.detect + c.outage).fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
+            let surviving = self.levels.iter().enumerate().filter(|(_, l)| self.every > 0 && l.survives >= loses);
+            let age = |l: &Level| l.every as f64 * self.cycle() + l.drain;
+            let best = surviving.min_by(|a, b| age(a.1).total_cmp(&age(b.1)).then(a.1.restore_worst.total_cmp(&b.1.restore_worst)));
+            let swap = if loses >= Loses::Node { self.recovery.swap } else { 0.0 };
+            let read = best.map_or(0.0, |(_, l)| l.restore_worst);
+            let time = noticed.unwrap_or(detect) + swap + self.recovery.start + self.recovery.warm_up + read;
+            Objective { loses, point: best.map(|(i, l)| (i, age(l))), time }
+        };
+        [Loses::Process, Loses::Node, Loses::Domain, Loses::Region].map(one).to_vec()
     }
 }
 

@@ -6,6 +6,7 @@
 use super::draw::{Arrivals, normal, uniform};
 use super::failure::{Class, Effect, Loses};
 use super::plan::{LOSSES, Loss, RunPlan, RunResult, Segment};
+use super::repair::Nodes;
 use crate::engine::Streams;
 use rand_pcg::Pcg64Mcg;
 use std::collections::VecDeque;
@@ -19,13 +20,14 @@ struct Runner<'a> {
     plan: &'a RunPlan,
     arrivals: Vec<Arrivals>,
     factor: f64,
-    repairs: Pcg64Mcg,
+    machines: Nodes<'a>,
+    /// How much longer steps took in the last piece of training.
+    slow: f64,
     nodes: Pcg64Mcg,
     /// Failures of each lemon; taken out ones stay in the list.
     lemons: Vec<u32>,
-    free: i64,
-    /// When broken nodes come back, unsorted.
-    broken: Vec<f64>,
+    /// Checkpoints taken in all pieces of training before: which of them go to a rare level does not begin anew.
+    taken: f64,
     /// Steps of the newest checkpoint at each level.
     stored: Vec<Option<f64>>,
     /// Steps of the last checkpoints at each of the safest places, oldest first.
@@ -54,11 +56,11 @@ pub fn run_once(plan: &RunPlan, seed: u64, index: u64, record: bool) -> RunResul
         plan,
         arrivals,
         factor,
-        repairs: stream("repairs"),
+        machines: Nodes::new(plan, stream("repairs")),
+        slow: 1.0,
         nodes: stream("nodes"),
         lemons: vec![0; plan.lemons.map_or(0, |l| l.count as usize)],
-        free: plan.spares.count.map_or(0, i64::from),
-        broken: Vec::new(),
+        taken: 0.0,
         stored: vec![None; plan.levels.len()],
         history: vec![VecDeque::new(); plan.levels.len()],
         poison: None,
@@ -92,6 +94,8 @@ enum Stop {
     Failure(usize),
     /// Wrong values are found.
     Found,
+    /// Repaired nodes are back, and the job grows again.
+    Grow,
 }
 
 impl Runner<'_> {
@@ -130,9 +134,13 @@ impl Runner<'_> {
         }
     }
 
-    /// The next failure or finding.
+    /// The next failure, finding or return of nodes.
     fn next(&self) -> (f64, Option<Stop>) {
         let mut best = self.poison.map_or((f64::INFINITY, None), |(at, _)| (at, Some(Stop::Found)));
+        let grows = if self.plan.every > 0 { self.machines.grows_at() } else { f64::INFINITY };
+        if grows < best.0 {
+            best = (grows, Some(Stop::Grow));
+        }
         for (i, arrivals) in self.arrivals.iter().enumerate() {
             if arrivals.next < best.0 {
                 best = (arrivals.next, Some(Stop::Failure(i)));
@@ -163,6 +171,9 @@ impl Runner<'_> {
     fn train(&mut self) -> Option<(Stop, f64)> {
         let plan = self.plan;
         let begin = self.now;
+        // Seconds of training are those of the whole job: with fewer replicas each takes longer.
+        let slow = self.machines.slow();
+        self.slow = slow;
         let need = plan.time_of(plan.steps - self.steps);
         let (mut held, mut done) = (0.0, 0.0f64);
         let mut holds: Vec<(Loss, f64)> = Vec::new();
@@ -170,18 +181,19 @@ impl Runner<'_> {
             let (at, stop) = self.next();
             // What was due while the job came back is found as soon as it trains.
             let at = at.max(begin);
-            if at - begin - held >= need || stop.is_none() {
+            if at - begin - held >= need * slow || stop.is_none() {
                 let full = if plan.every > 0 { ((plan.steps - self.steps - 1.0) / plan.every as f64).floor().max(0.0) } else { 0.0 };
                 self.account(need, full, 0.0);
-                self.now = begin + held + need;
+                self.lose(Loss::Shrunk, need * (slow - 1.0));
+                self.now = begin + held + need * slow;
                 self.segment(begin, self.now, None);
                 return None;
             }
             let stop = stop?;
-            let reached = at - begin - held;
+            let reached = (at - begin - held) / slow;
             if reached < done {
                 // It came while the job was held up: the rest of the hold is no loss of its own.
-                let mut cut = done - reached;
+                let mut cut = (done - reached) * slow;
                 held -= cut;
                 while let Some((loss, length)) = holds.pop() {
                     let taken = cut.min(length);
@@ -222,8 +234,9 @@ impl Runner<'_> {
             let all_steps = plan.every > 0 && steps >= (full + 1.0) * every;
             let begun = if all_steps { (done - full * plan.cycle() - every * plan.whole_step()).max(0.0) } else { 0.0 };
             self.account(done, full, begun);
+            self.lose(Loss::Shrunk, done * (slow - 1.0));
             self.store(done);
-            self.now = begin + held + done;
+            self.now = begin + held + done * slow;
             let reached = self.steps + steps;
             self.segment(begin, self.now, None);
             return Some((stop, reached));
@@ -252,12 +265,12 @@ impl Runner<'_> {
         for (i, level) in self.plan.levels.iter().enumerate() {
             let each = level.every as f64;
             let complete = ((t - level.drain) / cycle).floor().min(full);
-            let last = (complete / each).floor() * each;
+            let last = ((self.taken + complete) / each).floor() * each - self.taken;
             if last < 1.0 {
                 continue;
             }
             self.stored[i] = Some(self.steps + last * every);
-            if Some(level.survives) == safest {
+            if safest.is_some_and(|s| level.survives >= s.min(Loses::Domain)) {
                 for back in (0..self.plan.retention).rev() {
                     let number = last - back as f64 * each;
                     if number >= 1.0 {
@@ -269,6 +282,7 @@ impl Runner<'_> {
                 }
             }
         }
+        self.taken += full;
     }
 
     /// The newest checkpoint that a failure leaves, with the seconds to read it; from the beginning where there is none.
@@ -277,6 +291,7 @@ impl Runner<'_> {
         for (i, level) in self.plan.levels.iter().enumerate() {
             if level.survives < loses {
                 self.stored[i] = None;
+                self.history[i].clear();
             }
             if let Some(steps) = self.stored[i]
                 && (steps > best.0 || (steps == best.0 && level.restore < best.1))
@@ -301,30 +316,6 @@ impl Runner<'_> {
             }
         }
         best
-    }
-
-    /// Waits until nodes are free; returns the seconds.
-    fn replace(&mut self, nodes: u32, at: f64) -> f64 {
-        let spares = self.plan.spares;
-        if spares.count.is_none() || nodes == 0 {
-            return 0.0;
-        }
-        for _ in 0..nodes {
-            let draw = normal(&mut self.repairs);
-            let repair = spares.repair * libm::exp(spares.sigma * draw - spares.sigma * spares.sigma / 2.0);
-            self.broken.push(at + repair);
-        }
-        self.broken.sort_by(f64::total_cmp);
-        let back = self.broken.partition_point(|&t| t <= at);
-        self.free += back as i64;
-        self.broken.drain(..back);
-        let mut until = at;
-        while self.free < i64::from(nodes) && !self.broken.is_empty() {
-            until = self.broken.remove(0);
-            self.free += 1;
-        }
-        self.free -= i64::from(nodes);
-        until - at
     }
 
     /// From a stop to training again; failures on the way start it over.
@@ -388,33 +379,51 @@ impl Runner<'_> {
                 self.out.stops += 1;
                 let wrong = self.poison.take().map_or(0.0, |p| p.1);
                 let (steps, restore) = self.clean(wrong);
-                let swap = self.replace(1, self.now);
-                return (vec![(Loss::NoSpare, swap), (Loss::Restart, recovery.swap + again), (Loss::Restore, restore)], steps.min(reached));
+                let swap = self.machines.take(1, self.now);
+                let read = restore + self.reshard();
+                return (vec![(Loss::NoSpare, swap), (Loss::Restart, recovery.swap + again), (Loss::Restore, read)], steps.min(reached));
+            }
+            Stop::Grow => {
+                self.events += 1;
+                return self.planned(reached, 0.0);
             }
             Stop::Failure(class) => &self.plan.classes[class],
         };
         if let Effect::Planned { lasts } = class.effect {
-            // The job saves before it stops: to the safest place, and waits until the checkpoint is complete.
-            let safest =
-                self.plan.levels.iter().enumerate().max_by(|a, b| a.1.survives.cmp(&b.1.survives).then(b.1.drain.total_cmp(&a.1.drain)));
-            let (saved, restore) = match safest {
-                Some((i, level)) if self.plan.every > 0 => {
-                    self.stored[i] = Some(reached);
-                    self.history[i].push_back(reached);
-                    (self.plan.block + level.drain, level.restore)
-                }
-                _ => (0.0, 0.0),
-            };
-            let steps = if safest.is_some() && self.plan.every > 0 { reached } else { 0.0 };
-            return (vec![(Loss::Checkpoint, saved), (Loss::Maintenance, lasts), (Loss::Restart, again), (Loss::Restore, restore)], steps);
+            return self.planned(reached, lasts);
         }
         self.out.stops += 1;
         let (detect, nodes, loses) = (class.detect, class.nodes, class.loses);
         let (steps, restore) = self.newest(loses);
-        let wait = self.replace(nodes, self.now + detect);
+        let wait = class.outage + self.machines.take(nodes, self.now + detect);
         let swap = if nodes > 0 { recovery.swap } else { 0.0 };
-        let parts = vec![(Loss::Detection, detect), (Loss::NoSpare, wait), (Loss::Restart, swap + again), (Loss::Restore, restore)];
+        let read = restore + self.reshard();
+        let parts = vec![(Loss::Detection, detect), (Loss::NoSpare, wait), (Loss::Restart, swap + again), (Loss::Restore, read)];
         (parts, steps.min(reached))
+    }
+
+    /// A stop before which the job saves: to the safest place of its region, and waits until the checkpoint is complete.
+    fn planned(&mut self, reached: f64, lasts: f64) -> (Vec<(Loss, f64)>, f64) {
+        let levels = self.plan.levels.iter().enumerate().filter(|(_, l)| l.survives <= Loses::Domain || self.plan.levels.len() == 1);
+        let safest = levels.max_by(|a, b| a.1.survives.cmp(&b.1.survives).then(b.1.drain.total_cmp(&a.1.drain)));
+        let (saved, restore) = match safest {
+            Some((i, level)) if self.plan.every > 0 => {
+                self.stored[i] = Some(reached);
+                self.history[i].push_back(reached);
+                (self.plan.block + level.drain, level.restore)
+            }
+            _ => (0.0, 0.0),
+        };
+        let steps = if safest.is_some() && self.plan.every > 0 { reached } else { 0.0 };
+        self.machines.take(0, self.now);
+        let again = self.plan.recovery.start + self.plan.recovery.warm_up;
+        let read = restore + self.reshard();
+        (vec![(Loss::Checkpoint, saved), (Loss::Maintenance, lasts), (Loss::Restart, again), (Loss::Restore, read)], steps)
+    }
+
+    /// Seconds that reading takes longer because the job has other replicas than before.
+    fn reshard(&self) -> f64 {
+        if self.machines.slow() == self.slow { 0.0 } else { self.plan.reshard }
     }
 
     /// Marks work that has to be done again at the end of the last training piece.

@@ -5,8 +5,8 @@ use super::html::{key_of, tile};
 use super::plot::PALETTE;
 use super::run_charts::{Line, TRAINING, colour, losses_svg, shares_svg, timeline_svg};
 use super::text::{bar, grouped, percent, table};
-use crate::metrics::{CheckpointOutcome, IntervalOutcome, Outcome, RunOutcome, StorageOutcome};
-use crate::units::{Bytes, BytesPerSecond, DAY, Seconds, si, three};
+use crate::metrics::{CheckpointOutcome, CostOutcome, IntervalOutcome, Outcome, RunOutcome, StorageOutcome};
+use crate::units::{Bytes, BytesPerSecond, DAY, Date, Seconds, si, three};
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
 
@@ -18,9 +18,18 @@ fn spread(mean: f64, run: &RunOutcome, of: impl Fn(&crate::metrics::RunNumbers) 
     }
 }
 
+/// The run in one sentence.
+fn sentence(run: &RunOutcome, cost: Option<&CostOutcome>) -> String {
+    let end = run.finishes_on.as_ref().and_then(|d| d.parse::<Date>().ok());
+    let when = end.map_or_else(|| format!("This run takes {} days", three(run.days)), |d| format!("This run finishes on {d}"));
+    let money = |usd: f64| if usd >= 1e6 { format!("{} M USD", three(usd / 1e6)) } else { format!("{} USD", grouped(usd)) };
+    let paid = cost.filter(|c| c.usd_total > 0.0).map_or_else(String::new, |c| format!(", for {}", money(c.usd_total)));
+    format!("{when}, at {} goodput{paid}", percent(run.training_goodput))
+}
+
 /// What happened beside training, as text; empty where nothing can.
-pub(super) fn run_text(run: &RunOutcome) -> String {
-    let mut out = String::new();
+pub(super) fn run_text(run: &RunOutcome, cost: Option<&CostOutcome>) -> String {
+    let mut out = format!("\n{}\n", sentence(run, cost));
     let Some(seeds) = run.seeds else {
         if run.lost_s > 0.0 {
             let _ = writeln!(out, "  goodput {}, {} lost", percent(run.training_goodput), Seconds::new(run.lost_s));
@@ -56,8 +65,27 @@ pub(super) fn run_text(run: &RunOutcome) -> String {
     if let Some(c) = &run.checkpoint {
         out.push_str(&checkpoint_text(c));
     }
+    out.push_str(&recovery_text(run));
     if let Some(best) = run.sensitivity.iter().max_by(|a, b| a.saved_days.total_cmp(&b.saved_days)).filter(|s| s.saved_days > 0.0) {
         let _ = writeln!(out, "Most would help: {}: {} days less, {} USD", best.change, three(best.saved_days), grouped(best.saved_usd));
+    }
+    out
+}
+
+/// Recovery point and time, and what fewer replicas cost, as text.
+fn recovery_text(run: &RunOutcome) -> String {
+    let mut out = String::new();
+    if !run.recovery.is_empty() {
+        let mut rows = table(&[1, 2]);
+        for r in &run.recovery {
+            let from = r.from.as_deref().unwrap_or("the beginning");
+            let point = r.rpo_s.map_or_else(|| "all work".into(), |s| Seconds::new(s).to_string());
+            rows.add_row(vec![format!("  {} lost", r.loses), point, Seconds::new(r.rto_s).to_string(), format!("from {from}")]);
+        }
+        let _ = writeln!(out, "Recovery point (work lost at most) and recovery time\n{}", rows.trim_fmt());
+    }
+    for s in &run.shrunk {
+        let _ = writeln!(out, "With nodes missing ({} or more) the same work takes {} times as long", s.missing_nodes, three(s.time_factor));
     }
     out
 }
@@ -73,12 +101,16 @@ fn checkpoint_text(c: &CheckpointOutcome) -> String {
     if let (Some(y), Some(d)) = (c.young_s, c.daly_s) {
         let _ = write!(out, "; Young {}, Daly {}", Seconds::new(y), Seconds::new(d));
     }
+    if let Some(share) = c.written_share {
+        let _ = write!(out, "; incremental, {} of the bytes in the mean", percent(share));
+    }
     out.push('\n');
     for l in &c.levels {
         let _ = writeln!(
             out,
-            "  {}: written in {} ({}, {}), read back in {}",
+            "  {}: {} in {} ({}, {}), read back in {}",
             l.name,
+            l.from.as_ref().map_or_else(|| "written".into(), |near| format!("copied from {near}")),
             Seconds::new(l.write_s),
             BytesPerSecond::new(l.write_bytes_per_s),
             l.bottleneck,
@@ -86,6 +118,12 @@ fn checkpoint_text(c: &CheckpointOutcome) -> String {
         );
         if !l.fits {
             let _ = writeln!(out, "  {} IS TOO SMALL for {} of checkpoints", l.name, Bytes::new(l.stored_bytes));
+        }
+    }
+    if let Some(r) = &c.reshard {
+        let _ = writeln!(out, "Read onto tensor {} × pipeline {} × data {}:", r.tensor, r.pipeline, r.data);
+        for l in &r.levels {
+            let _ = writeln!(out, "  {} from {} in {}", Bytes::new(l.read_bytes), l.name, Seconds::new(l.restore_s));
         }
     }
     out
@@ -100,6 +138,9 @@ pub(super) fn storage_text(s: &StorageOutcome) -> String {
     rows.add_row(vec!["Supply".into(), format!("{} from {} to {} hosts", BytesPerSecond::new(s.supply_bytes_per_s), s.tier, s.hosts)]);
     rows.add_row(vec!["First step after".into(), Seconds::new(s.first_step_s).to_string()]);
     rows.add_row(vec!["Step".into(), format!("{}, of it {} wait for data", Seconds::new(s.step_s), Seconds::new(s.data_wait_s))]);
+    if s.contention_s > 0.0 {
+        rows.add_row(vec!["Slows collectives".into(), format!("{} a step on links that both load", Seconds::new(s.contention_s))]);
+    }
     if let (Some(n), Some(target)) = (s.sustained_per_host, s.target_utilization) {
         rows.add_row(vec![format!("Sustained at {}", percent(target)), format!("{n} accelerators a host")]);
     }
@@ -144,6 +185,7 @@ pub(super) fn storage_html(s: &StorageOutcome, alone: bool) -> Markup {
                 tr { td { "of it compute" } td { (Seconds::new(s.compute_s)) } }
                 tr { td { "of it waiting for data" } td { (Seconds::new(s.data_wait_s)) } }
                 tr { td { "utilisation of accelerators" } td { (percent(s.accelerator_utilization)) } }
+                @if s.contention_s > 0.0 { tr { td { "slows the collectives of a step by" } td { (Seconds::new(s.contention_s)) } } }
                 @if s.cached_share > 0.0 { tr { td { "kept in host memory after the first epoch" } td { (percent(s.cached_share)) } } }
                 @if let (Some(n), Some(target)) = (s.sustained_per_host, s.target_utilization) {
                     tr { td { "accelerators of a host that stay above " (percent(target)) } td { (n) } }
@@ -160,12 +202,14 @@ pub(super) fn storage_html(s: &StorageOutcome, alone: bool) -> Markup {
 /// The page's part on the run.
 pub(super) fn run_html(outcome: &Outcome, run: &RunOutcome) -> Markup {
     let wall = run.days * DAY;
-    let by_cost = |seconds: f64| outcome.cost.as_ref().map_or(0.0, |c| c.usd_per_hour * seconds / 3600.0);
+    let usd = |name: &str| run.losses_usd.map_or(0.0, |l| l.get(name));
+    let kwh = |name: &str| run.losses_kwh.map_or(0.0, |l| l.get(name));
     let lost: Vec<(&str, f64)> = run.losses_s.parts().into_iter().filter(|p| p.1 > 0.0).collect();
     let names: Vec<String> = std::iter::once("training".to_owned()).chain(lost.iter().map(|p| p.0.replace('_', " "))).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     html! {
         h2 { "The whole run" }
+        p { (sentence(run, outcome.cost.as_ref())) "." }
         @if let Some(seeds) = run.seeds { p.soft { "Over " (seeds) " runs with different draws: mean, 5th to 95th percentile." } }
         @if let Some(n) = run.unfinished { p.bad { (n) " runs never end: they lose work faster than they do it." } }
         table { tbody {
@@ -179,10 +223,10 @@ pub(super) fn run_html(outcome: &Outcome, run: &RunOutcome) -> Markup {
             figure { (PreEscaped(losses_svg(&lost))) (key_of(&names[1..], colours(&lost).split_off(1))) }
             table {
                 caption { "Where the time goes" }
-                thead { tr { th { "part" } th { "time" } th { "share of the run" } th { "USD" } } }
+                thead { tr { th { "part" } th { "time" } th { "share of the run" } th { "USD" } th { "kWh" } } }
                 tbody {
-                    tr { td { "steps that count" } td { (Seconds::new(wall - run.lost_s)) } td { (percent(run.training_goodput)) } td { (grouped(by_cost(wall - run.lost_s))) } }
-                    @for (name, seconds) in &lost { tr { td { (name.replace('_', " ")) } td { (Seconds::new(*seconds)) } td { (percent(seconds / wall)) } td { (grouped(by_cost(*seconds))) } } }
+                    tr { td { "steps that count" } td { (Seconds::new(wall - run.lost_s)) } td { (percent(run.training_goodput)) } td { (grouped(run.useful_usd.unwrap_or(0.0))) } td { (grouped(run.useful_kwh.unwrap_or(0.0))) } }
+                    @for (name, seconds) in &lost { tr { td { (name.replace('_', " ")) } td { (Seconds::new(*seconds)) } td { (percent(seconds / wall)) } td { (grouped(usd(name))) } td { (grouped(kwh(name))) } } }
                 }
             }
         }
@@ -191,6 +235,7 @@ pub(super) fn run_html(outcome: &Outcome, run: &RunOutcome) -> Markup {
             figure { (PreEscaped(timeline_svg(&outcome.detail.run_segments, &lost))) (key_of(&names, colours(&lost))) }
         }
         @if let Some(c) = &run.checkpoint { (checkpoint_html(run, c)) }
+        @if !run.recovery.is_empty() { (recovery_html(run)) }
         @if !run.causes.is_empty() {
             h2 { "Failures by cause" }
             table {
@@ -207,6 +252,25 @@ pub(super) fn run_html(outcome: &Outcome, run: &RunOutcome) -> Markup {
                 } } }
             }
         }
+    }
+}
+
+fn recovery_html(run: &RunOutcome) -> Markup {
+    html! {
+        h2 { "Recovery" }
+        p.soft { "What the loss of something costs at most: work since the newest checkpoint that survives, and the way back with a spare node." }
+        table {
+            thead { tr { th { "what is lost" } th { "recovery point" } th { "recovery time" } th style="text-align:left" { "read from" } } }
+            tbody { @for r in &run.recovery { tr {
+                td { (r.loses) } td class=(if r.from.is_some() { "" } else { "bad" }) { (r.rpo_s.map_or_else(|| "all work".into(), |s| Seconds::new(s).to_string())) }
+                td { (Seconds::new(r.rto_s)) } td style="text-align:left" { (r.from.as_deref().unwrap_or("the beginning")) }
+            } } }
+        }
+        @if !run.shrunk.is_empty() { table {
+            caption { "Fewer replicas while nodes are repaired" }
+            thead { tr { th { "nodes missing" } th { "time for the same work" } } }
+            tbody { @for s in &run.shrunk { tr { td { (s.missing_nodes) } td { (three(s.time_factor)) " ×" } } } }
+        } }
     }
 }
 
@@ -230,10 +294,16 @@ fn checkpoint_html(run: &RunOutcome, c: &CheckpointOutcome) -> Markup {
         table {
             thead { tr { th { "place" } th { "every" } th { "written in" } th { "rate" } th style="text-align:left" { "set by" } th { "read back in" } th style="text-align:left" { "survives loss of" } th { "holds" } } }
             tbody { @for l in &c.levels { tr {
-                td { (l.name) } td { (l.every) } td { (Seconds::new(l.write_s)) } td { (BytesPerSecond::new(l.write_bytes_per_s)) } td style="text-align:left" { (l.bottleneck) }
+                td { (l.name) @if let Some(near) = &l.from { " (copied from " (near) ")" } } td { (l.every) } td { (Seconds::new(l.write_s)) } td { (BytesPerSecond::new(l.write_bytes_per_s)) } td style="text-align:left" { (l.bottleneck) }
                 td { (Seconds::new(l.restore_s)) } td style="text-align:left" { (l.survives) } td class=(if l.fits { "" } else { "bad" }) { (Bytes::new(l.stored_bytes)) }
             } } }
         }
+        @if let Some(share) = c.written_share { p.soft { "Incremental: " (percent(share)) " of the bytes of a whole one are written in the mean." } }
+        @if let Some(r) = &c.reshard { table {
+            caption { "Read onto tensor " (r.tensor) " × pipeline " (r.pipeline) " × data " (r.data) }
+            thead { tr { th { "from" } th { "bytes" } th { "time" } } }
+            tbody { @for l in &r.levels { tr { td { (l.name) } td { (Bytes::new(l.read_bytes)) } td { (Seconds::new(l.restore_s)) } } } }
+        } }
         @if run.intervals.len() > 2 {
             p.soft { "Goodput over the work between two checkpoints: simulated, and by the exact formula for failures that come at random." }
             figure { (PreEscaped(intervals_svg(&run.intervals, c.interval_s))) (key_of(&["simulated", "exact formula", "this run"], vec![PALETTE[0], PALETTE[1], PALETTE[5]])) }

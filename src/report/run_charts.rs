@@ -20,6 +20,7 @@ pub(super) fn colour(loss: &str) -> &'static str {
         "straggler" => PALETTE[9],
         "pause" => PALETTE[6],
         "maintenance" => PALETTE[7],
+        "shrunk" => PALETTE[2],
         _ => "#444444",
     }
 }

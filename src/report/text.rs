@@ -79,7 +79,7 @@ pub fn text(outcome: &Outcome) -> String {
             three(run.model_flops / 1e15 / DAY),
             three(run.days),
         );
-        out.push_str(&run_text(run));
+        out.push_str(&run_text(run, outcome.cost.as_ref()));
     }
     if let Some(cost) = &outcome.cost {
         out.push_str(&cost_text(cost, outcome.priced()));

@@ -17,8 +17,7 @@ pub(super) fn job(input: &ScenarioInput, fabric: &Fabric, root: Span, diags: &mu
     only(input, diags)?;
     if let Some(training) = &input.training.value {
         let (config, band) = training_job(training, fabric, diags)?;
-        let tokens = 4.0 * config.model.sequence_length as f64;
-        let (steps, operations) = (steps(input, &config, diags), operations(input, tokens, fabric, diags));
+        let (steps, operations) = (steps(input, &config, diags), operations(input, &config, fabric, diags));
         return Some(Job::Training { config: Box::new(config), steps: steps?, band, operations: Box::new(operations?) });
     }
     if let Some(serving) = &input.serving.value {

@@ -11,11 +11,12 @@ use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    Band, CostOutcome, Detail, Fact, Identity, Outcome, ProfileUse, SimulationOutcome, TrainingOutcome, trace_outcome, training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, LossParts, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome,
+    trace_outcome, training_outcome,
 };
 use crate::replay::{Setting, replay, timed, work};
 use crate::training::{Config, ExpertStack, Sharding, StepError, expert_stacks, simulate_step_with, trace_step};
-use crate::units::{Bytes, DAY, Seconds};
+use crate::units::{Bytes, DAY, HOUR, KWH, Seconds};
 use crate::workload::trace::Trace;
 use std::fmt;
 
@@ -286,20 +287,22 @@ fn training(
     let fabric = &scenario.fabric;
     let (mut fed, mut data_stall) = (None, 0.0);
     if let Some(plan) = &operations.feed {
-        let (outcome, stall) = feed::training(fabric, config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
+        let (outcome, stall) =
+            feed::training((fabric, &scenario.profiles), config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
         (fed, data_stall) = (Some(outcome), stall);
     }
     let size =
         steps.map(|steps| run::Size { steps, tokens: steps * config.tokens_per_step(), model_flops: steps * numbers.model_flops_per_step });
     let whole = size.map(|size| run::run(operations, config, (fabric, &scenario.profiles), &step, data_stall, &size, scenario.seed));
     numbers.stall(data_stall, whole.as_ref().map_or(0.0, |r| r.checkpoint_stall));
-    let cost = price(scenario, config, &numbers, whole.as_ref());
+    let (cost, power) = price(scenario, config, &numbers, whole.as_ref());
     let mut run = whole.map(|r| {
         detail.run_segments = r.segments;
         r.outcome
     });
     if let Some(run) = &mut run {
         run.sensitivity.iter_mut().for_each(|s| s.saved_usd = s.saved_days * 24.0 * cost.usd_per_hour);
+        by_loss(run, &cost, power);
     }
     if let Some(failures) = &operations.failures {
         detail.profile.push(ProfileUse {
@@ -323,14 +326,28 @@ fn training(
 /// are planned at 80 to 90 % of their maximum; from memory, unverified).
 const BUSY_POWER: f64 = 0.85;
 
-fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, run: Option<&run::Run>) -> CostOutcome {
+/// Splits cost and energy of a run as its time is split; `power` is that of the site while the job is down and while it trains, watts.
+fn by_loss(run: &mut RunOutcome, cost: &CostOutcome, (idle, busy): (f64, f64)) {
+    let useful = run.days * DAY - run.lost_s;
+    if cost.usd_total > 0.0 {
+        let of = |seconds: f64| cost.usd_per_hour * seconds / HOUR;
+        (run.losses_usd, run.useful_usd) = (Some(LossParts::of(|n| of(run.losses_s.get(n)))), Some(of(useful)));
+    }
+    let power = |name: &str| if LossParts::is_idle(name) { idle } else { busy };
+    run.losses_kwh = Some(LossParts::of(|n| power(n) * run.losses_s.get(n) / KWH));
+    run.useful_kwh = Some(busy * useful / KWH);
+}
+
+/// What it costs, and the power of the site while the job is down and while it trains.
+fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, run: Option<&run::Run>) -> (CostOutcome, (f64, f64)) {
     let parts = &numbers.breakdown_s;
     let training = run.map_or(1.0, |r| r.training_share);
-    let busy = (parts.compute + parts.optimizer + parts.tensor_comm) / numbers.step_time_s * training;
+    let share = (parts.compute + parts.optimizer + parts.tensor_comm) / numbers.step_time_s;
     let mean = |of: fn(&Accelerator) -> f64| scenario.fabric.part_shares().iter().map(|(p, share)| share * of(p)).sum::<f64>();
     let (idle, tdp) = (mean(|p| p.idle_power.get()), mean(|p| p.tdp.get()));
     let accelerators = config.parallel.ranks() as f64;
-    let power = accelerators * (idle + (tdp - idle) * BUSY_POWER * busy) + scenario.fabric.overhead_power();
+    let at = |busy: f64| accelerators * (idle + (tdp - idle) * BUSY_POWER * busy) + scenario.fabric.overhead_power();
+    let power = at(share * training);
     let (seconds, tokens) = match run {
         Some(run) => (run.outcome.days * DAY, run.outcome.tokens),
         None => (numbers.step_time_s, config.tokens_per_step()),
@@ -344,5 +361,5 @@ fn price(scenario: &Scenario, config: &Config, numbers: &TrainingOutcome, run: O
         let bytes = if tier.capacity.is_finite() { tier.capacity } else { kept };
         out.add(&format!("storage {}", tier.name), bytes * price * seconds, seconds, tokens);
     }
-    out
+    (out, (at(0.0) * scenario.cost.pue, at(share) * scenario.cost.pue))
 }

@@ -4,7 +4,7 @@ use super::load::head;
 use super::operations::{FailureClass, Failures, conflict};
 use super::operations_input::FailuresInput;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
-use crate::operations::{Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, failure_presets, rate_of};
+use crate::operations::{Component, Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, domain_nodes, failure_presets, rate_of};
 use crate::units::Seconds;
 
 /// The failures of a scenario, from a preset and classes of its own.
@@ -29,7 +29,7 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
         }
     }
     for class in input.class.iter() {
-        if class_fits(class, diags) {
+        if class_fits(class, counts, diags) {
             given.push(class.value.clone());
         }
     }
@@ -67,6 +67,8 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
         classes,
         source,
         fleet_sigma: *input.fleet_spread,
+        detect: input.detect.get(),
+        elastic: input.elastic.unwrap_or(false),
         recovery: Recovery { swap: input.swap.get(), start: input.restart.get(), warm_up: input.warm_up.get() },
         spares: Spares {
             count: input.spares.map(|n| n as u32),
@@ -79,7 +81,8 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
 
 fn class_of(class: &FailureClassInput, input: &FailuresInput, counts: &Counts) -> FailureClass {
     let stops = matches!(*class.effect, EffectKind::Stop | EffectKind::Corrupt);
-    let loses = class.loses.unwrap_or(if stops { Loses::Node } else { Loses::Process });
+    let own = if is_place(class) { Loses::Domain } else { Loses::Node };
+    let loses = class.loses.unwrap_or(if stops { own } else { Loses::Process });
     let (rate, parts) = rate_of(class, counts);
     FailureClass {
         rate: rate * *input.factor,
@@ -87,12 +90,21 @@ fn class_of(class: &FailureClassInput, input: &FailuresInput, counts: &Counts) -
         detect: class.detect.map_or(input.detect.get(), Seconds::get),
         loses,
         nodes: match loses {
-            Loses::Process => 0,
+            Loses::Process | Loses::Region => 0,
             Loses::Node => 1,
-            Loses::Domain => class.nodes.unwrap_or(1).min(1 << 20) as u32,
+            Loses::Domain => {
+                let own = domain_nodes(class, counts).map(|d| d.1.round().max(1.0) as u64);
+                own.or(*class.nodes).unwrap_or(1).min(1 << 20) as u32
+            }
         },
+        outage: if loses == Loses::Region { class.lasts.map_or(0.0, Seconds::get) } else { 0.0 },
         input: class.clone(),
     }
+}
+
+/// Whether the component of a class is a place of the building, which takes its nodes with it.
+fn is_place(class: &FailureClassInput) -> bool {
+    matches!(*class.component, Some(Component::Leaf | Component::Rack | Component::Power))
 }
 
 fn spares_fit(input: &FailuresInput, counts: &Counts, diags: &mut Diagnostics) {
@@ -100,6 +112,7 @@ fn spares_fit(input: &FailuresInput, counts: &Counts, diags: &mut Diagnostics) {
         for (given, at, name) in [
             (input.repair.is_some(), input.repair.span, "repair"),
             (input.repair_spread.is_some(), input.repair_spread.span, "repair_spread"),
+            (input.elastic.is_some(), input.elastic.span, "elastic"),
         ] {
             if given {
                 conflict(at, &format!("`{name}` does nothing without `spares`"), "say how many spare nodes there are", diags);
@@ -126,7 +139,7 @@ fn spares_fit(input: &FailuresInput, counts: &Counts, diags: &mut Diagnostics) {
 }
 
 /// Keys of a class that do nothing with its effect.
-fn class_fits(class: &FailureClassInput, diags: &mut Diagnostics) -> bool {
+fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostics) -> bool {
     let before = diags.error_count();
     let effect = *class.effect;
     match (class.per_1000_node_days.is_some(), class.mtbf.is_some()) {
@@ -143,13 +156,24 @@ fn class_fits(class: &FailureClassInput, diags: &mut Diagnostics) -> bool {
     }
     let lasting = matches!(effect, EffectKind::Slow | EffectKind::Pause | EffectKind::Planned);
     let stops = matches!(effect, EffectKind::Stop | EffectKind::Corrupt);
+    let region = *class.loses == Some(Loses::Region);
+    if is_place(class) && domain_nodes(class, counts).is_none() {
+        diags.push(
+            Diagnostic::error(codes::BAD_TOPOLOGY, "the topology does not say which nodes stand together")
+                .at(class.component.span, "this component")
+                .hint("add [site] with nodes_per_rack and racks_per_power_domain to the topology; leaves need a network"),
+        );
+    }
+    if is_place(class) && class.loses.is_some_and(|l| l != Loses::Domain) {
+        conflict(class.loses.span, "a leaf, rack or power domain takes its nodes with it", "leave `loses` out", diags);
+    }
     let rules: [(&str, bool, bool, Span); 6] = [
-        ("lasts", class.lasts.is_some(), lasting, class.lasts.span),
+        ("lasts", class.lasts.is_some(), lasting || region, class.lasts.span),
         ("speed", class.speed.is_some(), effect == EffectKind::Slow, class.speed.span),
         ("found_after", class.found_after.is_some(), effect == EffectKind::Corrupt, class.found_after.span),
         ("detect", class.detect.is_some(), effect == EffectKind::Stop, class.detect.span),
         ("loses", class.loses.is_some(), stops, class.loses.span),
-        ("nodes", class.nodes.is_some(), *class.loses == Some(Loses::Domain), class.nodes.span),
+        ("nodes", class.nodes.is_some(), *class.loses == Some(Loses::Domain) && !is_place(class), class.nodes.span),
     ];
     for (name, given, wanted, span) in rules {
         if given && !wanted {

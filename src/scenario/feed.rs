@@ -3,17 +3,23 @@
 use super::operations::StorageJob;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::ids::Id;
+use crate::kernels::Profiles;
 use crate::metrics::{StorageOutcome, UtilizationPoint};
-use crate::operations::{Feed, FeedPlan, Host, feed_host, memory_rate, supply, sustained};
-use crate::training::{Config, readers};
+use crate::operations::{Feed, FeedPlan, Host, feed_host, kept_rate, request_of, supply, sustained};
+use crate::storage::{Client, Direction, transfer};
+use crate::training::{Config, readers, simulate_step_beside};
 
 /// Steps of a training job that are simulated: enough for the prefetched batches to be spent and the rest to be steady.
 const STEPS: u32 = 200;
 
 /// How a host is fed with a supply, from memory in part.
 fn feed(plan: &FeedPlan, host: Host, cached: f64, memory: f64, seed: u64) -> Feed {
-    let supply = if cached >= 1.0 { memory } else { (host.supply / (1.0 - cached)).min(memory) };
-    feed_host(plan, Host { supply, ..host }, seed)
+    feed_host(plan, with_kept(host, cached, memory), seed)
+}
+
+/// The host with what it gets when memory serves a share of the reads.
+fn with_kept(host: Host, cached: f64, memory: f64) -> Host {
+    Host { supply: if cached >= 1.0 { memory } else { (host.supply / (1.0 - cached)).min(memory) }, ..host }
 }
 
 fn outcome(plan: &FeedPlan, fabric: &Fabric, hosts: usize, readers: u64, host: Host, feed: &Feed, cached: f64) -> StorageOutcome {
@@ -31,6 +37,7 @@ fn outcome(plan: &FeedPlan, fabric: &Fabric, hosts: usize, readers: u64, host: H
         step_s: feed.step,
         compute_s: host.compute,
         data_wait_s: feed.wait,
+        contention_s: 0.0,
         sustained_per_host: None,
         target_utilization: None,
         curve: Vec::new(),
@@ -46,15 +53,16 @@ pub(super) fn emulated(fabric: &Fabric, job: &StorageJob, seed: u64) -> Option<S
     let (rate, cached) = supply(&job.feed, fabric, &all, hosts)?;
     let cores = *fabric.host(fabric.site(first[0]).node).cores as f64;
     let host = Host { readers: job.accelerators, batch: job.batch, compute: job.compute, supply: rate, cores, steps: job.steps };
-    let fed = feed(&job.feed, host, cached, memory_rate(fabric, first[0]), seed);
+    let kept = kept_rate(&job.feed, fabric, &all, hosts)?;
+    let fed = feed(&job.feed, host, cached, kept, seed);
     let readers = u64::from(job.accelerators) * hosts as u64;
     let mut out = outcome(&job.feed, fabric, hosts, readers, host, &fed, cached);
-    out.sustained_per_host = Some(u64::from(sustained(&job.feed, Host { steps: job.steps.min(STEPS), ..host }, job.target, seed)));
+    out.sustained_per_host =
+        Some(u64::from(sustained(&job.feed, Host { steps: job.steps.min(STEPS), ..with_kept(host, cached, kept) }, job.target, seed)));
     out.target_utilization = Some(job.target);
     let most = (2 * out.sustained_per_host.unwrap_or(1).max(u64::from(job.accelerators) / 2)).clamp(4, 2048);
     let at = |n: u64| {
-        let fed =
-            feed(&job.feed, Host { readers: n as u32, steps: job.steps.min(STEPS), ..host }, cached, memory_rate(fabric, first[0]), seed);
+        let fed = feed(&job.feed, Host { readers: n as u32, steps: job.steps.min(STEPS), ..host }, cached, kept, seed);
         UtilizationPoint { accelerators: n, utilization: fed.utilization }
     };
     let step = (most / 12).max(1);
@@ -75,7 +83,7 @@ fn firsts(fabric: &Fabric, all: impl Iterator<Item = AcceleratorId>) -> Vec<Acce
 
 /// A training job whose steps take `step` seconds: how it is fed, and the mean stall of a step over the epochs of the run.
 pub(super) fn training(
-    fabric: &Fabric,
+    (fabric, profiles): (&Fabric, &Profiles),
     config: &Config,
     plan: &FeedPlan,
     step: f64,
@@ -89,18 +97,43 @@ pub(super) fn training(
     let most = nodes.iter().map(|&n| readers.iter().filter(|&&r| fabric.site(r).node == fabric.site(n).node).count()).max().unwrap_or(1);
     let batch = config.global_batch as f64 / config.parallel.data as f64;
     let cores = *fabric.host(fabric.site(nodes[0]).node).cores as f64;
-    let host = Host { readers: most as u32, batch, compute: step, supply: rate, cores, steps: STEPS };
-    let memory = memory_rate(fabric, nodes[0]);
-    let cold = feed(plan, host, 0.0, memory, seed);
+    let slowed = contention((fabric, profiles), config, plan, &readers, batch, step);
+    let kept = kept_rate(plan, fabric, &readers, hosts)?;
+    let fed = |cached: f64| {
+        // What is kept from one epoch to the next is not read over the network again.
+        let host = Host { readers: most as u32, batch, compute: step + slowed * (1.0 - cached), supply: rate, cores, steps: STEPS };
+        (host, feed(plan, host, cached, kept, seed))
+    };
+    let (host, cold) = fed(0.0);
     let stall = |f: &Feed| (f.step - step).max(0.0);
     let epochs = steps.map_or(1.0, |s| (s * config.global_batch as f64 / plan.samples).max(1.0));
     let mean = if cached > 0.0 && epochs > 1.0 {
-        let warm = feed(plan, host, cached, memory, seed);
+        let warm = fed(cached).1;
         (stall(&cold) + (epochs - 1.0) * stall(&warm)) / epochs
     } else {
         stall(&cold)
     };
     // Rounding of sums of steps is no stall.
     let mean = if mean < 1e-9 * step { 0.0 } else { mean };
-    Some((outcome(plan, fabric, hosts, readers.len() as u64, host, &cold, cached), mean))
+    let out = outcome(plan, fabric, hosts, readers.len() as u64, host, &cold, cached);
+    Some((StorageOutcome { contention_s: slowed, compute_s: step, ..out }, mean))
+}
+
+/// Seconds that reading the data of one step adds to a step, on the links that its collectives load too.
+fn contention(
+    (fabric, profiles): (&Fabric, &Profiles),
+    config: &Config,
+    plan: &FeedPlan,
+    readers: &[AcceleratorId],
+    batch: f64,
+    step: f64,
+) -> f64 {
+    let files = (batch / plan.samples_per_file).max(1.0);
+    let clients: Vec<Client> = readers.iter().map(|&at| Client { at, bytes: batch * plan.sample_bytes, files }).collect();
+    let Some(read) = transfer(fabric, plan.tier, Direction::Read, &clients, request_of(plan, fabric)) else { return 0.0 };
+    // What cannot be read in the time of a step is waited for, which the feed counts.
+    let share = (step / read.time(fabric)).min(1.0);
+    let beside = simulate_step_beside(config, fabric, profiles, &read, share).map_or(step, |s| s.execution.makespan);
+    let lost = (beside - step).max(0.0);
+    if lost > 1e-9 * step { lost } else { 0.0 }
 }

@@ -14,7 +14,7 @@ use crate::replay::astra::Backend;
 use crate::replay::{ComputeTimes, Sends};
 use crate::simulate::Pattern;
 use crate::training::{Attention, Framework, Precision, Recompute, Schedule, Sharding};
-use crate::units::{Bytes, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
+use crate::units::{Bytes, Date, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
 
 choice! {
@@ -117,6 +117,8 @@ record! {
         pub steps: Option<Count>,
         /// Runs under different draws of what fails; absent: 100.
         pub seeds: Option<Count>,
+        /// The day on which it begins, such as "2026-03-01".
+        pub start: Option<Date>,
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod base;
 mod check;
+mod checkpoint;
 mod collective;
+mod elastic;
 mod execute;
 mod failures;
 mod feed;
@@ -14,6 +16,7 @@ mod operations;
 mod operations_input;
 mod profile;
 mod run;
+mod run_outcome;
 mod schema;
 mod serving;
 mod tokens;
@@ -29,8 +32,10 @@ pub use input::{
     TokensInput, TraceFormat, TraceInput, TrainingInput,
 };
 pub use load::{Job, Scenario, load, load_text, load_topology};
-pub use operations::{FailureClass, Failures, Operations, StorageJob};
-pub use operations_input::{CheckpointInput, CheckpointLevelInput, EmulateInput, FailuresInput, Interval, LemonInput, StorageInput};
+pub use operations::{FailureClass, Failures, Operations, Reshard, StorageJob};
+pub use operations_input::{
+    CheckpointInput, CheckpointLevelInput, EmulateInput, FailuresInput, IncrementalInput, Interval, LemonInput, ReshardInput, StorageInput,
+};
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};

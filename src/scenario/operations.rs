@@ -1,12 +1,15 @@
 //! Checks of `[checkpoint]`, `[failures]` and `[storage]`: do the tiers exist, do the keys do something together.
 
+use super::checkpoint::{checkpoint_of, reshard_of};
 use super::failures::failures_of;
 use super::input::ScenarioInput;
 use super::load::head;
-use super::operations_input::{CheckpointInput, Interval, StorageInput};
+use super::operations_input::{Interval, StorageInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{Fabric, TierId};
-use crate::operations::{CheckpointPlan, Counts, FailureClassInput, FeedPlan, LevelPlan, Loses, Place, Recovery, Spares};
+use crate::operations::{CheckpointPlan, Counts, FailureClassInput, FeedPlan, Loses, Recovery, Spares};
+use crate::training::Config;
+use crate::units::Date;
 
 /// A class of failures before the effect of a slow accelerator on the step is known.
 #[derive(Debug, Clone)]
@@ -23,6 +26,17 @@ pub struct FailureClass {
     pub loses: Loses,
     /// Nodes that have to be replaced.
     pub nodes: u32,
+    /// Seconds until there are nodes again (loss of a region).
+    pub outage: f64,
+}
+
+/// Reading a checkpoint onto another layout.
+#[derive(Debug, Clone)]
+pub struct Reshard {
+    /// Bytes per second that one process cuts anew.
+    pub rate: f64,
+    /// The other layout, where one was given.
+    pub to: Option<Config>,
 }
 
 /// What fails and how the job comes back.
@@ -38,6 +52,10 @@ pub struct Failures {
     pub recovery: Recovery,
     /// Spare nodes.
     pub spares: Spares,
+    /// Seconds until a failure is noticed, where no class says otherwise.
+    pub detect: f64,
+    /// Whether the job goes on with fewer replicas.
+    pub elastic: bool,
     /// Lemons: nodes, factor, failures after which one is taken out.
     pub lemons: Option<(u32, f64, Option<u32>)>,
 }
@@ -47,6 +65,10 @@ pub struct Failures {
 pub struct Operations {
     /// Checkpoints.
     pub checkpoint: Option<(CheckpointPlan, Interval, usize)>,
+    /// Reading onto another layout.
+    pub reshard: Option<Reshard>,
+    /// The day on which the run begins.
+    pub start: Option<Date>,
     /// Failures.
     pub failures: Option<Failures>,
     /// Feeding of data.
@@ -95,7 +117,8 @@ pub(super) fn tier(name: &At<String>, fabric: &Fabric, more: &[&str], diags: &mu
 }
 
 /// What a training scenario says about its run.
-pub(super) fn operations(input: &ScenarioInput, sequence_bytes: f64, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Operations> {
+pub(super) fn operations(input: &ScenarioInput, config: &Config, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Operations> {
+    let sequence_bytes = 4.0 * config.model.sequence_length as f64;
     let before = diags.error_count();
     let run = input.run.value.as_ref();
     for (given, span, name) in [
@@ -108,6 +131,11 @@ pub(super) fn operations(input: &ScenarioInput, sequence_bytes: f64, fabric: &Fa
     }
     let failures = input.failures.value.as_ref().and_then(|f| failures_of(f, input.failures.span, &Counts::of(fabric), diags));
     let checkpoint = input.checkpoint.value.as_ref().and_then(|c| checkpoint_of(c, input, fabric, diags));
+    if let Some(elastic) = input.failures.value.as_ref().map(|f| &f.elastic).filter(|e| e.value == Some(true) && config.parallel.data < 2) {
+        conflict(elastic.span, "a job of one replica cannot go on with fewer", "leave `elastic` out", diags);
+    }
+    let reshard = input.checkpoint.value.as_ref().and_then(|c| c.reshard.value.as_ref().map(|r| (r, c.reshard.span)));
+    let reshard = reshard.and_then(|(r, span)| reshard_of(r, span, input, (config, fabric), diags));
     let feed = input.storage.value.as_ref().and_then(|s| {
         if let Some(emulate) = s.emulate.value.as_ref().map(|_| s.emulate.span) {
             conflict(emulate, "emulated accelerators do nothing beside a [training]", "leave one of them out", diags);
@@ -121,85 +149,46 @@ pub(super) fn operations(input: &ScenarioInput, sequence_bytes: f64, fabric: &Fa
     if seeds.is_some_and(|n| n > 100_000) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so many runs are absurd").at(seeds.span, "absurd").hint("at most 100,000"));
     }
-    (diags.error_count() == before).then(|| Operations { checkpoint, failures, feed, seeds: seeds.unwrap_or(100) })
-}
-
-fn checkpoint_of(
-    input: &CheckpointInput,
-    scenario: &ScenarioInput,
-    fabric: &Fabric,
-    diags: &mut Diagnostics,
-) -> Option<(CheckpointPlan, Interval, usize)> {
-    let before = diags.error_count();
-    let mut levels: Vec<LevelPlan> = Vec::new();
-    if input.level.is_empty() {
-        diags.push(
-            Diagnostic::error(codes::MISSING_KEY, "a checkpoint goes nowhere")
-                .at(head(scenario.checkpoint.span, diags), "needs a [[checkpoint.level]]")
-                .hint("add [[checkpoint.level]] with to = \"peer\" or the name of a storage tier"),
-        );
-    }
-    for level in input.level.iter() {
-        let place = match level.to.as_str() {
-            "host" => Some(Place::Host),
-            "peer" => Some(Place::Peer),
-            _ => tier(&level.to, fabric, &["host", "peer"], diags).map(Place::Tier),
-        };
-        let Some(place) = place else { continue };
-        if place == Place::Peer && fabric.node_count() < 2 {
-            conflict(level.to.span, "there is no other node whose memory could keep a checkpoint", "use a storage tier", diags);
-        }
-        if levels.iter().any(|l| l.place == place) {
-            diags.push(Diagnostic::error(codes::DUPLICATE_NAME, "checkpoints go to this place twice").at(level.to.span, "second time"));
-        }
-        if *level.every > 1_000_000 {
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so rare a checkpoint is absurd").at(level.every.span, "absurd"));
-        }
-        levels.push(LevelPlan { place, every: *level.every });
-    }
-    if !levels.is_empty() && levels.iter().all(|l| l.every > 1) {
-        diags.push(
-            Diagnostic::error(codes::CONFLICT, "no place takes every checkpoint")
-                .at(input.level[0].every.span, "here")
-                .hint("let one place have every = 1 and choose the interval"),
-        );
-    }
-    if *input.retention > 10_000 {
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so many kept checkpoints are absurd").at(input.retention.span, "absurd"));
-    }
-    if scenario.failures.value.is_none() && !matches!(*input.interval, Interval::Every(_)) {
-        diags.push(
-            Diagnostic::error(codes::CONFLICT, "without failures no interval is best")
-                .at(head(input.interval.span, diags), "needs failures")
-                .hint("give interval = \"10 min\", or add [failures]"),
-        );
-    }
-    let plan = CheckpointPlan {
-        mode: *input.mode,
-        levels,
-        copy_rate: input.copy_rate.get(),
-        serialise_rate: input.serialise_rate.map_or(f64::INFINITY, |r| r.get()),
-        barrier: input.barrier.get(),
-    };
-    (diags.error_count() == before).then_some((plan, *input.interval, *input.retention as usize))
+    (diags.error_count() == before).then(|| Operations {
+        checkpoint,
+        reshard,
+        start: run.and_then(|r| *r.start),
+        failures,
+        feed,
+        seeds: seeds.unwrap_or(100),
+    })
 }
 
 fn feed_of(input: &StorageInput, sequence_bytes: f64, fabric: &Fabric, diags: &mut Diagnostics) -> Option<FeedPlan> {
     let before = diags.error_count();
     let tier = tier(&input.data, fabric, &[], diags);
-    if input.cache.is_some() && input.samples.is_none() {
+    let cached = if input.cache.is_some() { Some(input.cache.span) } else { input.cache_tier.as_ref().map(|_| input.cache_tier.span) };
+    if let Some(span) = cached.filter(|_| input.samples.is_none()) {
         diags.push(
             Diagnostic::error(codes::MISSING_KEY, "what memory keeps depends on the size of the data set")
-                .at(input.cache.span, "needs `samples`")
+                .at(span, "needs `samples`")
                 .hint("add `samples = …`"),
         );
     }
-    if input.cache.is_none() {
+    let kept = input.cache_tier.value.clone().map(|value| At { value, span: input.cache_tier.span });
+    let cache_tier = kept.as_ref().and_then(|name| self::tier(name, fabric, &[], diags));
+    if input.cache.is_some() && kept.is_some() {
+        conflict(input.cache_tier.span, "data are kept in two ways", "give one of `cache` and `cache_tier`", diags);
+    }
+    if cache_tier.is_some() && cache_tier == tier {
+        conflict(input.cache_tier.span, "a tier that keeps what it holds itself", "name a faster tier", diags);
+    }
+    if cached.is_none() {
         for (given, span, name) in
             [(input.samples.is_some(), input.samples.span, "samples"), (input.sharded.is_some(), input.sharded.span, "sharded")]
         {
             if given {
-                conflict(span, &format!("`{name}` does nothing without `cache`"), "leave it out, or give `cache`", diags);
+                conflict(
+                    span,
+                    &format!("`{name}` does nothing without `cache` or `cache_tier`"),
+                    "leave it out, or give one of them",
+                    diags,
+                );
             }
         }
     }
@@ -224,6 +213,7 @@ fn feed_of(input: &StorageInput, sequence_bytes: f64, fabric: &Fabric, diags: &m
         decode: input.decode.get(),
         overhead: input.overhead.get(),
         cache: input.cache.unwrap_or(0.0),
+        cache_tier,
         sharded: input.sharded.unwrap_or(false),
     })
 }

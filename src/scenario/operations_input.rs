@@ -1,9 +1,11 @@
 //! The keys of `[checkpoint]`, `[failures]` and `[storage]`.
 
-use crate::diag::{Count, Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Share, Value, Whole, decode_word};
+use crate::diag::{
+    Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Share, Value, Whole, codes, decode_word,
+};
 use crate::operations::{FailureClassInput, Mode, Order};
 use crate::record;
-use crate::units::{Bytes, BytesPerSecond, Seconds};
+use crate::units::{Bytes, BytesPerSecond, Date, Seconds};
 
 /// How often checkpoints are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +41,25 @@ impl Decode for Interval {
     }
 }
 
+impl Decode for Date {
+    type Out = Self;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let text = if let Value::Str(text) = &node.value { text.as_str() } else { "" };
+        let date = text.parse().ok();
+        if date.is_none() {
+            diags.push(
+                Diagnostic::error(codes::WRONG_TYPE, "this is no day of the calendar")
+                    .at(node.span, "here")
+                    .hint("write a day in quotes as year-month-day, such as \"2026-03-01\""),
+            );
+        }
+        date
+    }
+    fn describe() -> serde_json::Value {
+        serde_json::json!({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})
+    }
+}
+
 record! {
     /// A place where checkpoints are kept.
     pub struct CheckpointLevelInput {
@@ -46,6 +67,32 @@ record! {
         pub to: Name,
         /// Every how manyth checkpoint goes there.
         pub every: Count = 1,
+        /// Another place of this list that it is copied from, by the servers of both; absent: the nodes write it.
+        pub from: Option<Name>,
+    }
+}
+
+record! {
+    /// Checkpoints that hold only what has changed.
+    pub struct IncrementalInput {
+        /// Every how manyth is whole.
+        pub full_every: Count,
+        /// Share of the state that changes from one checkpoint to the next.
+        pub share: Share,
+    }
+}
+
+record! {
+    /// Reading a checkpoint onto another layout.
+    pub struct ReshardInput {
+        /// What one process cuts and joins anew; absent: readers fetch the ranges of bytes that they need.
+        pub rate: Option<Pos<BytesPerSecond>>,
+        /// Tensor-parallel degree of another layout, whose cost of coming back is reported.
+        pub tensor: Option<Count>,
+        /// Its pipeline stages.
+        pub pipeline: Option<Count>,
+        /// Its replicas; absent: as many as there is room for.
+        pub data: Option<Count>,
     }
 }
 
@@ -58,14 +105,19 @@ record! {
         pub mode: Mode = Mode::Async,
         /// Places, each `[[checkpoint.level]]`.
         pub level: List<CheckpointLevelInput>,
-        /// What one accelerator copies to pinned host memory. Default 20 GB/s (pinned PCIe copies of generation 4: 20 to 25 GB/s).
-        pub copy_rate: Pos<BytesPerSecond> = BytesPerSecond::new(20e9),
+        /// What one accelerator copies to pinned host memory; absent: 20 GB/s (pinned PCIe copies of generation 4: 20 to 25 GB/s), over
+        /// NVLink-C2C 0.65 of the link (GH200: 297 of 450 GB/s to the host; from memory, unverified).
+        pub copy_rate: Option<Pos<BytesPerSecond>>,
         /// What one process serialises; absent: a format without copies.
         pub serialise_rate: Option<Pos<BytesPerSecond>>,
         /// Time for all ranks to meet. Default 0.5 s (0.1 to 1 s).
         pub barrier: NonNeg<Seconds> = Seconds::new(0.5),
         /// Checkpoints kept in the safest place.
         pub retention: Count = 3,
+        /// Most hold only what has changed.
+        pub incremental: Option<IncrementalInput>,
+        /// Reading onto another layout.
+        pub reshard: Option<ReshardInput>,
     }
 }
 
@@ -106,6 +158,8 @@ record! {
         pub repair: Option<Pos<Seconds>>,
         /// Spread of repairs: sigma of their logarithm (with `spares`). Default 1.
         pub repair_spread: Option<Plain>,
+        /// Whether the job goes on with fewer replicas where no spare is left, until nodes are repaired (with `spares`).
+        pub elastic: Option<bool>,
         /// Nodes that fail far more often than others.
         pub lemons: Option<LemonInput>,
     }
@@ -152,7 +206,9 @@ record! {
         pub overhead: NonNeg<Seconds> = Seconds::new(0.0),
         /// Share of host memory that keeps data from one epoch to the next.
         pub cache: Option<Share>,
-        /// Whether every host reads the same part of the data in every epoch (with `cache`).
+        /// Storage tier that keeps data from one epoch to the next, as far as they fit: host memory, CXL, drives; instead of `cache`.
+        pub cache_tier: Option<Name>,
+        /// Whether every host reads the same part of the data in every epoch (with `cache` or `cache_tier`).
         pub sharded: Option<bool>,
         /// Accelerators that only take data and time; instead of a `[training]` table.
         pub emulate: Option<EmulateInput>,

@@ -1,21 +1,22 @@
 //! From a simulated step to the run: what checkpoints cost on the fabric, what fails, many runs, and what a change would buy.
 
+use super::elastic::shrunk;
+use super::feed;
 use super::operations::{FailureClass, Failures, Operations};
 use super::operations_input::Interval;
-use crate::fabric::{AcceleratorId, Fabric};
+use super::run_outcome::{Costs, more_drives, outcome};
+use crate::fabric::{AcceleratorId, Fabric, TierKind};
 use crate::kernels::Profiles;
-use crate::metrics::{
-    CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossSeconds, RunNumbers, RunOutcome, RunSegment, SensitivityOutcome,
-};
+use crate::metrics::{LossParts, RunOutcome, RunSegment};
 use crate::operations::{
-    CheckpointCost, Class, Effect, EffectKind, Ensemble, LOSSES, Lemons, Loses, Mode, Recovery, RunPlan, Spares, Spread, best_interval,
-    checkpoint_cost, daly, ensemble, sweep, young,
+    CheckpointCost, Class, Effect, EffectKind, LOSSES, Lemons, Loses, Mode, Place, Recovery, RunPlan, Spares, best_interval,
+    checkpoint_cost, daly, ensemble, reshard_cost, young,
 };
-use crate::training::{Config, Step, simulate_step_beside, simulate_step_with};
-use crate::units::{DAY, HOUR, Seconds};
+use crate::training::{Config, Step, shards, simulate_step_beside, simulate_step_with};
+use crate::units::Seconds;
 
 /// Runs of each point of a curve and of each change.
-const RUNS_OF_A_POINT: u64 = 64;
+pub(super) const RUNS_OF_A_POINT: u64 = 64;
 
 /// A run with what it cost to find out.
 pub(super) struct Run {
@@ -46,31 +47,8 @@ pub(super) fn run(
     size: &Size,
     seed: u64,
 ) -> Run {
-    let time = step.execution.makespan;
     let cost = operations.checkpoint.as_ref().and_then(|(plan, ..)| checkpoint_cost(config, &step.layers, fabric, plan));
-    let mut plan = RunPlan {
-        steps: size.steps,
-        step: time,
-        data_stall,
-        every: 0,
-        block: cost.as_ref().map_or(0.0, |c| c.block),
-        slowdown: 0.0,
-        levels: cost.as_ref().map_or_else(Vec::new, |c| c.levels.iter().map(|l| l.level.clone()).collect()),
-        retention: operations.checkpoint.as_ref().map_or(1, |c| c.2),
-        classes: Vec::new(),
-        recovery: Recovery { swap: 0.0, start: 0.0, warm_up: 0.0 },
-        spares: Spares { count: None, repair: 0.0, sigma: 0.0 },
-        lemons: None,
-        fleet_sigma: 0.0,
-    };
-    if let (Some(cost), Some((saving, ..))) = (&cost, &operations.checkpoint)
-        && saving.mode == Mode::Async
-    {
-        plan.slowdown = slowdown(cost, config, (fabric, profiles), time);
-    }
-    if let Some(failures) = &operations.failures {
-        fail(&mut plan, failures, config, (fabric, profiles), time);
-    }
+    let mut plan = plan_of(operations, config, (fabric, profiles), step, data_stall, size, cost.as_ref());
     if let Some((_, interval, _)) = &operations.checkpoint {
         plan.every = every(&plan, *interval, seed);
     }
@@ -78,12 +56,98 @@ pub(super) fn run(
     let runs = if several { operations.seeds } else { 1 };
     let all = ensemble(&plan, seed, runs, true);
     let checkpoint_stall = if plan.every > 0 { (plan.cycle() - plan.every as f64 * plan.whole_step()) / plan.every as f64 } else { 0.0 };
-    let outcome = outcome(&plan, operations, cost.as_ref(), &all, size, seed);
-    let idle: f64 = all.losses.iter().zip(LOSSES).filter(|(_, l)| is_idle(l.1)).map(|(s, _)| s).sum();
+    let costs = Costs { checkpoint: cost.as_ref(), reshard: resharded(operations, fabric) };
+    let mut outcome = outcome(&plan, operations, &costs, &all, size, seed);
+    if plan.stop_rate() > 0.0 {
+        let wider = wider(operations, config, (fabric, profiles), step, data_stall, size, seed, &plan);
+        outcome.sensitivity.extend(wider.and_then(|other| more_drives(&plan, &other, seed, operations.seeds)));
+    }
+    let idle: f64 = all.losses.iter().zip(LOSSES).filter(|(_, l)| LossParts::is_idle(l.1)).map(|(s, _)| s).sum();
     let training_share = (1.0 - idle / all.wall.mean).clamp(0.0, 1.0);
     let name = |loss| LOSSES.iter().find(|l| l.0 == loss).map_or("", |l| l.1);
     let segments = all.first.segments.iter().map(|s| RunSegment { start_s: s.start, end_s: s.end, loss: s.loss.map(name) }).collect();
     Run { outcome, segments, checkpoint_stall, training_share }
+}
+
+/// The run as a plan, without an interval.
+fn plan_of(
+    operations: &Operations,
+    config: &Config,
+    (fabric, profiles): (&Fabric, &Profiles),
+    step: &Step,
+    data_stall: f64,
+    size: &Size,
+    cost: Option<&CheckpointCost>,
+) -> RunPlan {
+    let time = step.execution.makespan;
+    let mut plan = RunPlan {
+        steps: size.steps,
+        step: time,
+        data_stall,
+        every: 0,
+        block: cost.map_or(0.0, |c| c.block),
+        slowdown: 0.0,
+        levels: cost.map_or_else(Vec::new, |c| c.levels.iter().map(|l| l.level.clone()).collect()),
+        retention: operations.checkpoint.as_ref().map_or(1, |c| c.2),
+        classes: Vec::new(),
+        recovery: Recovery { swap: 0.0, start: 0.0, warm_up: 0.0 },
+        spares: Spares { count: None, repair: 0.0, sigma: 0.0 },
+        lemons: None,
+        fleet_sigma: 0.0,
+        shrunk: Vec::new(),
+        reshard: 0.0,
+    };
+    if let (Some(cost), Some((saving, ..))) = (cost, &operations.checkpoint)
+        && saving.mode == Mode::Async
+    {
+        plan.slowdown = slowdown(cost, config, (fabric, profiles), time);
+    }
+    if let Some(failures) = &operations.failures {
+        fail(&mut plan, failures, config, (fabric, profiles), time);
+        if failures.elastic {
+            plan.shrunk = shrunk(config, (fabric, profiles), time);
+            let largest = shards(config, &step.layers).iter().map(|s| s.needed).fold(0.0, f64::max);
+            plan.reshard = operations.reshard.as_ref().map_or(0.0, |r| largest / r.rate);
+        }
+    }
+    plan
+}
+
+/// What reading onto the other layout costs, by place.
+fn resharded(operations: &Operations, fabric: &Fabric) -> Option<Vec<(f64, f64)>> {
+    let ((plan, ..), reshard) = (operations.checkpoint.as_ref()?, operations.reshard.as_ref()?);
+    let to = reshard.to.as_ref()?;
+    reshard_cost(to, &super::checkpoint::layers_of(to)?, fabric, plan, reshard.rate)
+}
+
+/// The plan with one more drive in every node, where checkpoints or data lie on drives.
+#[expect(clippy::too_many_arguments, reason = "the whole setting of a run, for another fabric")]
+fn wider(
+    operations: &Operations,
+    config: &Config,
+    (fabric, profiles): (&Fabric, &Profiles),
+    step: &Step,
+    data_stall: f64,
+    size: &Size,
+    seed: u64,
+    plan: &RunPlan,
+) -> Option<RunPlan> {
+    let drives = |id| fabric.tier(id).kind == TierKind::Local;
+    let levels = || operations.checkpoint.iter().flat_map(|c| &c.0.levels);
+    let saved = levels().any(|l| matches!(l.place, Place::Tier(id) if drives(id)));
+    let read = operations.feed.as_ref().filter(|f| drives(f.tier) || f.cache_tier.is_some_and(drives));
+    if !saved && read.is_none() {
+        return None;
+    }
+    let more = fabric.with_one_more_drive();
+    let cost = operations.checkpoint.as_ref().and_then(|(plan, ..)| checkpoint_cost(config, &step.layers, &more, plan));
+    let stall = match read {
+        Some(feed) => feed::training((&more, profiles), config, feed, plan.step, Some(size.steps), seed)?.1,
+        None => data_stall,
+    };
+    let other = plan_of(operations, config, (&more, profiles), step, stall, size, cost.as_ref());
+    // What neither drives nor checkpoints change stays as it is.
+    Some(RunPlan { every: plan.every, classes: plan.classes.clone(), shrunk: plan.shrunk.clone(), ..other })
 }
 
 /// Seconds that the steps lose while one checkpoint drains beside them, on the links that both load.
@@ -97,10 +161,6 @@ fn slowdown(cost: &CheckpointCost, config: &Config, (fabric, profiles): (&Fabric
         sum += if lost > 1e-9 * time { lost / level.level.every as f64 } else { 0.0 };
     }
     sum
-}
-
-fn is_idle(loss: &str) -> bool {
-    !matches!(loss, "lost_work" | "straggler" | "checkpoint" | "data_stall")
 }
 
 /// Adds what fails to a plan.
@@ -141,6 +201,7 @@ fn class(given: &FailureClass, config: &Config, (fabric, profiles): (&Fabric, &P
         loses: given.loses,
         nodes: given.nodes,
         detect: given.detect,
+        outage: given.outage,
     }
 }
 
@@ -156,125 +217,4 @@ fn every(plan: &RunPlan, interval: Interval, seed: u64) -> u64 {
         Interval::Auto => return best_interval(plan, seed, RUNS_OF_A_POINT),
     };
     (seconds / plan.whole_step()).round().clamp(1.0, plan.steps.max(1.0)) as u64
-}
-
-fn outcome(plan: &RunPlan, operations: &Operations, cost: Option<&CheckpointCost>, all: &Ensemble, size: &Size, seed: u64) -> RunOutcome {
-    let several = operations.failures.is_some();
-    let at = |pick: fn(&Spread) -> f64| RunNumbers {
-        days: pick(&all.wall) / DAY,
-        training_goodput: pick(&all.goodput),
-        failures: pick(&all.stops),
-        lost_s: pick(&all.lost),
-    };
-    let of = |name: &str| LOSSES.iter().position(|l| l.1 == name).map_or(0.0, |i| all.losses[i]);
-    let causes = plan.classes.iter().zip(&all.by_class).zip(operations.failures.iter().flat_map(|f| &f.classes));
-    let stops = plan.stop_rate() > 0.0;
-    RunOutcome {
-        steps: size.steps,
-        tokens: size.tokens,
-        model_flops: size.model_flops,
-        days: all.wall.mean / DAY,
-        training_goodput: all.goodput.mean,
-        failures: all.stops.mean,
-        lost_s: all.lost.mean,
-        p5: several.then(|| at(|s| s.p5)),
-        p50: several.then(|| at(|s| s.p50)),
-        p95: several.then(|| at(|s| s.p95)),
-        losses_s: LossSeconds {
-            checkpoint: of("checkpoint"),
-            lost_work: of("lost_work"),
-            detection: of("detection"),
-            restart: of("restart"),
-            restore: of("restore"),
-            no_spare: of("no_spare"),
-            straggler: of("straggler"),
-            pause: of("pause"),
-            maintenance: of("maintenance"),
-            data_stall: of("data_stall"),
-        },
-        seeds: several.then_some(all.runs),
-        unfinished: (all.finished < all.runs).then_some(all.runs - all.finished),
-        mttf_h: (several && stops).then(|| 1.0 / plan.stop_rate() / HOUR),
-        causes: causes
-            .map(|((c, &failures), given)| CauseOutcome { name: c.name.clone(), effect: given.input.effect.word(), failures })
-            .collect(),
-        checkpoint: cost.map(|c| checkpoint(plan, c, all, several)),
-        intervals: if cost.is_some() && stops { intervals(plan, seed, operations.seeds) } else { Vec::new() },
-        sensitivity: if stops { sensitivity(plan, seed, operations.seeds) } else { Vec::new() },
-    }
-}
-
-fn checkpoint(plan: &RunPlan, cost: &CheckpointCost, all: &Ensemble, several: bool) -> CheckpointOutcome {
-    let mtbf = 1.0 / plan.stop_rate();
-    let save = plan.block + plan.slowdown;
-    let levels = cost.levels.iter().map(|l| LevelOutcome {
-        name: l.level.name.clone(),
-        every: l.level.every,
-        write_s: l.write,
-        write_bytes_per_s: l.rate,
-        bottleneck: l.bottleneck,
-        restore_s: l.level.restore,
-        restore_bytes: l.read_bytes,
-        stored_bytes: l.stored(cost, plan.retention),
-        fits: l.stored(cost, plan.retention) <= l.capacity,
-        survives: l.level.survives.word(),
-    });
-    CheckpointOutcome {
-        bytes: cost.bytes,
-        largest_shard_bytes: cost.largest_shard,
-        interval_s: plan.every as f64 * plan.whole_step(),
-        interval_steps: plan.every,
-        young_s: mtbf.is_finite().then(|| young(save, mtbf)),
-        daly_s: mtbf.is_finite().then(|| daly(save, mtbf)),
-        block_s: plan.block,
-        copy_s: cost.copy,
-        slowdown_s: plan.slowdown,
-        count: all.checkpoints,
-        rpo_s: several.then_some(all.worst_loss),
-        rto_s: several.then_some(all.worst_recovery),
-        levels: levels.collect(),
-    }
-}
-
-fn intervals(plan: &RunPlan, seed: u64, seeds: u64) -> Vec<IntervalOutcome> {
-    let points = sweep(plan, seed, seeds.min(RUNS_OF_A_POINT));
-    points.into_iter().map(|p| IntervalOutcome { interval_s: p.interval, training_goodput: p.goodput, exact_goodput: p.exact }).collect()
-}
-
-/// What halving or doubling one thing buys, all with the same draws.
-fn sensitivity(plan: &RunPlan, seed: u64, seeds: u64) -> Vec<SensitivityOutcome> {
-    let runs = seeds.min(RUNS_OF_A_POINT);
-    let base = ensemble(plan, seed, runs, false);
-    let mut out = Vec::new();
-    let mut with = |change: &str, edit: &dyn Fn(&mut RunPlan)| {
-        let mut other = plan.clone();
-        edit(&mut other);
-        if other == *plan {
-            return;
-        }
-        let all = ensemble(&other, seed, runs, false);
-        out.push(SensitivityOutcome {
-            change: change.to_owned(),
-            days: all.wall.mean / DAY,
-            training_goodput: all.goodput.mean,
-            saved_days: (base.wall.mean - all.wall.mean) / DAY,
-            saved_usd: 0.0,
-        });
-    };
-    with("half as many failures", &|p| p.classes.iter_mut().for_each(|c| c.rate /= 2.0));
-    with("failures noticed twice as fast", &|p| p.classes.iter_mut().for_each(|c| c.detect /= 2.0));
-    with("swap, restart and warm-up twice as fast", &|p| {
-        p.recovery = Recovery { swap: p.recovery.swap / 2.0, start: p.recovery.start / 2.0, warm_up: p.recovery.warm_up / 2.0 };
-    });
-    with("checkpoints written twice as fast", &|p| {
-        p.block /= 2.0;
-        p.slowdown /= 2.0;
-        p.levels.iter_mut().for_each(|l| l.drain /= 2.0);
-    });
-    with("checkpoints read back twice as fast", &|p| p.levels.iter_mut().for_each(|l| l.restore /= 2.0));
-    with("checkpoints twice as often", &|p| p.every = p.every.div_ceil(2));
-    with("checkpoints half as often", &|p| p.every = p.every.saturating_mul(2).min(p.steps as u64));
-    with("twice as many spare nodes", &|p| p.spares.count = p.spares.count.map(|n| (n * 2).max(1)));
-    with("data that never wait", &|p| p.data_stall = 0.0);
-    out
 }

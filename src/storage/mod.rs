@@ -11,4 +11,4 @@ mod transfer;
 mod tests;
 
 pub use service::{Direction, client_rate, depth_curve, request_cost, store_rate, stream_rate};
-pub use transfer::{Client, Transfer, copy, exchange, transfer};
+pub use transfer::{Client, Transfer, copy, exchange, replicate, transfer};

@@ -105,6 +105,54 @@ fn a_network_of_its_own_leaves_the_nics_alone() {
     assert!((out.rate(&fabric) / 25e9 - 1.0).abs() < 1e-4, "{}", out.rate(&fabric));
 }
 
+/// A copy to another region runs at the rate of the wide-area link, or of its requests in flight, and touches no node.
+#[test]
+fn a_far_copy_leaves_the_nodes_alone() {
+    let far = "[[storage]]\nname = \"far\"\nkind = \"object-store\"\ngateways = 4\ngateway_bandwidth = \"20 GB/s\"\nstreams = STREAMS\nprefixes = 1000\n\
+               region = \"north\"\nwan_bandwidth = \"5 GB/s\"\nwan_round_trip = \"100 ms\"\n";
+    let build = |streams: &str| fabric(&format!("{SCRATCH}{}", far.replace("STREAMS", streams)), 4);
+    let wide = build("256");
+    let ids = |f: &Fabric| (f.tier_named("scratch").unwrap(), f.tier_named("far").unwrap());
+    let copy = replicate(&wide, ids(&wide).0, ids(&wide).1, 1e12).unwrap();
+    assert!((copy.rate(&wide) / 5e9 - 1.0).abs() < 1e-9, "{}", copy.rate(&wide));
+    assert_eq!(copy.bottleneck(&wide), LinkKind::Wan.name());
+    let kinds = [LinkKind::Wan, LinkKind::Storage];
+    assert!(copy.traffic.iter().all(|(l, _)| kinds.contains(&wide.link(*l).kind)));
+    let over: f64 = copy.traffic.iter().filter(|(l, _)| wide.link(*l).kind == LinkKind::Wan).map(|x| x.1).sum();
+    assert!((over - 1.0).abs() < 1e-9, "every byte crosses once: {over}");
+    // Ten servers with one request each in flight: parts of 8 MiB wait 0.2 s and flow at 85 MB/s.
+    let narrow = build("1");
+    let copy = replicate(&narrow, ids(&narrow).0, ids(&narrow).1, 1e12).unwrap();
+    let one = 8_388_608.0 / (0.2 + 8_388_608.0 / 85e6);
+    assert!((copy.rate(&narrow) / (10.0 * one) - 1.0).abs() < 1e-9, "{}", copy.rate(&narrow));
+    // Reading it back crosses the same link and the nodes' ports.
+    let read = transfer(&wide, ids(&wide).1, Direction::Read, &all(&wide, 1e9), 8_388_608.0).unwrap();
+    assert!(read.rate(&wide) <= 5e9 * (1.0 + 1e-9) && read.traffic.iter().any(|(l, _)| wide.link(*l).kind == LinkKind::Nic));
+}
+
+/// Memory as a tier: the node's own at its bandwidth, a pool at the least of ports and memory; no NIC is touched.
+#[test]
+fn memory_tiers_are_local() {
+    let text = "[[storage]]\nname = \"dram\"\nkind = \"host-memory\"\nshare = \"25 %\"\n[[storage]]\nname = \"cxl\"\nkind = \"cxl-pool\"\nnodes = 4\ncapacity = \"4 TB\"\n\
+                port_bandwidth = \"50 GB/s\"\npool_bandwidth = \"120 GB/s\"\n";
+    let fabric = fabric(text, 8);
+    let (dram, cxl) = (fabric.tier_named("dram").unwrap(), fabric.tier_named("cxl").unwrap());
+    assert!(
+        (fabric.tier(cxl).capacity / 8e12 - 1.0).abs() < 1e-12
+            && (fabric.tier(dram).capacity / (8.0 * 0.25 * 2.0f64.powi(41)) - 1.0).abs() < 1e-9
+    );
+    for direction in [Direction::Read, Direction::Write] {
+        let pool = transfer(&fabric, cxl, direction, &all(&fabric, 1e9), 1e6).unwrap();
+        assert!((pool.rate(&fabric) / 240e9 - 1.0).abs() < 1e-9, "two pools of 120 GB/s: {}", pool.rate(&fabric));
+        let one: Vec<Client> = all(&fabric, 1e9).into_iter().take(8).collect();
+        let single = transfer(&fabric, cxl, direction, &one, 1e6).unwrap();
+        assert!((single.rate(&fabric) / 50e9 - 1.0).abs() < 1e-9, "one port: {}", single.rate(&fabric));
+        let own = transfer(&fabric, dram, direction, &all(&fabric, 1e9), 1e6).unwrap();
+        assert!(own.rate(&fabric) > 8.0 * 200e9, "{}", own.rate(&fabric));
+        assert!(own.traffic.iter().chain(&pool.traffic).all(|(l, _)| fabric.link(*l).kind != LinkKind::Nic));
+    }
+}
+
 proptest! {
     /// What leaves memories arrives at servers: bytes are conserved at both ends, and every cut between them carries them once.
     #[test]

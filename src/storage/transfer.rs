@@ -3,7 +3,7 @@
 //! As with collectives, what one byte of the whole puts on each link is summed over the exact paths of all clients; the rate is the
 //! least of what any link, any client and the limits of the tier allow. So the cost follows the number of paths, and no average is taken.
 
-use super::service::{Direction, client_rate, request_cost, store_rate};
+use super::service::{Direction, client_rate, request_cost, store_rate, stream_rate};
 use crate::fabric::{AcceleratorId, Fabric, LinkId, LinkKind, TierId};
 use crate::ids::Id;
 
@@ -157,4 +157,38 @@ pub fn exchange(fabric: &Fabric, clients: &[Client], stride: usize, back: bool) 
         latency = latency.max(fabric.memory_route(from, to, visit)?);
     }
     Some(Transfer { bytes: total, traffic: loads.traffic(total), cap: f64::INFINITY, overhead_s: latency })
+}
+
+/// A tier's servers copy bytes to those of another one, which may lie in another region: the nodes and their network carry nothing. As many
+/// requests are in flight as one node has, from each server. `None` where there is no way between their servers.
+#[must_use]
+pub fn replicate(fabric: &Fabric, near: TierId, far: TierId, bytes: f64) -> Option<Transfer> {
+    if bytes <= 0.0 {
+        return Some(Transfer::none());
+    }
+    let (from, to) = (fabric.tier(near), fabric.tier(far));
+    let (sources, targets) = (fabric.server_count(near), fabric.server_count(far));
+    let ways = sources.max(targets);
+    let (read, written) = (request_cost(from, Direction::Read, from.request), request_cost(to, Direction::Write, to.request));
+    let mut loads = Loads::new(fabric);
+    let mut latency = 0.0f64;
+    for way in 0..ways {
+        let mut sent = false;
+        let visit = &mut |link: LinkId, of: f64| {
+            let served = fabric.link(link).kind == LinkKind::Storage;
+            let cost = if !served {
+                1.0
+            } else if sent {
+                written
+            } else {
+                read
+            };
+            sent |= served;
+            loads.by_link[link.index()] += bytes / f64::from(ways) * of * cost;
+        };
+        latency = latency.max(fabric.replica_route((near, way % sources), (far, way % targets), visit)?);
+    }
+    let streams = f64::from(sources) * to.depth * stream_rate(to, to.request);
+    let cap = streams.min(store_rate(from, Direction::Read, from.request)).min(store_rate(to, Direction::Write, to.request));
+    Some(Transfer { bytes, traffic: loads.traffic(bytes), cap, overhead_s: latency + from.latency + to.latency })
 }

@@ -5,12 +5,14 @@
 //! way in which they are printed; `parse(format(x)) == x` is a property test. Only the products that the program needs
 //! are defined: the list below is the physics of the program.
 
+mod date;
 mod display;
 mod parse;
 
 #[cfg(test)]
 mod tests;
 
+pub use date::Date;
 pub use display::{dollars, si, three};
 pub use parse::{UnitError, parse_count};
 

@@ -9,6 +9,7 @@ mod moe;
 mod other;
 mod serving;
 mod serving_log;
+mod storage;
 mod summary;
 mod table;
 mod training;
@@ -38,6 +39,8 @@ pub enum Kind {
     Moe,
     /// Exchanges of tokens with the ranks of their experts.
     Exchange,
+    /// Runs of MLPerf Storage: samples per second; or accelerators sustained, told apart by its column.
+    Storage,
 }
 
 impl Kind {
@@ -53,6 +56,7 @@ impl Kind {
             Self::ServingLog => "serving-log",
             Self::Moe => "moe",
             Self::Exchange => "exchange",
+            Self::Storage => "storage",
         }
     }
 }
@@ -60,7 +64,7 @@ impl Kind {
 /// Predicts every row of tables, collectives and matrix products under `profiles`, the rest under the shipped ones; `None` when a table is
 /// faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], profiles: &Profiles, diags: &mut Diagnostics) -> Option<Report> {
-    use Kind::{Attention, Collective, Exchange, Gemm, Moe, Serving, Training};
+    use Kind::{Attention, Collective, Exchange, Gemm, Moe, Serving, Storage, Training};
     let (columns, rows): (&'static [&'static str], _) = match kind {
         Training => (training::COLUMNS.measured, training_rows(sources, diags)),
         Collective => {
@@ -70,7 +74,11 @@ pub fn validate(kind: Kind, sources: &[SourceId], profiles: &Profiles, diags: &m
         Attention => (attention::COLUMNS.measured, table::predict(sources, &attention::COLUMNS, diags, attention::predict)),
         Moe => (moe::COLUMNS.measured, table::predict(sources, &moe::COLUMNS, diags, moe::predict)),
         Exchange => (exchange::COLUMNS.measured, table::predict(sources, &exchange::COLUMNS, diags, exchange::predict)),
-        Serving if is_throughput(sources, diags) => {
+        Storage if has_column(sources, storage::SUSTAINED.measured[0], diags) => {
+            (storage::SUSTAINED.measured, table::predict(sources, &storage::SUSTAINED, diags, storage::predict_sustained))
+        }
+        Storage => (storage::COLUMNS.measured, table::predict(sources, &storage::COLUMNS, diags, storage::predict)),
+        Serving if has_column(sources, serving::THROUGHPUT.measured[0], diags) => {
             (serving::THROUGHPUT.measured, table::predict_all(sources, &serving::THROUGHPUT, diags, serving::predict_throughput))
         }
         Serving | Kind::ServingLog => (serving::COLUMNS.measured, table::predict_all(sources, &serving::COLUMNS, diags, serving::predict)),
@@ -78,10 +86,10 @@ pub fn validate(kind: Kind, sources: &[SourceId], profiles: &Profiles, diags: &m
     Some(Report::new(kind, columns, rows?))
 }
 
-/// Whether the first table has a column of throughput.
-fn is_throughput(sources: &[SourceId], diags: &Diagnostics) -> bool {
+/// Whether the first table has a column.
+fn has_column(sources: &[SourceId], column: &str, diags: &Diagnostics) -> bool {
     let header = sources.first().and_then(|&s| diags.source(s).text.lines().next()).unwrap_or("");
-    header.split(',').any(|name| name.trim() == serving::THROUGHPUT.measured[0])
+    header.split(',').any(|name| name.trim() == column)
 }
 
 /// Tables with layouts, and those without, told apart by their columns.

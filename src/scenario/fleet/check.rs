@@ -270,7 +270,7 @@ fn outages(given: &FleetInput, input: &ScenarioInput, cluster: &Cluster, fabric:
     }
     if let Some(failures) = &input.failures.value {
         let accelerators: f64 = cluster.nodes().iter().map(|n| f64::from(cluster.pools()[n.pool as usize].accelerators)).sum();
-        let counts = if fabric.node_count() > 0 { Counts::of(fabric) } else { Counts { nodes: count as f64, accelerators, nics: 0.0 } };
+        let counts = if fabric.node_count() > 0 { Counts::of(fabric) } else { Counts { nodes: count as f64, accelerators, nics: 0.0, places: [None; 3] } };
         failing(failures, input.failures.span, &counts, &mut out, diags);
     }
     (diags.error_count() == before).then_some(out)
