@@ -4,7 +4,7 @@ use super::input::{ScenarioInput, TrainingInput};
 use super::load::head;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
-use crate::model::Architecture;
+use crate::model::{Architecture, Block};
 use crate::training::{
     Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Schedule, Sharding, SplitError, Stack, expert_stacks, split,
     stacks,
@@ -133,30 +133,58 @@ fn sharding(input: &TrainingInput, parallel: &Parallel, stack: &Stack, diags: &m
     if parallel.replicas() == 1 { Sharding::None } else { chosen }
 }
 
+/// Fewest columns of a table's part on one rank: 64 bytes of 32-bit elements.
+const TABLE_PART: u64 = 16;
+
 /// What kinds of models and kernels allow together.
 fn kinds(input: &TrainingInput, model: &Architecture, parallel: &Parallel, diags: &mut Diagnostics) {
     let unfused = *input.attention == Attention::Unfused;
-    if unfused && (model.latent.is_some() || model.window.is_some()) {
+    if unfused && (model.latent.is_some() || model.window.is_some()) && !model.is_network() {
         let message = "unfused attention is not modelled with latent attention or sliding windows";
         conflict(input.attention.span, message, "set attention = \"flash\"", diags);
     }
     let wide = matches!(*input.precision, Precision::Fp32 | Precision::Tf32);
-    if wide && !unfused && !model.is_convolutional() {
+    let attends = !model.is_network() || model.blocks.iter().any(|b| matches!(b, Block::Layer(_)));
+    if wide && !unfused && attends {
         conflict(input.precision.span, "flash attention has no kernels for 32-bit operands", "set attention = \"unfused\"", diags);
     }
-    if model.is_convolutional() {
+    if model.is_network() {
         if parallel.tensor * parallel.pipeline * parallel.context > 1 {
-            let message = "convolutional networks are trained with data parallelism only";
+            let message = "networks of given blocks are trained with data parallelism only";
             conflict(head(input.parallel.span, diags), message, "leave tensor, pipeline and context out", diags);
         }
         if *input.recompute != Recompute::None {
-            conflict(input.recompute.span, "recompute of convolutional networks is not modelled", "leave `recompute` out", diags);
+            conflict(input.recompute.span, "recompute in networks of given blocks is not modelled", "leave `recompute` out", diags);
         }
         if unfused {
-            conflict(input.attention.span, "`attention` does nothing for a convolutional network", "leave it out", diags);
+            let message =
+                if attends { "unfused attention in networks of given blocks is not modelled" } else { "`attention` does nothing here" };
+            conflict(input.attention.span, message, "leave `attention` out", diags);
         }
     }
-    if input.adapter_rank.is_some() && (model.is_convolutional() || model.experts.is_some() || model.latent.is_some()) {
+    if let Some(hybrid) = model.hybrid {
+        if parallel.context > 1 {
+            let message = "layers with states over context ranks are not modelled";
+            conflict(input.parallel.context.span, message, "set context = 1", diags);
+        }
+        if !hybrid.state.heads.is_multiple_of(parallel.tensor) {
+            let message = format!("{} state heads cannot be split over tensor = {}", hybrid.state.heads, parallel.tensor);
+            diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(input.parallel.tensor.span, "does not divide"));
+        }
+    }
+    if let Some(bags) = model.bags {
+        let most = bags.tables * bags.width.div_ceil(TABLE_PART);
+        if parallel.ranks() > most {
+            let message = format!("{} tables of {} columns cannot be spread over {} ranks", bags.tables, bags.width, parallel.ranks());
+            diags.push(
+                Diagnostic::error(codes::NOT_DIVISIBLE, message)
+                    .at(head(input.parallel.span, diags), "too many ranks")
+                    .hint(format!("at most {most}, with parts of {TABLE_PART} columns")),
+            );
+        }
+    }
+    let plain = !model.is_network() && model.experts.is_none() && model.latent.is_none() && model.hybrid.is_none();
+    if input.adapter_rank.is_some() && !plain {
         let message = "adapters are modelled beside plain attention projections of dense transformers only";
         conflict(input.adapter_rank.span, message, "leave `adapter_rank` out", diags);
     }
@@ -266,7 +294,7 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
 fn divisible(input: &TrainingInput, model: &Architecture, parallel: &Parallel, diags: &mut Diagnostics) {
     let t = parallel.tensor;
     let tensor = input.parallel.tensor.span;
-    if model.is_convolutional() {
+    if model.is_network() {
         return batch(input, parallel, diags);
     }
     for (name, size) in [("attention heads", model.heads), ("hidden size", model.hidden), ("feed-forward width", model.ffn_hidden)] {

@@ -214,6 +214,11 @@ impl Config {
         };
         self.model_flops_per_step() + self.tokens_per_step() * again
     }
+    /// Bytes of the embedding tables on one rank: rows in 32 bit, and one 32-bit number of the row-wise optimizer each, spread evenly.
+    #[must_use]
+    pub fn bag_bytes(&self) -> f64 {
+        self.model.bags.map_or(0.0, |b| 4.0 * (b.rows * (b.width + 1)) as f64 / self.parallel.ranks() as f64)
+    }
     /// Bytes of one gradient element as it is accumulated and reduced.
     #[must_use]
     pub fn gradient_bytes(&self) -> f64 {

@@ -1,10 +1,11 @@
-//! Exchange of tokens with the ranks of their experts: what travels, and how long it takes on idle links.
+//! Exchange of tokens with the ranks of their experts, and of pooled vectors with those of their tables: what travels, and how long it takes
+//! on idle links.
 
 use super::lower::Lowering;
 use super::place::expert_groups;
 use crate::collectives::{Library, Op as Collective};
 use crate::fabric::AcceleratorId;
-use crate::model::Experts;
+use crate::model::{Bags, Experts};
 use crate::workload::RouteId;
 
 /// Dispatch or combine of one pass of a stage.
@@ -28,6 +29,9 @@ const ONE_COPY_NETWORK: f64 = 60e-6;
 impl Lowering<'_, '_> {
     pub(super) fn add_expert_route(&mut self, class: u64, library: &Library) -> ExpertRoute {
         let config = self.config;
+        if let Some(bags) = config.model.bags {
+            return self.add_bag_route(class, bags, library);
+        }
         let (parallel, Some(experts)) = (config.parallel, config.model.experts) else { return ExpertRoute::default() };
         if parallel.expert == 1 {
             return ExpertRoute::default();
@@ -60,6 +64,25 @@ impl Lowering<'_, '_> {
         let across = if domains > 1.0 { self.network.time_alone(route, bytes) } else { 0.0 };
         let start = ONE_COPY_START + if domains > 1.0 { ONE_COPY_NETWORK } else { 0.0 };
         ExpertRoute { route: Some(route), bytes, seconds: *config.experts.slowdown * (within.max(across) + start), inside: 0.0 }
+    }
+}
+
+impl Lowering<'_, '_> {
+    /// Exchange of pooled vectors: every rank has the samples of some, and the tables of all samples.
+    fn add_bag_route(&mut self, class: u64, bags: Bags, library: &Library) -> ExpertRoute {
+        let ranks = self.config.parallel.ranks();
+        if ranks == 1 {
+            return ExpertRoute::default();
+        }
+        if class > 0 {
+            return self.experts[0];
+        }
+        let all = vec![(0..ranks).map(|r| AcceleratorId(r as u32)).collect()];
+        let group = self.communicator(&all, library);
+        let classes = self.classes_of(0);
+        let route = self.route("embedding bags".into(), &group, Collective::AllToAll, &classes);
+        let bytes = self.config.precision.activation_bytes() * (self.config.microbatch * bags.tables * bags.width) as f64;
+        ExpertRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), inside: 0.0 }
     }
 }
 
@@ -97,7 +120,7 @@ mod tests {
     use super::*;
 
     fn experts(groups: u64) -> Experts {
-        Experts { count: 256, per_token: 8, ffn_hidden: 1, shared: 0, first_dense: 0, groups, groups_per_token: groups / 2, clamped: false }
+        Experts { count: 256, per_token: 8, ffn_hidden: 1, shared: 0, first_dense: 0, every: 1, groups, groups_per_token: groups / 2, clamped: false }
     }
 
     #[test]

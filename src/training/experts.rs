@@ -133,7 +133,7 @@ impl Shape<'_> {
         let pass = if forward { Pass::Forward } else { Pass::Backward };
         let t = self.tensor as f64;
         let norm = if forward { *stack.norm_bytes_forward } else { *stack.norm_bytes_backward };
-        let split = if forward { 2.0 * model.qkv_width() as f64 } else { 12.0 * model.hidden as f64 };
+        let split = self.mixer_bytes(pass);
         let before = self.projections(products) + self.router(products);
         let between = self.routed(products);
         let shared = if experts.shared > 0 { self.feed_forward(experts.shared * experts.ffn_hidden, products) } else { 0.0 };

@@ -47,7 +47,8 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
                 written += if (replica as f64) < of_optimizer { optimizer } else { 0.0 };
                 written += if first_experts { experts } else { 0.0 };
                 written += if first_experts || config.sharding != Sharding::None { own_experts } else { 0.0 };
-                let needed = WEIGHT * (held.common / of_weights as f64 + held.routed) + optimizer + own_experts;
+                written += config.bag_bytes();
+                let needed = config.bag_bytes() + WEIGHT * (held.common / of_weights as f64 + held.routed) + optimizer + own_experts;
                 out.push(Shard { at: rank(p, tensor, replica, stage), written, needed });
             }
         }

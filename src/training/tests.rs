@@ -170,7 +170,7 @@ fn experts_job() -> Config {
             per_token: 4,
             ffn_hidden: 2048,
             shared: 1,
-            first_dense: 1,
+            first_dense: 1, every: 1,
             groups: 0,
             groups_per_token: 0,
             clamped: false,

@@ -94,7 +94,7 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     let mut model = Preset::named(id).ok_or_else(|| format!("`{id}` is no preset"))?.architecture();
     // What does not divide is rounded up: the ranks with most samples set the pace.
     let own = record.count("global_batch")?.div_ceil(ranks);
-    if !model.is_convolutional() {
+    if !model.is_network() {
         let length = record.count("seq_len")?;
         // Submissions pack samples; DeepLearningExamples bins long ones by length (LDDL, from memory), which leaves as little padding; short
         // ones have little of it.

@@ -99,7 +99,7 @@ fn yes(record: &Record<'_>, column: &str) -> bool {
     record.text(column) == "true"
 }
 
-fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
+pub(super) fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
     let name = record.text("model");
     let (gated, bloom, mpt) = (yes(record, "gated_mlp"), name.contains("bloom"), name.starts_with("mpt"));
     let dense = Architecture {
@@ -141,6 +141,7 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
         ffn_hidden: if width > 0 { width } else { dense.ffn_hidden },
         shared: record.get("shared_experts")?,
         first_dense: 0,
+        every: 1,
         groups: 0,
         groups_per_token: 0,
         clamped: name.starts_with("gpt-oss"),
