@@ -27,5 +27,5 @@ pub use operators::{Operator, OptimizerKind};
 pub use profile::{AttentionGeneration, DecodeRow, Estimate, GemmRow, MoeRow, PrefillRow, Profile, ProfileFile, Quality};
 pub use profiles::{Origin, Profiles};
 pub use provenance::Provenance;
-pub use scan::Scan;
 pub use rows::{ATTENTION_COLUMNS, AttentionCall, GEMM_COLUMNS, MOE_COLUMNS, attention_of_row, gemm_of_row, moe_of_row, part_of_row};
+pub use scan::Scan;

@@ -329,9 +329,7 @@ impl Architecture {
         }
         let seen = self.sequence_length as f64 * if self.causal { 0.5 } else { 1.0 };
         let seen = match self.window {
-            Some(w) => {
-                (1.0 - w.share()) * seen + w.share() * seen.min(w.tokens as f64)
-            }
+            Some(w) => (1.0 - w.share()) * seen + w.share() * seen.min(w.tokens as f64),
             None => seen,
         };
         let widths = self.latent.map_or(2 * self.head_dim, |l| l.nope + l.rope + l.value);

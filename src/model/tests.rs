@@ -173,8 +173,8 @@ fn flops_of_a_hybrid() {
     let want = 10.0 * attention + 70.0 * lightning + 80.0 * 2.0 * e;
     assert!((a.layers_forward_flops() / want - 1.0).abs() < 1e-12);
     assert_eq!(a.hybrid.map(|x| x.state.kind), Some(StateKind::Lightning));
-    // Published: 45.9 G weights are active for a token (arXiv 2501.08313).
-    let active = a.layers_forward_flops() - 10.0 * 4.0 * 4096.0 * 8192.0 - 70.0 * 64.0 * (2.0 * 256.0 * 256.0 + 4.0 * 128.0 * 128.0);
-    let active = active / 2.0 + 2.0 * a.embedding_parameters();
-    assert!((active / 45.9e9 - 1.0).abs() < 0.02, "{active}");
+    // Published: 45.9 G weights are active for a token (arXiv 2501.08313), which holds without the tables.
+    let scans = 70.0 * 64.0 * (2.0 * 256.0 * 256.0 + 4.0 * 128.0 * 128.0);
+    let active = (a.layers_forward_flops() - 10.0 * 4.0 * 4096.0 * 8192.0 - scans) / 2.0;
+    assert!((active / 45.9e9 - 1.0).abs() < 0.002, "{active}");
 }

@@ -149,10 +149,23 @@ pub fn validation_markdown(kind: &str, columns: &[ValidationColumn]) -> String {
     let mut out = format!("# Prediction against measurement: {kind}\n\n{NOTE}\n");
     for column in columns {
         for (by, rows) in &column.groups {
-            let _ = write!(out, "\n## {} by {by}\n\n| {by} | rows | skipped | median error | 90th percentile | bias |\n|---|---|---|---|---|---|\n", column.name);
+            let _ = write!(
+                out,
+                "\n## {} by {by}\n\n| {by} | rows | skipped | median error | 90th percentile | bias |\n|---|---|---|---|---|---|\n",
+                column.name
+            );
             for s in rows {
                 let _ = if s.n > 0 {
-                    writeln!(out, "| {} | {} | {} | {} | {} | {} |", s.name, s.n, s.skipped, percent(s.median), percent(s.p90), signed(s.bias))
+                    writeln!(
+                        out,
+                        "| {} | {} | {} | {} | {} | {} |",
+                        s.name,
+                        s.n,
+                        s.skipped,
+                        percent(s.median),
+                        percent(s.p90),
+                        signed(s.bias)
+                    )
                 } else {
                     writeln!(out, "| {} | 0 | {} | – | – | – |", s.name, s.skipped)
                 };

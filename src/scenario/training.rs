@@ -9,6 +9,7 @@ use crate::training::{
     Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Schedule, Sharding, SplitError, Stack, expert_stacks, split,
     stacks,
 };
+use crate::units::Seconds;
 
 /// A named entry of a list, or a diagnostic with the nearest names.
 fn named<'a>(name: &str, span: Span, what: &str, names: &[&'a str], diags: &mut Diagnostics) -> Option<&'a str> {
@@ -55,7 +56,10 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         }
         None => expert_stacks().first(),
     };
-    let (stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
+    let (mut stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
+    if *input.cuda_graphs {
+        graphs(input, &model, &mut stack, diags);
+    }
     divisible(input, &model, &parallel, diags);
     stages(input, &model, &parallel, &stack, diags);
     let sharding = sharding(input, &parallel, &stack, diags);
@@ -83,6 +87,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         precision: *input.precision,
         recompute: *input.recompute,
         attention: *input.attention,
+        optimizer: *input.optimizer,
         sharding,
         shard_group: if sharding == Sharding::None { None } else { *input.shard_group },
         adapter_rank: *input.adapter_rank,
@@ -91,6 +96,20 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         expert_imbalance: input.expert_imbalance.unwrap_or(1.0),
     };
     Some((config, band))
+}
+
+/// Captured graphs: the host launches nothing by itself.
+fn graphs(input: &TrainingInput, model: &Architecture, stack: &mut Stack, diags: &mut Diagnostics) {
+    let span = input.cuda_graphs.span;
+    if stack.launch_forward.get() == 0.0 {
+        conflict(span, &format!("`cuda_graphs` does nothing: the stack `{}` captures its passes", *stack.id), "leave it out", diags);
+    }
+    if model.experts.is_some() {
+        conflict(span, "what graphs capture of layers with experts is part of the expert stack", "choose an `expert_stack`", diags);
+    }
+    for launch in [&mut stack.launch_forward, &mut stack.launch_backward, &mut stack.launch_comm, &mut stack.launch_checkpoint] {
+        launch.value = Seconds::ZERO;
+    }
 }
 
 fn conflict(span: Span, message: &str, hint: &str, diags: &mut Diagnostics) {

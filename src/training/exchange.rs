@@ -120,7 +120,17 @@ mod tests {
     use super::*;
 
     fn experts(groups: u64) -> Experts {
-        Experts { count: 256, per_token: 8, ffn_hidden: 1, shared: 0, first_dense: 0, every: 1, groups, groups_per_token: groups / 2, clamped: false }
+        Experts {
+            count: 256,
+            per_token: 8,
+            ffn_hidden: 1,
+            shared: 0,
+            first_dense: 0,
+            every: 1,
+            groups,
+            groups_per_token: groups / 2,
+            clamped: false,
+        }
     }
 
     #[test]

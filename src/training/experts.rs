@@ -231,8 +231,8 @@ impl Shape<'_> {
             GraphScope::Attention | GraphScope::Full => 0.0,
         };
         let local = config.model.experts.map_or(0, |e| (e.count / config.parallel.expert).max(1)) as f64;
-        let one =
-            if config.precision == Precision::Mxfp8 || config.precision == Precision::Nvfp4 { EXPERT_LAUNCH_BLOCK } else { EXPERT_LAUNCH };
+        let scaled = matches!(config.precision, Precision::Fp8Block | Precision::Mxfp8 | Precision::Nvfp4);
+        let one = if scaled { EXPERT_LAUNCH_BLOCK } else { EXPERT_LAUNCH };
         // Captured stacks launch nothing one by one.
         let one = if launch > 0.0 { one } else { 0.0 };
         let kernels = if pass == 0 { *stack.kernels_forward } else { *stack.kernels_backward } as f64;

@@ -34,8 +34,6 @@ impl MemoryPlan {
 
 /// Allocator slack as a share of the activations; caching allocators round and fragment. From memory, unverified.
 const SLACK: f64 = 0.04;
-/// Adam under mixed precision: fp32 master weight and two fp32 moments.
-const OPTIMIZER_BYTES: f64 = 12.0;
 
 /// Bytes that one layer keeps of one microbatch until its backward pass.
 #[must_use]
@@ -155,7 +153,7 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
     MemoryPlan {
         weights: weight_bytes * held + config.bag_bytes(),
         gradients: config.gradient_bytes() * gradients,
-        optimizer: OPTIMIZER_BYTES * trained.owned(config),
+        optimizer: config.optimizer.state_bytes() * trained.owned(config),
         activations,
         other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
     }

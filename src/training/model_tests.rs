@@ -5,7 +5,8 @@ use crate::hardware::Catalogue;
 use crate::kernels::{AttentionGeneration, DeviceModel, Pass, Scan};
 use crate::model::{Architecture, Hybrid, Preset, StateKind, StateMixer};
 
-const STATE: StateMixer = StateMixer { kind: StateKind::Mamba2, heads: 64, value_dim: 64, key_heads: 8, key_dim: 128, convolution: 4, rank: 0 };
+const STATE: StateMixer =
+    StateMixer { kind: StateKind::Mamba2, heads: 64, value_dim: 64, key_heads: 8, key_dim: 128, convolution: 4, rank: 0 };
 
 fn h100() -> DeviceModel {
     DeviceModel::new(&Catalogue::embedded().accelerators["h100-sxm"], None)
@@ -32,6 +33,7 @@ fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
         precision: Precision::Bf16,
         recompute: Recompute::None,
         attention: Attention::Flash,
+        optimizer: crate::kernels::OptimizerKind::Adam,
         sharding: Sharding::None,
         shard_group: None,
         adapter_rank: None,

@@ -78,8 +78,8 @@ impl Lowering<'_, '_> {
         let model = &self.config.model;
         // A tied table of one stage is whole with the embedding, which comes last.
         let own_head = piece.head && !(model.tied_embeddings && self.stages() == 1);
-        let tables = if piece.embedding { model.entry_parameters() } else { 0.0 }
-            + if own_head { model.embedding_parameters() } else { 0.0 };
+        let tables =
+            if piece.embedding { model.entry_parameters() } else { 0.0 } + if own_head { model.embedding_parameters() } else { 0.0 };
         weights.common += tables / self.config.parallel.tensor as f64;
         if piece.head {
             weights = weights.plus(Weights::of_prediction(self.config));

@@ -10,7 +10,8 @@ use crate::model::{Architecture, Preset};
 /// A class of sizes, by parameters.
 fn size(parameters: Option<f64>) -> String {
     let billions = parameters.unwrap_or(0.0) / 1e9;
-    let class = [(0.0, "unknown"), (1.0, "below 1 B"), (10.0, "1 to 10 B"), (40.0, "10 to 40 B"), (120.0, "40 to 120 B"), (300.0, "120 to 300 B")];
+    let class =
+        [(0.0, "unknown"), (1.0, "below 1 B"), (10.0, "1 to 10 B"), (40.0, "10 to 40 B"), (120.0, "40 to 120 B"), (300.0, "120 to 300 B")];
     class.iter().find(|c| billions <= c.0).map_or("above 300 B", |c| c.1).to_owned()
 }
 
@@ -36,13 +37,17 @@ fn layout_cause(record: &Record<'_>) -> &'static str {
         "bloom" if tensor == 8 => "collectives inside that site's nodes under load; noise between runs of one layout is up to 12 %",
         "bloom" => "noise between runs of one layout (up to 12 %, stages of unequal layers)",
         "vtrain-multi" if number("microbatch") > 1 => "measured 30 % above the same layout with other microbatches: noise of the source",
-        "vtrain-multi" if tensor == 2 || tensor == 4 => "tensor parallelism inside half a node measures slower than none; no mechanism found",
+        "vtrain-multi" if tensor == 2 || tensor == 4 => {
+            "tensor parallelism inside half a node measures slower than none; no mechanism found"
+        }
         "vtrain-multi" => "noise of the source (10 % and more at equal layouts)",
         "vtrain-single" if tensor > 1 => "host launches of small kernels with tensor parallelism: one figure for all sizes",
         "vtrain-single" => "host launches of small kernels: one figure for all sizes",
         "mbridge" if number("experts") > 0 => "software of the expert layers: one configuration drifts by up to 77 % over releases",
         "mbridge" => "releases drift by 6 % in the median; fusions of the release are not stated",
-        "mosaicml" if record.text("accelerator").ends_with("40gb") => "memory pressure near the capacity of 40 GB parts (allocator retries)",
+        "mosaicml" if record.text("accelerator").ends_with("40gb") => {
+            "memory pressure near the capacity of 40 GB parts (allocator retries)"
+        }
         "mosaicml" => "memory pressure, or first-generation attention at long sequences",
         "megascale" => "level: vocabulary, microbatch and recompute of the source are assumptions",
         "torchtitan" if context > 1 => "whether that build balanced causal attention over context ranks is not known",
@@ -66,7 +71,7 @@ pub(super) fn of_other(record: &Record<'_>) -> About {
 fn other_cause(record: &Record<'_>) -> &'static str {
     let many = record.get::<u64>("accelerators").is_ok_and(|n| n >= 64);
     match record.text("source") {
-        _ if record.text("accelerator") == "l40s" => "shared peer copies of one PCIe tree with 16 parts (measured on boxes of 8)",
+        _ if record.text("accelerator") == "l40s" => "peer copies that share one PCIe tree (measured on boxes of 8 parts)",
         _ if record.text("model").contains("lora") && many => "one sequence over 8 and more ranks: layout and overlap are not stated",
         _ if record.text("model").contains("lora") => "layout, packing and recompute are not stated",
         "dle-bert" => "how much of the padding it computes is not stated",

@@ -44,7 +44,13 @@ pub(super) fn predict_all(
             None => Ok(all),
             Some(p) => Err(format!("the prediction is {p}")),
         });
-        Row { id: record.text("id").to_owned(), source: record.text("source").to_owned(), measured: record.measured.to_vec(), outcome, about: None }
+        Row {
+            id: record.text("id").to_owned(),
+            source: record.text("source").to_owned(),
+            measured: record.measured.to_vec(),
+            outcome,
+            about: None,
+        }
     };
     let records: Vec<Record<'_>> = tables.iter().flat_map(Table::records).collect();
     Some(records.par_iter().map(row).collect())

@@ -3,6 +3,7 @@
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
+use crate::kernels::OptimizerKind;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
     Attention, Config, ExpertStack, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, expert_stacks, simulate_step, split,
@@ -206,6 +207,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         precision: Precision::from_word(&word("dtype")).ok_or_else(|| format!("training in `{}` is not modelled yet", word("dtype")))?,
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
+        optimizer: OptimizerKind::Adam,
         sharding,
         shard_group: (sharding != Sharding::None && group < parallel.replicas()).then_some(group),
         adapter_rank: None,

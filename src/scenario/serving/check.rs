@@ -113,7 +113,8 @@ fn model(input: &ServingInput, diags: &mut Diagnostics) -> Option<Shape> {
     match Shape::of(&model) {
         Ok(shape) => Some(shape),
         Err(reason) => {
-            let place = [&given.preset, &given.config].into_iter().find(|at| at.is_some()).map_or_else(|| head(given.span, diags), |at| at.span);
+            let place =
+                [&given.preset, &given.config].into_iter().find(|at| at.is_some()).map_or_else(|| head(given.span, diags), |at| at.span);
             diags.push(Diagnostic::error(codes::UNSUPPORTED, reason).at(place, "not modelled").hint("name another model"));
             None
         }
