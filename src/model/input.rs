@@ -1,6 +1,6 @@
 //! The table of a model: a preset, a `config.json` of Hugging Face, or sizes; or one of the first two with some sizes replaced.
 
-use super::architecture::{Architecture, Norm, Position};
+use super::architecture::{Architecture, Entry, Norm, Position};
 use super::experts::{Experts, Window};
 use super::huggingface;
 use super::preset::{Preset, presets};
@@ -78,6 +78,27 @@ fn find<'a>(name: &At<String>, diags: &mut Diagnostics) -> Option<&'a Preset> {
     };
     diags.push(diagnostic);
     None
+}
+
+/// Sizes that only presets and `config` files have, with their limits.
+fn parts(model: &Architecture) -> Vec<(&'static str, u64, u64)> {
+    let mut out = Vec::new();
+    if let Some(l) = model.latent {
+        out.extend([("a rank of latent attention", l.query_rank.max(l.kv_rank), 1 << 16)]);
+        out.extend([("a head of latent attention", l.nope.max(l.rope).max(l.value), 1 << 12)]);
+    }
+    if let Some(h) = model.hybrid {
+        out.extend([("a number of state heads", h.state.heads.max(h.state.key_heads), 1 << 20)]);
+        out.extend([("a head of states", h.state.value_dim.max(h.state.key_dim), 1 << 12)]);
+        out.extend([("a convolution of states", h.state.convolution, 1 << 10), ("a rank of step sizes", h.state.rank, 1 << 16)]);
+    }
+    if let Entry::Patches { side, channels } = model.entry {
+        out.extend([("a side of patches", side, 1 << 12), ("a number of channels", channels, 1 << 10)]);
+    }
+    if let Some(e) = model.experts {
+        out.extend([("a number of groups of experts", e.groups, 1 << 12)]);
+    }
+    out
 }
 
 impl ModelInput {
@@ -284,6 +305,20 @@ impl ModelInput {
                         .hint(format!("the largest {name} is {limit}")),
                 );
             }
+        }
+        for (name, value, limit) in parts(model) {
+            if value > limit {
+                let at = if self.config.is_some() { self.config.span } else { Span { end: span.start, ..span } };
+                diags.push(
+                    Diagnostic::error(codes::OUT_OF_RANGE, format!("{name} of {value} is absurdly large"))
+                        .at(at, "absurd")
+                        .hint(format!("the largest is {limit}")),
+                );
+            }
+        }
+        if let Some(e) = model.experts.filter(|e| e.groups > 0 && (e.groups_per_token == 0 || e.groups_per_token > e.groups)) {
+            let message = format!("a token cannot visit {} of {} groups of experts", e.groups_per_token, e.groups);
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(self.config.span, "here"));
         }
         self.check_experts(model, diags);
         diags.error_count() == before

@@ -36,11 +36,11 @@ fn layout_cause(record: &Record<'_>) -> &'static str {
         "bloom" if number("head_dim") % 8 != 0 => "batched products with a head size that is no multiple of 8: one factor for all sizes",
         "bloom" if tensor == 8 => "collectives inside that site's nodes under load; noise between runs of one layout is up to 12 %",
         "bloom" => "noise between runs of one layout (up to 12 %, stages of unequal layers)",
-        "vtrain-multi" if number("microbatch") > 1 => "measured 30 % above the same layout with other microbatches: noise of the source",
         "vtrain-multi" if tensor == 2 || tensor == 4 => {
-            "tensor parallelism inside half a node measures slower than none; no mechanism found"
+            "tensor parallelism over part of a node measures 19 to 36 % slower than none at the same size; no mechanism found"
         }
-        "vtrain-multi" => "noise of the source (10 % and more at equal layouts)",
+        "vtrain-multi" if tensor > 8 => "tensor parallelism across nodes: all-reduces of every layer over shared NICs under load",
+        "vtrain-multi" => "noise of the source: layouts that differ in the microbatch alone scatter by 10 % and more",
         "vtrain-single" if tensor > 1 => "host launches of small kernels with tensor parallelism: one figure for all sizes",
         "vtrain-single" => "host launches of small kernels: one figure for all sizes",
         "mbridge" if number("experts") > 0 => "software of the expert layers: one configuration drifts by up to 77 % over releases",

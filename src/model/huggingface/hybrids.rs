@@ -130,6 +130,10 @@ pub(super) fn nemotron_h(k: &mut Keys<'_>) -> Architecture {
 
 /// Layers with full attention by a list, or one in every `interval`.
 fn attention_layers(k: &mut Keys<'_>, layers: u64) -> u64 {
+    let list = if k.has("layer_types") { "layer_types" } else { "attn_type_list" };
+    if k.list(list).is_some_and(|l| l.len() as u64 != layers) {
+        k.refuse_here(codes::NOT_DIVISIBLE, format!("`{list}` does not name the {layers} layers"));
+    }
     let full = |list: Vec<String>| list.iter().filter(|t| ["full_attention", "attention", "1"].contains(&t.as_str())).count() as u64;
     if let Some(list) = k.list("layer_types") {
         return full(list);

@@ -152,5 +152,7 @@ mod tests {
         assert!(said(&llama(&format!("{sizes}, \"hidden_size\": 1e400"))).contains("not a whole number"));
         assert!(said(&llama(&format!("{sizes}, \"hidden_size\": \"64\""))).contains("`hidden_size`"));
         assert!(said(&llama(&format!("{sizes}, \"hidden_size\": 64"))).contains("no multiple of 3 heads"));
+        let huge = "{\"model_type\": \"gpt2\", \"n_embd\": 1e300, \"n_layer\": 1, \"n_head\": 268435457, \"vocab_size\": 1}";
+        assert!(said(huge).contains("n_head = 268435457 is absurdly large"));
     }
 }

@@ -43,6 +43,10 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     divisible(parallel, &shape, &stack, diags);
     let replicas = replicas(parallel, input, fabric, diags);
     speculation(input, &stack, diags);
+    if let Some(hybrid) = shape.hybrid.filter(|h| !h.state.heads.is_multiple_of(*parallel.tensor)) {
+        let message = format!("{} state heads cannot be split over tensor = {}", hybrid.state.heads, *parallel.tensor);
+        diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(parallel.tensor.span, "does not divide"));
+    }
     if *input.prefix_cache && shape.hybrid.is_some() {
         conflict("`prefix_cache` does nothing for a model whose states hold no prefixes", input.prefix_cache.span, diags);
     }
