@@ -267,7 +267,12 @@ impl ModelInput {
 
     fn check(&self, model: &Architecture, span: Span, diags: &mut Diagnostics) -> bool {
         let before = diags.error_count();
-        let place = |at: &At<Option<u64>>| if at.value.is_some() { at.span } else { Span { end: span.start, ..span } };
+        let base = [&self.config, &self.preset].into_iter().find(|b| b.is_some()).map(|b| b.span);
+        let place = |at: &At<Option<u64>>| match (at.value, base) {
+            (Some(_), _) => at.span,
+            (None, Some(base)) => base,
+            (None, None) => Span { end: span.start, ..span },
+        };
         if !model.heads.is_multiple_of(model.kv_heads) {
             diags.push(
                 Diagnostic::error(
@@ -308,7 +313,7 @@ impl ModelInput {
         }
         for (name, value, limit) in parts(model) {
             if value > limit {
-                let at = if self.config.is_some() { self.config.span } else { Span { end: span.start, ..span } };
+                let at = base.unwrap_or(Span { end: span.start, ..span });
                 diags.push(
                     Diagnostic::error(codes::OUT_OF_RANGE, format!("{name} of {value} is absurdly large"))
                         .at(at, "absurd")

@@ -41,8 +41,8 @@ impl Precision {
             Self::Fp16 => Dtype::Fp16,
             Self::Fp32 => Dtype::Fp32,
             Self::Tf32 => Dtype::Tf32,
-            Self::Fp8 => Dtype::Fp8,
-            Self::Mxfp8 => Dtype::Mxfp8,
+            // Matrix units apply MX scales themselves, at the rate of one scale a tensor.
+            Self::Fp8 | Self::Mxfp8 => Dtype::Fp8,
             Self::Fp8Block => Dtype::Fp8Block,
             Self::Nvfp4 => Dtype::Nvfp4,
             Self::Int8 => Dtype::Int8,

@@ -90,7 +90,7 @@ fn faults_of_a_config_have_their_place() {
     };
     let good = std::fs::read_to_string(root().join("scenarios/models/llama-3.1-8b.json")).unwrap();
     let cases: [(String, &[&str]); 6] = [
-        (good.replace("\"hidden_size\": 4096,", "\"hidden_size\": 4096"), &["E0101", "FOLDER/config.json:3:", "expected `,` or `}`"]),
+        (good.replace("\"hidden_size\": 4096,", "\"hidden_size\": 4096"), &["E0101", "FOLDER/config.json:4:3", "expected `,` or `}`"]),
         (good.replace("  \"hidden_size\": 4096,\n", ""), &["E0103", "`hidden_size` is missing", "FOLDER/config.json"]),
         (good.replace("\"llama\"", "\"lama\""), &["E0204", "did you mean \"llama\"?"]),
         (good.replace("4096", "4096.5"), &["E0202", "whole number"]),
