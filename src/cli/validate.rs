@@ -111,6 +111,9 @@ fn logs(report: &Report) -> String {
     out
 }
 
+/// A word of what a row is about.
+type Side = fn(&About) -> &str;
+
 /// What the pages show of each measured column.
 fn columns(report: &Report) -> Vec<ValidationColumn> {
     (0..report.columns.len()).map(|at| column(report, at)).collect()
@@ -134,7 +137,7 @@ fn column(report: &Report, at: usize) -> ValidationColumn {
     let mut sources: Vec<GroupRow> = report.by_source.iter().map(|(n, s)| row(n, &s[at])).collect();
     sources.push(row("all", &report.all[at]));
     let mut groups = vec![("source", sources)];
-    let sides: [(&'static str, fn(&About) -> &str); 3] =
+    let sides: [(&'static str, Side); 3] =
         [("accelerator", |a| &a.accelerator), ("framework", |a| &a.framework), ("model size", |a| &a.size)];
     for (by, word) in sides {
         let rows: Vec<GroupRow> = report.by(at, word).iter().map(|(n, s)| row(n, s)).collect();
