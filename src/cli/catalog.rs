@@ -148,6 +148,7 @@ fn model(m: &crate::model::Preset) -> Vec<(&'static str, Json)> {
     vec![
         ("id", json!(*m.id)),
         ("title", json!(*m.title)),
+        ("parameters", json!(m.architecture().parameters())),
         ("layers", json!(*m.layers)),
         ("hidden", json!(*m.hidden)),
         ("heads", json!(*m.heads)),
@@ -160,7 +161,7 @@ fn model(m: &crate::model::Preset) -> Vec<(&'static str, Json)> {
 
 fn shown(name: &str, value: &Json) -> String {
     match value {
-        Json::Number(n) if name.contains("_per_s") || name.contains("bytes") => {
+        Json::Number(n) if name.contains("_per_s") || name.contains("bytes") || name == "parameters" => {
             crate::units::si(n.as_f64().unwrap_or(0.0), "").trim().to_owned()
         }
         Json::Number(n) => n.as_f64().map_or_else(String::new, crate::units::three),

@@ -5,8 +5,8 @@ use super::args::{MessageFormat, ValidateArgs, ValidateKind};
 use super::stream::Stream;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::kernels::Profiles;
-use crate::report::{ScatterPoint, SourceRow, validation_html, write_folder};
-use crate::validate::{Kind, Report, Summary, parse_bounds, validate, validate_logs};
+use crate::report::{GroupRow, ScatterPoint, ValidationColumn, validation_html, validation_markdown, write_folder};
+use crate::validate::{About, Kind, Report, Summary, parse_bounds, validate, validate_logs};
 use std::fmt::Write;
 
 pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
@@ -38,7 +38,12 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
     };
     let Some(report) = report else { return out.refuse(&diags, MessageFormat::Human) };
     if let Some(folder) = &args.out {
-        let files = vec![("report.html".to_owned(), page(&report)), ("rows.json".to_owned(), format!("{:#}\n", report.json()))];
+        let (kind, columns) = (report.kind.word(), columns(&report));
+        let files = vec![
+            ("report.html".to_owned(), validation_html(kind, &columns)),
+            ("report.md".to_owned(), validation_markdown(kind, &columns)),
+            ("rows.json".to_owned(), format!("{:#}\n", report.json())),
+        ];
         if let Err(error) = write_folder(folder, &files) {
             return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
         }
@@ -127,24 +132,39 @@ fn logs(report: &Report) -> String {
     out
 }
 
-fn page(report: &Report) -> String {
-    let part = |column: usize| {
-        let points: Vec<ScatterPoint> = report
-            .rows
-            .iter()
-            .filter_map(|r| {
-                let predicted = r.outcome.as_ref().ok()?[column];
-                Some(ScatterPoint { id: r.id.clone(), source: r.source.clone(), measured: r.measured[column], predicted })
-            })
-            .collect();
-        let row = |source: &str, s: &[Summary]| {
-            let s = s[column];
-            SourceRow { source: source.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias }
-        };
-        let mut sources: Vec<SourceRow> = report.by_source.iter().map(|(n, s)| row(n, s)).collect();
-        sources.push(row("all", &report.all));
-        (report.columns[column], points, sources)
+/// A word of what a row is about.
+type Side = fn(&About) -> &str;
+
+/// What the pages show of each measured column.
+fn columns(report: &Report) -> Vec<ValidationColumn> {
+    (0..report.columns.len()).map(|at| column(report, at)).collect()
+}
+
+fn column(report: &Report, at: usize) -> ValidationColumn {
+    let point = |r: &crate::validate::Row| {
+        let predicted = r.outcome.as_ref().ok()?[at];
+        let about = r.about.as_ref();
+        Some(ScatterPoint {
+            id: r.id.clone(),
+            source: r.source.clone(),
+            measured: r.measured[at],
+            predicted,
+            about: about.map_or_else(String::new, |a| format!("{}, {}, {}", a.accelerator, a.framework, a.size)),
+            cause: about.map_or_else(String::new, |a| a.cause.to_owned()),
+        })
     };
-    let parts: Vec<_> = (0..report.columns.len()).map(part).collect();
-    validation_html(report.kind.word(), &parts)
+    let row =
+        |name: &str, s: &Summary| GroupRow { name: name.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias };
+    let mut sources: Vec<GroupRow> = report.by_source.iter().map(|(n, s)| row(n, &s[at])).collect();
+    sources.push(row("all", &report.all[at]));
+    let mut groups = vec![("source", sources)];
+    let sides: [(&'static str, Side); 3] =
+        [("accelerator", |a| &a.accelerator), ("framework", |a| &a.framework), ("model size", |a| &a.size)];
+    for (by, word) in sides {
+        let rows: Vec<GroupRow> = report.by(at, word).iter().map(|(n, s)| row(n, s)).collect();
+        if !rows.is_empty() {
+            groups.push((by, rows));
+        }
+    }
+    ValidationColumn { name: report.columns[at].to_owned(), points: report.rows.iter().filter_map(point).collect(), groups }
 }

@@ -14,7 +14,7 @@ pub struct Node {
     pub value: Value,
 }
 
-/// A TOML value.
+/// A value of a TOML or JSON document.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// A table.
@@ -31,6 +31,8 @@ pub enum Value {
     Bool(bool),
     /// A date or time, which no key of ours takes.
     Datetime,
+    /// Nothing, which only JSON can say.
+    Null,
 }
 
 impl Value {
@@ -45,6 +47,7 @@ impl Value {
             Self::Float(_) => "a float",
             Self::Bool(_) => "a boolean",
             Self::Datetime => "a date",
+            Self::Null => "null",
         }
     }
 }

@@ -8,6 +8,7 @@
 pub mod codes;
 mod decode;
 mod doc;
+mod json;
 mod macros;
 mod render;
 mod values;

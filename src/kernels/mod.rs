@@ -13,6 +13,7 @@ mod profile;
 mod profiles;
 mod provenance;
 mod rows;
+mod scan;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use profile::{AttentionGeneration, DecodeRow, GemmRow, MoeRow, PrefillRow, P
 pub use profiles::{Origin, Profiles, read_profile};
 pub use provenance::Provenance;
 pub use rows::{ATTENTION_COLUMNS, AttentionCall, GEMM_COLUMNS, MOE_COLUMNS, attention_of_row, gemm_of_row, moe_of_row, part_of_row};
+pub use scan::Scan;

@@ -3,23 +3,35 @@
 //! Every count follows from what the kernel reads and writes; nothing is fitted.
 
 use super::attention::Pass;
+use crate::choice;
 
-/// Optimizers by what they keep for one parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptimizerKind {
-    /// Adam or AdamW: master weight and two moments in fp32.
-    Adam,
-    /// Adam with 8-bit moments and fp32 master weights.
-    Adam8bit,
-    /// LAMB: Adam, and one more pass for the norms of weight and update.
-    Lamb,
-    /// Stochastic gradient descent with momentum.
-    Momentum,
-    /// Plain stochastic gradient descent.
-    Sgd,
+choice! {
+    /// Optimizers by what they keep for one parameter.
+    pub enum OptimizerKind {
+        /// Adam or AdamW: master weight and two moments in fp32.
+        Adam = "adam",
+        /// Adam with 8-bit moments and fp32 master weights.
+        Adam8bit = "adam-8bit",
+        /// LAMB: Adam, and one more pass for the norms of weight and update.
+        Lamb = "lamb",
+        /// Stochastic gradient descent with momentum.
+        Momentum = "momentum",
+        /// Plain stochastic gradient descent.
+        Sgd = "sgd",
+    }
 }
 
 impl OptimizerKind {
+    /// Bytes that it keeps for one parameter: fp32 master weight and moments.
+    #[must_use]
+    pub const fn state_bytes(self) -> f64 {
+        match self {
+            Self::Adam | Self::Lamb => 12.0,
+            Self::Adam8bit => 6.0,
+            Self::Momentum => 8.0,
+            Self::Sgd => 4.0,
+        }
+    }
     /// Bytes moved for one parameter: state read and written, gradient read, 16-bit weight written.
     #[must_use]
     pub const fn bytes_per_parameter(self, gradient_bytes: f64) -> f64 {

@@ -233,6 +233,12 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         entry: expert_stack.id.value.clone(),
         source: expert_stack.source.value.clone(),
     });
+    let assumed =
+        |operator: &str, entry: &str, source: &str| ProfileUse { operator: operator.into(), entry: entry.into(), source: source.into() };
+    let rate = "rate of flash attention (chunks) or of exponentials (data sheet); assumed, nothing measured";
+    let states = config.model.hybrid.map(|_| assumed("scans of states", rate, "docs/models/hybrids.md"));
+    let rows = "memory_efficiency of whole sectors; counted, nothing measured";
+    let bags = config.model.bags.map(|_| assumed("embedding bags", rows, "docs/models/other-networks.md"));
     Detail {
         serving: None,
         fleet: None,
@@ -243,7 +249,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         timeline: timeline(step),
         links: links.collect(),
         operators: operators(config, step, class),
-        profile: profile.chain([own]).chain(experts).collect(),
+        profile: profile.chain([own]).chain(experts).chain(states).chain(bags).collect(),
         ranks: Vec::new(),
         run_segments: Vec::new(),
     }
@@ -279,6 +285,10 @@ fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)>
     let forward = |get| sum(&passes.layer_forward, &passes.expert_forward, get);
     let backward = |get| sum(&passes.layer_backward, &passes.expert_backward, get);
     let again = if config.recompute == Recompute::None { "backward" } else { "backward and recompute" };
+    let ends = |on: bool, forward: &PassCost, backward: &PassCost| if on { forward.compute() + backward.compute() } else { 0.0 };
+    let (stage, last) = (step.stage_of(class), step.layers.len() - 1);
+    let embedding = ends(stage == 0, &passes.embedding_forward, &passes.embedding_backward);
+    let head = ends(stage == last, &passes.head_forward, &passes.head_backward);
     vec![
         ("matrix products, forward".into(), forward(|p| p.matrix)),
         (format!("matrix products, {again}"), backward(|p| p.matrix)),
@@ -286,6 +296,8 @@ fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)>
         (format!("attention core, {again}"), backward(|p| p.attention)),
         ("element-wise, forward".into(), forward(|p| p.elementwise)),
         (format!("element-wise, {again}"), backward(|p| p.elementwise)),
+        ("embedding or embedding bags, forward and backward".into(), embedding),
+        ("head and loss, forward and backward".into(), head),
         ("host launches, forward and backward (hidden where shorter)".into(), forward(|p| p.host) + backward(|p| p.host)),
     ]
 }

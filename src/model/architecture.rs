@@ -1,7 +1,8 @@
-//! What is trained: sizes of a transformer or the list of a network's convolutions, parameter counts, model FLOPs.
+//! What is trained: sizes of a transformer or the list of a network's blocks, parameter counts, model FLOPs.
 
-use super::convolution::Convolution;
 use super::experts::{Experts, Latent, Window};
+use super::hybrid::Hybrid;
+use super::network::Block;
 use crate::choice;
 
 choice! {
@@ -28,7 +29,44 @@ choice! {
     }
 }
 
-/// A transformer, dense or with experts; or a convolutional network, whose layers are its list of convolutions.
+/// What stands before the first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A table with a row for every token of the vocabulary.
+    Table,
+    /// A linear layer over patches of an image.
+    Patches {
+        /// Side of a patch in pixels.
+        side: u64,
+        /// Channels of a pixel.
+        channels: u64,
+    },
+    /// Nothing: the blocks of a network begin with the sample.
+    Nothing,
+}
+
+/// Embedding tables of which every sample reads some rows that are summed up, table by table on the ranks of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bags {
+    /// Tables.
+    pub tables: u64,
+    /// Rows of all tables together.
+    pub rows: u64,
+    /// Elements of a row.
+    pub width: u64,
+    /// Rows that one sample reads from all tables together.
+    pub lookups: u64,
+}
+
+impl Bags {
+    /// Weights of all tables.
+    #[must_use]
+    pub const fn parameters(&self) -> f64 {
+        (self.rows * self.width) as f64
+    }
+}
+
+/// A transformer, dense or with experts, of attention or states; or a network, whose layers are its list of blocks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Name for people.
@@ -69,8 +107,14 @@ pub struct Architecture {
     pub window: Option<Window>,
     /// Extra layers that predict later tokens, each with a head of its own (multi-token prediction).
     pub prediction_layers: u64,
-    /// Convolutions of one image; empty for transformers.
-    pub convolutions: Vec<Convolution>,
+    /// Layers with states in place of attention.
+    pub hybrid: Option<Hybrid>,
+    /// What stands before the first layer.
+    pub entry: Entry,
+    /// Embedding bags beside the blocks of a network.
+    pub bags: Option<Bags>,
+    /// Blocks of one sample; empty for stacks of equal layers.
+    pub blocks: Vec<Block>,
 }
 
 /// A dense decoder without special features, to fill in.
@@ -96,7 +140,10 @@ impl Default for Architecture {
             latent: None,
             window: None,
             prediction_layers: 0,
-            convolutions: Vec::new(),
+            hybrid: None,
+            entry: Entry::Table,
+            bags: None,
+            blocks: Vec::new(),
         }
     }
 }
@@ -112,76 +159,120 @@ impl Architecture {
     pub const fn ffn_in_width(&self) -> u64 {
         if self.gated_mlp { 2 * self.ffn_hidden } else { self.ffn_hidden }
     }
-    /// Whether this is a list of convolutions.
+    /// Whether this is a list of blocks instead of a stack of equal layers.
     #[must_use]
-    pub const fn is_convolutional(&self) -> bool {
-        !self.convolutions.is_empty()
+    pub const fn is_network(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+    /// Share of the layers with attention.
+    #[must_use]
+    pub fn attention_share(&self) -> f64 {
+        self.hybrid.map_or(1.0, |h| h.attention_layers as f64 / self.layers as f64)
+    }
+    /// Share of the layers with a state.
+    #[must_use]
+    pub fn state_share(&self) -> f64 {
+        self.hybrid.map_or(0.0, |h| h.state_layers as f64 / self.layers as f64)
+    }
+    /// Share of the layers with a feed-forward network or experts.
+    #[must_use]
+    pub fn feed_forward_share(&self) -> f64 {
+        self.hybrid.map_or(1.0, |h| h.feed_forward_layers as f64 / self.layers as f64)
+    }
+    /// Blocks with a norm and a residual of their own in a layer, over the two of a transformer's.
+    #[must_use]
+    pub fn norm_share(&self) -> f64 {
+        0.5 * (self.attention_share() + self.state_share() + self.feed_forward_share())
+    }
+    /// Layers with experts among the first `layers`.
+    #[must_use]
+    pub fn expert_layers_before(&self, layers: u64) -> u64 {
+        self.experts.map_or(0, |e| layers.saturating_sub(e.first_dense) / e.every.max(1))
     }
     /// Layers with the dense feed-forward network.
     #[must_use]
     pub fn dense_layers(&self) -> u64 {
-        self.experts.map_or(self.layers, |e| e.first_dense.min(self.layers))
+        self.layers - self.expert_layers()
     }
     /// Layers with experts.
     #[must_use]
     pub fn expert_layers(&self) -> u64 {
-        self.layers - self.dense_layers()
+        self.expert_layers_before(self.layers)
     }
-    /// Weights of the attention products of one layer.
+    /// Weights of the products of attention, or of the states in its place, of one layer.
     #[must_use]
     pub fn attention_parameters(&self) -> f64 {
         let h = self.hidden as f64;
-        match self.latent {
+        let own = match self.latent {
             Some(latent) => latent.parameters(self.hidden, self.heads),
             None => h * self.qkv_width() as f64 + h * (self.heads * self.head_dim) as f64,
-        }
+        };
+        let state = self.hybrid.map_or(0.0, |x| x.state.matrix_parameters(self.hidden));
+        self.attention_share() * own + self.state_share() * state
     }
     /// Weights of a feed-forward network of a width: two matrices, three with a gate.
     #[must_use]
     pub fn feed_forward_parameters(&self, width: u64) -> f64 {
         let matrices = if self.gated_mlp { 3.0 } else { 2.0 };
-        matrices * (self.hidden * width) as f64
+        self.feed_forward_share() * matrices * (self.hidden * width) as f64
     }
-    /// Weights of the matrix products of one dense layer; of a convolution, the mean over the network.
+    /// Weights of the matrix products of one dense layer; of a block, the mean over the network.
     #[must_use]
     pub fn layer_matrix_parameters(&self) -> f64 {
-        if self.is_convolutional() {
-            return self.convolutions.iter().map(Convolution::parameters).sum::<f64>() / self.layers as f64;
+        if self.is_network() {
+            return self.blocks.iter().map(Block::parameters).sum::<f64>() / self.layers as f64;
         }
         self.attention_parameters() + self.feed_forward_parameters(self.ffn_hidden)
     }
     /// Weights of one layer that are no matrices: norms, and biases where the norm has them (GPT style).
     fn layer_vectors(&self) -> f64 {
         let h = self.hidden as f64;
-        if self.is_convolutional() {
-            return self.convolutions.iter().map(|c| 2.0 * c.outputs as f64).sum::<f64>() / self.layers as f64;
+        if self.is_network() {
+            return self.blocks.iter().map(Block::vectors).sum::<f64>() / self.layers as f64;
         }
-        match self.norm {
+        let own = match self.norm {
             Norm::Layernorm => 4.0 * h + self.qkv_width() as f64 + self.ffn_in_width() as f64 + 2.0 * h,
             Norm::Rmsnorm => 2.0 * h,
-        }
+        };
+        self.norm_share() * own + self.hybrid.map_or(0.0, |x| self.state_share() * x.state.vector_parameters())
     }
     /// All weights of one dense layer.
     #[must_use]
     pub fn layer_parameters(&self) -> f64 {
         self.layer_matrix_parameters() + self.layer_vectors()
     }
+    /// Weights of the router of one layer.
+    #[must_use]
+    pub fn router_parameters(&self) -> f64 {
+        self.experts.map_or(0.0, |e| self.feed_forward_share() * (self.hidden * e.count) as f64)
+    }
     /// Weights of one layer with experts that every rank holds: attention, router, shared experts, norms.
     #[must_use]
     pub fn common_parameters(&self) -> f64 {
         let Some(e) = self.experts else { return self.layer_parameters() };
-        let router = (self.hidden * e.count) as f64;
-        self.attention_parameters() + router + self.feed_forward_parameters(e.shared * e.ffn_hidden) + self.layer_vectors()
+        let shared = self.feed_forward_parameters(e.shared * e.ffn_hidden);
+        self.attention_parameters() + self.router_parameters() + shared + self.layer_vectors()
     }
     /// Weights of all routed experts of one layer.
     #[must_use]
     pub fn routed_parameters(&self) -> f64 {
         self.experts.map_or(0.0, |e| e.count as f64 * self.feed_forward_parameters(e.ffn_hidden))
     }
-    /// Weights of one embedding or output matrix.
+    /// Weights of the output matrix, and of the table of tokens.
     #[must_use]
     pub fn embedding_parameters(&self) -> f64 {
         (self.vocabulary * self.hidden) as f64
+    }
+    /// Weights of what stands before the first layer, positions included.
+    #[must_use]
+    pub fn entry_parameters(&self) -> f64 {
+        let table = match self.entry {
+            Entry::Table => self.embedding_parameters(),
+            // With a bias, and the token that stands for the image.
+            Entry::Patches { side, channels } => ((side * side * channels + 2) * self.hidden) as f64,
+            Entry::Nothing => 0.0,
+        };
+        table + self.position_parameters()
     }
     /// Weights of the learned position table.
     #[must_use]
@@ -196,21 +287,21 @@ impl Architecture {
     /// All weights (of extra layers of prediction too).
     #[must_use]
     pub fn parameters(&self) -> f64 {
-        let tables = if self.tied_embeddings { 1.0 } else { 2.0 };
-        let tables = if self.is_convolutional() { 1.0 } else { tables };
         let expert = self.common_parameters() + self.routed_parameters();
         self.dense_layers() as f64 * self.layer_parameters()
             + self.expert_layers() as f64 * expert
             + self.prediction_layers as f64 * (expert + self.prediction_parameters())
-            + tables * self.embedding_parameters()
-            + self.position_parameters()
+            + self.entry_parameters()
+            + if self.tied_embeddings { 0.0 } else { self.embedding_parameters() }
+            + self.bags.map_or(0.0, |b| b.parameters())
     }
     /// FLOPs of the forward pass of one dense layer for one token: matrix products, and the scores and their product with the
-    /// values over the causal half of the sequence.
+    /// values over the causal half of the sequence. Of a network: of the mean block, for one token of a sample.
     #[must_use]
     pub fn layer_forward_flops(&self) -> f64 {
-        if self.is_convolutional() {
-            return self.convolutions.iter().map(Convolution::flops).sum::<f64>() / self.layers as f64;
+        if self.is_network() {
+            let sample = self.blocks.iter().map(Block::flops).sum::<f64>();
+            return sample / self.layers as f64 / self.sequence_length as f64;
         }
         2.0 * self.layer_matrix_parameters() + self.attention_flops()
     }
@@ -219,7 +310,7 @@ impl Architecture {
     pub fn expert_forward_flops(&self) -> f64 {
         let Some(e) = self.experts else { return self.layer_forward_flops() };
         let visited = self.feed_forward_parameters((e.per_token + e.shared) * e.ffn_hidden);
-        2.0 * (self.attention_parameters() + (self.hidden * e.count) as f64 + visited) + self.attention_flops()
+        2.0 * (self.attention_parameters() + self.router_parameters() + visited) + self.attention_flops()
     }
     /// FLOPs of the forward pass of all layers for one token, extra layers of prediction included.
     #[must_use]
@@ -230,32 +321,39 @@ impl Architecture {
             + self.prediction_layers as f64 * extra
     }
     /// FLOPs of the scores and of their product with the values, one layer, one token, forward: over the causal half, or all of
-    /// the sequence for encoders; mean over layers with and without a window.
+    /// the sequence for encoders; mean over layers with and without a window, with attention and with states (their scan).
     #[must_use]
     pub fn attention_flops(&self) -> f64 {
-        if self.is_convolutional() {
+        if self.is_network() {
             return 0.0;
         }
         let seen = self.sequence_length as f64 * if self.causal { 0.5 } else { 1.0 };
         let seen = match self.window {
-            Some(w) => {
-                let share = 1.0 / w.every.max(1) as f64;
-                (1.0 - share) * seen + share * seen.min(w.tokens as f64)
-            }
+            Some(w) => (1.0 - w.share()) * seen + w.share() * seen.min(w.tokens as f64),
             None => seen,
         };
         let widths = self.latent.map_or(2 * self.head_dim, |l| l.nope + l.rope + l.value);
-        2.0 * seen * (self.heads * widths) as f64
+        let scan = self.hybrid.map_or(0.0, |x| x.state.scan_flops());
+        self.attention_share() * 2.0 * seen * (self.heads * widths) as f64 + self.state_share() * scan
     }
     /// FLOPs of the output projection for one token, forward.
     #[must_use]
     pub fn head_flops(&self) -> f64 {
         2.0 * self.predicted * self.embedding_parameters()
     }
-    /// FLOPs that the model needs to train on one token: forward and twice that for backward, no recompute.
+    /// FLOPs of the projection of patches for one token, forward.
+    #[must_use]
+    pub fn entry_flops(&self) -> f64 {
+        match self.entry {
+            Entry::Patches { side, channels } => 2.0 * (side * side * channels * self.hidden) as f64,
+            Entry::Table | Entry::Nothing => 0.0,
+        }
+    }
+    /// FLOPs that the model needs to train on one token: forward and twice that for backward, no recompute. Patches have no gradient of
+    /// their own.
     #[must_use]
     pub fn training_flops_per_token(&self) -> f64 {
-        3.0 * (self.layers_forward_flops() + self.head_flops())
+        3.0 * (self.layers_forward_flops() + self.head_flops()) + 2.0 * self.entry_flops()
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Experts {
     pub shared: u64,
     /// Layers before the first one with experts; they have the dense network.
     pub first_dense: u64,
+    /// After those, every n-th layer has experts, the others the dense network.
+    pub every: u64,
     /// Groups of experts of which a token visits at most [`Experts::groups_per_token`] (0: no limit).
     pub groups: u64,
     /// Groups that a token visits.
@@ -62,6 +64,16 @@ pub struct Window {
     pub tokens: u64,
     /// It holds in every n-th layer.
     pub every: u64,
+    /// Where above 0: it holds in all but every n-th layer.
+    pub full_every: u64,
+}
+
+impl Window {
+    /// Share of the layers in which it holds.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        if self.full_every > 0 { 1.0 - 1.0 / self.full_every as f64 } else { 1.0 / self.every.max(1) as f64 }
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
-//! The `[training.model]` table: a preset, or sizes, or a preset with some sizes replaced.
+//! The table of a model: a preset, a `config.json` of Hugging Face, or sizes; or one of the first two with some sizes replaced.
 
-use super::architecture::{Architecture, Norm, Position};
-use super::convolution::resnet50;
+use super::architecture::{Architecture, Entry, Norm, Position};
 use super::experts::{Experts, Window};
+use super::huggingface;
 use super::preset::{Preset, presets};
-use crate::diag::{At, Count, Diagnostic, Diagnostics, Name, Share, Span, Whole, codes, nearest};
+use crate::diag::{At, Count, Diagnostic, Diagnostics, FilePath, Name, Share, Span, Whole, codes, nearest};
 use crate::record;
 
 record! {
-    /// Which model: a preset, or sizes, or a preset with some sizes replaced.
+    /// Which model: a preset, a `config.json` of Hugging Face, or sizes; or one of the first two with some sizes replaced.
     pub struct ModelInput {
         /// Preset to start from (`orrery catalog models`).
         pub preset: Option<Name>,
+        /// File to start from: `config.json` of a model as Hugging Face keeps it, relative to this file.
+        pub config: Option<FilePath>,
         /// Name for people.
         pub title: Option<Name>,
         /// Layers.
@@ -52,6 +54,8 @@ record! {
         pub shared_experts: Option<Whole>,
         /// Dense layers before the first one with experts.
         pub first_dense_layers: Option<Whole>,
+        /// After those, every n-th layer has experts and the others the dense network; absent: all.
+        pub experts_every: Option<Count>,
         /// Extra layers that predict later tokens (multi-token prediction).
         pub prediction_layers: Option<Whole>,
         /// Attention window in tokens (0: none).
@@ -76,64 +80,99 @@ fn find<'a>(name: &At<String>, diags: &mut Diagnostics) -> Option<&'a Preset> {
     None
 }
 
+/// Sizes that only presets and `config` files have, with their limits.
+fn parts(model: &Architecture) -> Vec<(&'static str, u64, u64)> {
+    let mut out = Vec::new();
+    if let Some(l) = model.latent {
+        out.extend([("a rank of latent attention", l.query_rank.max(l.kv_rank), 1 << 16)]);
+        out.extend([("a head of latent attention", l.nope.max(l.rope).max(l.value), 1 << 12)]);
+    }
+    if let Some(h) = model.hybrid {
+        out.extend([("a number of state heads", h.state.heads.max(h.state.key_heads), 1 << 20)]);
+        out.extend([("a head of states", h.state.value_dim.max(h.state.key_dim), 1 << 12)]);
+        out.extend([("a convolution of states", h.state.convolution, 1 << 10), ("a rank of step sizes", h.state.rank, 1 << 16)]);
+    }
+    if let Entry::Patches { side, channels } = model.entry {
+        out.extend([("a side of patches", side, 1 << 12), ("a number of channels", channels, 1 << 10)]);
+    }
+    if let Some(e) = model.experts {
+        out.extend([("a number of groups of experts", e.groups, 1 << 12)]);
+    }
+    out
+}
+
 impl ModelInput {
     /// The architecture that this table describes; every missing or contradicting size is reported at `span`.
     pub fn resolve(&self, span: Span, diags: &mut Diagnostics) -> Option<Architecture> {
-        let base = match &self.preset.value {
-            Some(name) => Some(find(&At { value: name.clone(), span: self.preset.span }, diags)?),
-            None => None,
-        };
+        let base = self.base(diags)?;
+        let base = base.as_ref();
         let mut missing = Vec::new();
-        let mut size = |own: &At<Option<u64>>, preset: Option<u64>, name: &'static str| {
-            own.value.or(preset).unwrap_or_else(|| {
+        let mut size = |own: &At<Option<u64>>, known: Option<u64>, name: &'static str| {
+            own.value.or(known).unwrap_or_else(|| {
                 missing.push(name);
                 1
             })
         };
-        let layers = size(&self.layers, base.map(|b| *b.layers), "layers");
-        let hidden = size(&self.hidden, base.map(|b| *b.hidden), "hidden");
-        let ffn_hidden = size(&self.ffn_hidden, base.map(|b| *b.ffn_hidden), "ffn_hidden");
-        let heads = size(&self.heads, base.map(|b| *b.heads), "heads");
-        let vocabulary = size(&self.vocabulary, base.map(|b| *b.vocabulary), "vocabulary");
-        let sequence_length = size(&self.sequence_length, base.map(|b| *b.sequence_length), "sequence_length");
+        let layers = size(&self.layers, base.map(|b| b.layers), "layers");
+        let hidden = size(&self.hidden, base.map(|b| b.hidden), "hidden");
+        let ffn_hidden = size(&self.ffn_hidden, base.map(|b| b.ffn_hidden), "ffn_hidden");
+        let heads = size(&self.heads, base.map(|b| b.heads), "heads");
+        let vocabulary = size(&self.vocabulary, base.map(|b| b.vocabulary), "vocabulary");
+        let sequence_length = size(&self.sequence_length, base.map(|b| b.sequence_length), "sequence_length");
         if !missing.is_empty() {
             diags.push(
                 Diagnostic::error(codes::MISSING_KEY, format!("the model lacks {}", missing.join(", ")))
                     .at(Span { end: span.start, ..span }, "here")
-                    .hint("give them, or name a preset"),
+                    .hint("give them, or name a preset, or a `config` file"),
             );
             return None;
         }
         let same_heads = self.heads.value.is_none();
-        let kv_heads = self.kv_heads.value.or(base.filter(|_| same_heads).map(|b| *b.kv_heads)).unwrap_or(heads);
-        let preset_dim = base.filter(|_| same_heads && self.hidden.value.is_none()).map(|b| *b.head_dim);
+        let kv_heads = self.kv_heads.value.or(base.filter(|_| same_heads).map(|b| b.kv_heads)).unwrap_or(heads);
+        let known_dim = base.filter(|_| same_heads && self.hidden.value.is_none()).map(|b| b.head_dim);
+        let rest = base.cloned().unwrap_or_default();
         let model = Architecture {
-            title: self.title.value.clone().or_else(|| base.map(|b| b.title.value.clone())).unwrap_or_else(|| "custom transformer".into()),
+            title: self.title.value.clone().or_else(|| base.map(|b| b.title.clone())).unwrap_or_else(|| "custom transformer".into()),
             layers,
             hidden,
             ffn_hidden,
             heads,
             kv_heads,
-            head_dim: self.head_dim.value.or(preset_dim).unwrap_or_else(|| (hidden / heads).max(1)),
+            head_dim: self.head_dim.value.or(known_dim).unwrap_or_else(|| (hidden / heads).max(1)),
             vocabulary,
-            gated_mlp: self.gated_mlp.value.or(base.map(|b| *b.gated_mlp)).unwrap_or(false),
-            tied_embeddings: self.tied_embeddings.value.or(base.map(|b| *b.tied_embeddings)).unwrap_or(false),
-            position: self.position.value.or(base.map(|b| *b.position)).unwrap_or(Position::Rotary),
-            norm: self.norm.value.or(base.map(|b| *b.norm)).unwrap_or(Norm::Layernorm),
+            gated_mlp: self.gated_mlp.value.unwrap_or(rest.gated_mlp),
+            tied_embeddings: self.tied_embeddings.value.unwrap_or(rest.tied_embeddings),
+            position: self.position.value.unwrap_or(rest.position),
+            norm: self.norm.value.unwrap_or(rest.norm),
             sequence_length,
-            causal: self.causal.value.or(base.map(|b| *b.causal)).unwrap_or(true),
-            predicted: self.predicted.value.or(base.map(|b| *b.predicted)).unwrap_or(1.0),
-            experts: self.experts(base, ffn_hidden),
-            latent: base.and_then(Preset::latent),
-            window: self.window(base),
-            prediction_layers: self.prediction_layers.value.or(base.map(|b| *b.prediction_layers)).unwrap_or(0),
-            convolutions: base.map_or_else(Vec::new, |b| if b.convolutions.is_some() { resnet50() } else { Vec::new() }),
+            causal: self.causal.value.unwrap_or(rest.causal),
+            predicted: self.predicted.value.unwrap_or(rest.predicted),
+            experts: self.experts(rest.experts, ffn_hidden),
+            window: self.window(rest.window),
+            prediction_layers: self.prediction_layers.value.unwrap_or(rest.prediction_layers),
+            ..rest
         };
         self.check(&model, span, diags).then_some(model)
     }
 
-    fn experts(&self, base: Option<&Preset>, ffn_hidden: u64) -> Option<Experts> {
-        let known = base.and_then(Preset::expert_sizes);
+    /// What the table starts from; `None` inside where it gives all sizes itself.
+    fn base(&self, diags: &mut Diagnostics) -> Option<Option<Architecture>> {
+        match (&self.preset.value, &self.config.value) {
+            (Some(_), Some(_)) => {
+                diags.push(
+                    Diagnostic::error(codes::CONFLICT, "a model starts from a preset or from a `config` file, not both")
+                        .at(self.config.span, "one")
+                        .at(self.preset.span, "another"),
+                );
+                None
+            }
+            (Some(name), None) => Some(Some(find(&At { value: name.clone(), span: self.preset.span }, diags)?.architecture())),
+            (None, Some(file)) => Some(Some(huggingface::read(file, self.config.span, diags)?)),
+            (None, None) => Some(None),
+        }
+    }
+
+    fn experts(&self, known: Option<Experts>, ffn_hidden: u64) -> Option<Experts> {
         let count = self.experts.value.or(known.map(|e| e.count)).unwrap_or(0);
         (count > 0).then(|| Experts {
             count,
@@ -141,17 +180,18 @@ impl ModelInput {
             ffn_hidden: self.moe_ffn_hidden.value.or(known.map(|e| e.ffn_hidden)).unwrap_or(ffn_hidden),
             shared: self.shared_experts.value.or(known.map(|e| e.shared)).unwrap_or(0),
             first_dense: self.first_dense_layers.value.or(known.map(|e| e.first_dense)).unwrap_or(0),
+            every: self.experts_every.value.or(known.map(|e| e.every)).unwrap_or(1),
             groups: known.map_or(0, |e| e.groups),
             groups_per_token: known.map_or(0, |e| e.groups_per_token),
             clamped: known.is_some_and(|e| e.clamped),
         })
     }
 
-    fn window(&self, base: Option<&Preset>) -> Option<Window> {
-        let known = base.and_then(|b| b.architecture().window);
+    fn window(&self, known: Option<Window>) -> Option<Window> {
         let tokens = self.sliding_window.value.or(known.map(|w| w.tokens)).unwrap_or(0);
         let every = self.sliding_window_every.value.or(known.map(|w| w.every)).unwrap_or(1);
-        (tokens > 0).then_some(Window { tokens, every })
+        let full_every = known.filter(|_| self.sliding_window_every.is_none()).map_or(0, |w| w.full_every);
+        (tokens > 0).then_some(Window { tokens, every, full_every })
     }
 
     /// Experts and windows that contradict each other, and keys that do nothing.
@@ -166,6 +206,9 @@ impl ModelInput {
                 let span = if self.first_dense_layers.is_some() { self.first_dense_layers.span } else { self.layers.span };
                 refuse(span, codes::OUT_OF_RANGE, format!("all {} layers come before the first one with experts", model.layers));
             }
+            Some(e) if e.every > model.layers - e.first_dense => {
+                refuse(self.experts_every.span, codes::OUT_OF_RANGE, format!("no layer of {} has experts", model.layers));
+            }
             Some(_) => {}
             None => {
                 for (name, span) in [
@@ -173,6 +216,7 @@ impl ModelInput {
                     ("moe_ffn_hidden", self.moe_ffn_hidden.is_some().then_some(self.moe_ffn_hidden.span)),
                     ("shared_experts", self.shared_experts.is_some().then_some(self.shared_experts.span)),
                     ("first_dense_layers", self.first_dense_layers.is_some().then_some(self.first_dense_layers.span)),
+                    ("experts_every", self.experts_every.is_some().then_some(self.experts_every.span)),
                 ] {
                     if let Some(span) = span {
                         refuse(span, codes::CONFLICT, format!("`{name}` does nothing without `experts`"));
@@ -186,7 +230,10 @@ impl ModelInput {
         if model.predicted <= 0.0 {
             refuse(self.predicted.span, codes::OUT_OF_RANGE, "a model whose loss is computed on no token learns nothing".into());
         }
-        if model.is_convolutional() {
+        if model.hybrid.is_some() && self.layers.is_some() {
+            refuse(self.layers.span, codes::CONFLICT, "which layers have attention and which have states is part of this model".into());
+        }
+        if model.is_network() {
             for (name, given) in [
                 ("layers", &self.layers),
                 ("hidden", &self.hidden),
@@ -200,7 +247,7 @@ impl ModelInput {
                 ("prediction_layers", &self.prediction_layers),
             ] {
                 if given.is_some() {
-                    refuse(given.span, codes::CONFLICT, format!("`{name}` does nothing for a convolutional network"));
+                    refuse(given.span, codes::CONFLICT, format!("`{name}` does nothing for a network of given blocks"));
                 }
             }
             for (name, span) in [
@@ -212,7 +259,7 @@ impl ModelInput {
                 ("predicted", self.predicted.is_some().then_some(self.predicted.span)),
             ] {
                 if let Some(span) = span {
-                    refuse(span, codes::CONFLICT, format!("`{name}` does nothing for a convolutional network"));
+                    refuse(span, codes::CONFLICT, format!("`{name}` does nothing for a network of given blocks"));
                 }
             }
         }
@@ -220,7 +267,12 @@ impl ModelInput {
 
     fn check(&self, model: &Architecture, span: Span, diags: &mut Diagnostics) -> bool {
         let before = diags.error_count();
-        let place = |at: &At<Option<u64>>| if at.value.is_some() { at.span } else { Span { end: span.start, ..span } };
+        let base = [&self.config, &self.preset].into_iter().find(|b| b.is_some()).map(|b| b.span);
+        let place = |at: &At<Option<u64>>| match (at.value, base) {
+            (Some(_), _) => at.span,
+            (None, Some(base)) => base,
+            (None, None) => Span { end: span.start, ..span },
+        };
         if !model.heads.is_multiple_of(model.kv_heads) {
             diags.push(
                 Diagnostic::error(
@@ -231,7 +283,7 @@ impl ModelInput {
                 .hint("kv_heads has to divide heads"),
             );
         }
-        if self.head_dim.value.is_none() && !model.hidden.is_multiple_of(model.heads) && self.preset.value.is_none() {
+        if self.head_dim.value.is_none() && !model.hidden.is_multiple_of(model.heads) && self.preset.is_none() && self.config.is_none() {
             diags.push(
                 Diagnostic::error(codes::NOT_DIVISIBLE, format!("hidden size {} is no multiple of {} heads", model.hidden, model.heads))
                     .at(place(&self.heads), "does not divide the hidden size")
@@ -258,6 +310,20 @@ impl ModelInput {
                         .hint(format!("the largest {name} is {limit}")),
                 );
             }
+        }
+        for (name, value, limit) in parts(model) {
+            if value > limit {
+                let at = base.unwrap_or(Span { end: span.start, ..span });
+                diags.push(
+                    Diagnostic::error(codes::OUT_OF_RANGE, format!("{name} of {value} is absurdly large"))
+                        .at(at, "absurd")
+                        .hint(format!("the largest is {limit}")),
+                );
+            }
+        }
+        if let Some(e) = model.experts.filter(|e| e.groups > 0 && (e.groups_per_token == 0 || e.groups_per_token > e.groups)) {
+            let message = format!("a token cannot visit {} of {} groups of experts", e.groups_per_token, e.groups);
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(self.config.span, "here"));
         }
         self.check_experts(model, diags);
         diags.error_count() == before

@@ -105,7 +105,7 @@ impl<'a> Bounds<'a> {
         let Ok(layers) = split else { return Least { step: 0.0, peak: 0.0, capacity: self.memory } };
         // Layers that differ, other schedules and frozen weights have no bound of time yet: all of their layouts are simulated.
         let plain = !config.has_experts()
-            && !model.is_convolutional()
+            && !model.is_network()
             && model.prediction_layers == 0
             && config.adapter_rank.is_none()
             && p.schedule == Schedule::OneForwardOneBackward;

@@ -177,6 +177,6 @@ fn shown(node: &Node) -> String {
             let one = |(key, entry): (&String, &crate::diag::Entry)| format!("{key} = {}", shown(&entry.node));
             format!("{{{}}}", table.entries.iter().map(one).collect::<Vec<_>>().join(", "))
         }
-        Value::Datetime => "date".into(),
+        Value::Datetime | Value::Null => "none".into(),
     }
 }

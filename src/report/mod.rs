@@ -30,7 +30,7 @@ pub use run::{intervals_csv, run_csv};
 pub use serving::{load_csv, load_metrics, load_svg, requests_csv};
 pub use text::{compare, explain, text};
 pub use timeline::timeline;
-pub use validation::{ScatterPoint, SourceRow, validation_html};
+pub use validation::{GroupRow, ScatterPoint, ValidationColumn, validation_html, validation_markdown};
 pub use write::{WriteError, write_atomically, write_each, write_folder};
 
 #[cfg(test)]

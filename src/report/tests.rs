@@ -38,9 +38,20 @@ fn html_is_well_formed_and_asks_for_nothing() {
     for word in ["src=\"http", "href=\"http", "url(", "@import", "<script"] {
         assert!(!page.contains(word), "{word}");
     }
-    let points = [ScatterPoint { id: "a".into(), source: "s".into(), measured: 1.0, predicted: 1.1 }];
-    let rows = [SourceRow { source: "s".into(), n: 1, skipped: 0, median: 0.1, p90: 0.1, bias: 0.1 }];
-    assert_eq!(well_formed(&validation_html("training", &[("step_time_s", points.to_vec(), rows.to_vec())])), Ok(()));
+    let points = vec![ScatterPoint {
+        id: "a".into(),
+        source: "s".into(),
+        measured: 1.0,
+        predicted: 0.9,
+        about: "h100, megatron".into(),
+        cause: "noise".into(),
+    }];
+    let rows = vec![GroupRow { name: "s".into(), n: 1, skipped: 0, median: 0.1, p90: 0.1, bias: -0.1 }];
+    let column = ValidationColumn { name: "step_time_s".into(), points, groups: vec![("source", rows.clone()), ("framework", rows)] };
+    assert_eq!(well_formed(&validation_html("training", std::slice::from_ref(&column))), Ok(()));
+    let text = validation_markdown("training", &[column]);
+    assert!(text.contains("| s | 1 | 0 | 10 % | 10 % | -10.0 % |"), "{text}");
+    assert!(text.contains("| a | 1 | 0.9 | -10.0 % | h100, megatron | noise |"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::diag::{
 };
 use crate::fabric::{DegradedInput, TopologyInput};
 use crate::hardware::Dtype;
+use crate::kernels::OptimizerKind;
 use crate::model::ModelInput;
 use crate::replay::astra::Backend;
 use crate::replay::{ComputeTimes, Sends};
@@ -80,6 +81,10 @@ record! {
         pub global_batch: Count,
         /// Sequences of one pass.
         pub microbatch: Count = 1,
+        /// Optimizer.
+        pub optimizer: OptimizerKind = OptimizerKind::Adam,
+        /// Whether passes are captured graphs, so that the host launches no single kernels.
+        pub cuda_graphs: bool = false,
         /// Number format of the matrix products.
         pub precision: Precision = Precision::Bf16,
         /// What is computed again in the backward pass.

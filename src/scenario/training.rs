@@ -4,11 +4,12 @@ use super::input::{ScenarioInput, TrainingInput};
 use super::load::head;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
-use crate::model::Architecture;
+use crate::model::{Architecture, Block};
 use crate::training::{
     Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Schedule, Sharding, SplitError, Stack, expert_stacks, split,
     stacks,
 };
+use crate::units::Seconds;
 
 /// A named entry of a list, or a diagnostic with the nearest names.
 fn named<'a>(name: &str, span: Span, what: &str, names: &[&'a str], diags: &mut Diagnostics) -> Option<&'a str> {
@@ -55,7 +56,10 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         }
         None => expert_stacks().first(),
     };
-    let (stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
+    let (mut stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
+    if *input.cuda_graphs {
+        graphs(input, &model, &mut stack, diags);
+    }
     divisible(input, &model, &parallel, diags);
     stages(input, &model, &parallel, &stack, diags);
     let sharding = sharding(input, &parallel, &stack, diags);
@@ -83,6 +87,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         precision: *input.precision,
         recompute: *input.recompute,
         attention: *input.attention,
+        optimizer: *input.optimizer,
         sharding,
         shard_group: if sharding == Sharding::None { None } else { *input.shard_group },
         adapter_rank: *input.adapter_rank,
@@ -91,6 +96,20 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         expert_imbalance: input.expert_imbalance.unwrap_or(1.0),
     };
     Some((config, band))
+}
+
+/// Captured graphs: the host launches nothing by itself.
+fn graphs(input: &TrainingInput, model: &Architecture, stack: &mut Stack, diags: &mut Diagnostics) {
+    let span = input.cuda_graphs.span;
+    if stack.launch_forward.get() == 0.0 {
+        conflict(span, &format!("`cuda_graphs` does nothing: the stack `{}` captures its passes", *stack.id), "leave it out", diags);
+    }
+    if model.experts.is_some() {
+        conflict(span, "what graphs capture of layers with experts is part of the expert stack", "choose an `expert_stack`", diags);
+    }
+    for launch in [&mut stack.launch_forward, &mut stack.launch_backward, &mut stack.launch_comm, &mut stack.launch_checkpoint] {
+        launch.value = Seconds::ZERO;
+    }
 }
 
 fn conflict(span: Span, message: &str, hint: &str, diags: &mut Diagnostics) {
@@ -133,30 +152,58 @@ fn sharding(input: &TrainingInput, parallel: &Parallel, stack: &Stack, diags: &m
     if parallel.replicas() == 1 { Sharding::None } else { chosen }
 }
 
+/// Fewest columns of a table's part on one rank: 64 bytes of 32-bit elements.
+const TABLE_PART: u64 = 16;
+
 /// What kinds of models and kernels allow together.
 fn kinds(input: &TrainingInput, model: &Architecture, parallel: &Parallel, diags: &mut Diagnostics) {
     let unfused = *input.attention == Attention::Unfused;
-    if unfused && (model.latent.is_some() || model.window.is_some()) {
+    if unfused && (model.latent.is_some() || model.window.is_some()) && !model.is_network() {
         let message = "unfused attention is not modelled with latent attention or sliding windows";
         conflict(input.attention.span, message, "set attention = \"flash\"", diags);
     }
     let wide = matches!(*input.precision, Precision::Fp32 | Precision::Tf32);
-    if wide && !unfused && !model.is_convolutional() {
+    let attends = !model.is_network() || model.blocks.iter().any(|b| matches!(b, Block::Layer(_)));
+    if wide && !unfused && attends {
         conflict(input.precision.span, "flash attention has no kernels for 32-bit operands", "set attention = \"unfused\"", diags);
     }
-    if model.is_convolutional() {
+    if model.is_network() {
         if parallel.tensor * parallel.pipeline * parallel.context > 1 {
-            let message = "convolutional networks are trained with data parallelism only";
+            let message = "networks of given blocks are trained with data parallelism only";
             conflict(head(input.parallel.span, diags), message, "leave tensor, pipeline and context out", diags);
         }
         if *input.recompute != Recompute::None {
-            conflict(input.recompute.span, "recompute of convolutional networks is not modelled", "leave `recompute` out", diags);
+            conflict(input.recompute.span, "recompute in networks of given blocks is not modelled", "leave `recompute` out", diags);
         }
         if unfused {
-            conflict(input.attention.span, "`attention` does nothing for a convolutional network", "leave it out", diags);
+            let message =
+                if attends { "unfused attention in networks of given blocks is not modelled" } else { "`attention` does nothing here" };
+            conflict(input.attention.span, message, "leave `attention` out", diags);
         }
     }
-    if input.adapter_rank.is_some() && (model.is_convolutional() || model.experts.is_some() || model.latent.is_some()) {
+    if let Some(hybrid) = model.hybrid {
+        if parallel.context > 1 {
+            let message = "layers with states over context ranks are not modelled";
+            conflict(input.parallel.context.span, message, "set context = 1", diags);
+        }
+        if !hybrid.state.heads.is_multiple_of(parallel.tensor) {
+            let message = format!("{} state heads cannot be split over tensor = {}", hybrid.state.heads, parallel.tensor);
+            diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(input.parallel.tensor.span, "does not divide"));
+        }
+    }
+    if let Some(bags) = model.bags {
+        let most = bags.tables * bags.width.div_ceil(TABLE_PART);
+        if parallel.ranks() > most {
+            let message = format!("{} tables of {} columns cannot be spread over {} ranks", bags.tables, bags.width, parallel.ranks());
+            diags.push(
+                Diagnostic::error(codes::NOT_DIVISIBLE, message)
+                    .at(head(input.parallel.span, diags), "too many ranks")
+                    .hint(format!("at most {most}, with parts of {TABLE_PART} columns")),
+            );
+        }
+    }
+    let plain = !model.is_network() && model.experts.is_none() && model.latent.is_none() && model.hybrid.is_none();
+    if input.adapter_rank.is_some() && !plain {
         let message = "adapters are modelled beside plain attention projections of dense transformers only";
         conflict(input.adapter_rank.span, message, "leave `adapter_rank` out", diags);
     }
@@ -266,7 +313,7 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
 fn divisible(input: &TrainingInput, model: &Architecture, parallel: &Parallel, diags: &mut Diagnostics) {
     let t = parallel.tensor;
     let tensor = input.parallel.tensor.span;
-    if model.is_convolutional() {
+    if model.is_network() {
         return batch(input, parallel, diags);
     }
     for (name, size) in [("attention heads", model.heads), ("hidden size", model.hidden), ("feed-forward width", model.ffn_hidden)] {

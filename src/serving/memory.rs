@@ -9,7 +9,7 @@ use super::stack::StackRow;
 pub struct Memory {
     /// Weights.
     pub weights: f64,
-    /// Activations, graphs, buffers.
+    /// Activations, graphs, buffers, states of sequences.
     pub workspace: f64,
     /// What is left for keys and values.
     pub cache: f64,
@@ -18,6 +18,9 @@ pub struct Memory {
     /// Bytes of one token's keys and values.
     pub token: f64,
 }
+
+/// More blocks than any traffic fills.
+const MOST_BLOCKS: f64 = 1e12;
 
 /// Over how many ranks a model is spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +43,13 @@ impl Memory {
         // The longest stage holds this share of the layers; embedding and output projection are on different ones.
         let stage = shape.layers.div_ceil(split.pipeline) as f64 / shape.layers as f64;
         let tables = shape.table_parameters() * if split.pipeline > 1 && !shape.tied { 0.5 } else { 1.0 };
-        let attention = shape.layers as f64 * shape.attention_parameters() * formats.attention.bytes();
+        let attention = shape.mixer_parameters() * formats.attention.bytes();
         let dense = shape.dense_ffn_parameters() * formats.linear.bytes();
         let copies = shape.mixture.map_or(1.0, |x| (x.experts + split.redundant) as f64 / x.experts as f64);
         let experts = shape.expert_parameters() * copies * formats.linear.bytes();
         let weights = ((attention + dense) * stage + 2.0 * tables) / t + experts * stage / split.ranks as f64;
-        let workspace = stack.workspace.get();
+        // States of fixed size are set aside for as many sequences as may run at once.
+        let workspace = stack.workspace.get() + *stack.max_sequences as f64 * shape.state_bytes(split.tensor) * stage;
         let token = shape.kv_bytes_per_token(formats.kv, split.tensor) * stage;
         Self { weights: 0.0, workspace, cache: 0.0, capacity, token: 0.0 }.with(weights, token, stack)
     }
@@ -66,6 +70,8 @@ impl Memory {
     /// Blocks of `tokens` that the cache holds.
     #[must_use]
     pub fn blocks(&self, tokens: u64) -> u64 {
-        (self.cache / (self.token * tokens as f64)).floor() as u64
+        // A model of states alone needs no blocks.
+        let blocks = if self.token > 0.0 { self.cache / (self.token * tokens as f64) } else { MOST_BLOCKS };
+        blocks.floor().min(MOST_BLOCKS) as u64
     }
 }

@@ -1,7 +1,7 @@
 //! What a served model computes: sizes of attention, feed-forward networks and experts, weights and cache bytes.
 
 use crate::hardware::Dtype;
-use crate::model::{Architecture, Preset};
+use crate::model::{Architecture, Hybrid, Preset};
 
 /// A mixture of experts in place of the feed-forward network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,11 +60,31 @@ pub struct Shape {
     pub mixture: Option<Mixture>,
     /// Latent attention, where it is used.
     pub latent: Option<Latent>,
+    /// Layers with states in place of attention, where there are any.
+    pub hybrid: Option<Hybrid>,
 }
 
-impl From<&Architecture> for Shape {
-    fn from(a: &Architecture) -> Self {
-        Self {
+impl Shape {
+    /// The sizes of a preset.
+    ///
+    /// # Errors
+    /// What of it is not modelled.
+    pub fn of_preset(p: &Preset) -> Result<Self, String> {
+        Self::of(&p.architecture())
+    }
+
+    /// The sizes of an architecture.
+    ///
+    /// # Errors
+    /// What of it is not modelled: sliding windows, networks of blocks, encoders.
+    pub fn of(a: &Architecture) -> Result<Self, String> {
+        if a.window.is_some() {
+            return Err(format!("`{}` attends over sliding windows in some layers, which serving does not model yet", a.title));
+        }
+        if a.is_network() || !a.causal {
+            return Err(format!("`{}` generates no tokens one after the other", a.title));
+        }
+        Ok(Self {
             title: a.title.clone(),
             layers: a.layers,
             hidden: a.hidden,
@@ -75,49 +95,42 @@ impl From<&Architecture> for Shape {
             vocabulary: a.vocabulary,
             ffn_inputs: if a.gated_mlp { 2 } else { 1 },
             tied: a.tied_embeddings,
-            mixture: None,
-            latent: None,
-        }
-    }
-}
-
-impl Shape {
-    /// The sizes of a preset.
-    ///
-    /// # Errors
-    /// What of it is not modelled: sliding windows.
-    pub fn of_preset(p: &Preset) -> Result<Self, String> {
-        if *p.sliding_window > 0 {
-            return Err(format!("`{}` attends over sliding windows in some layers, which serving does not model yet", *p.id));
-        }
-        let mixture = (*p.experts > 0).then(|| Mixture {
-            experts: *p.experts,
-            per_token: *p.experts_per_token,
-            width: *p.moe_ffn_hidden,
-            shared: *p.shared_experts,
-            dense_layers: *p.first_dense_layers,
-        });
-        let latent = (*p.kv_lora_rank > 0).then(|| Latent {
-            query_rank: *p.q_lora_rank,
-            kv_rank: *p.kv_lora_rank,
-            nope: *p.qk_nope_head_dim,
-            rope: *p.qk_rope_head_dim,
-            value: *p.v_head_dim,
-        });
-        Ok(Self {
-            title: p.title.value.clone(),
-            layers: *p.layers,
-            hidden: *p.hidden,
-            ffn: *p.ffn_hidden,
-            heads: *p.heads,
-            kv_heads: *p.kv_heads,
-            head_dim: *p.head_dim,
-            vocabulary: *p.vocabulary,
-            ffn_inputs: if *p.gated_mlp { 2 } else { 1 },
-            tied: *p.tied_embeddings,
-            mixture,
-            latent,
+            mixture: a.experts.map(|e| Mixture {
+                experts: e.count,
+                per_token: e.per_token,
+                width: e.ffn_hidden,
+                shared: e.shared,
+                dense_layers: a.dense_layers(),
+            }),
+            latent: a.latent.map(|l| Latent { query_rank: l.query_rank, kv_rank: l.kv_rank, nope: l.nope, rope: l.rope, value: l.value }),
+            hybrid: a.hybrid,
         })
+    }
+
+    /// Layers with attention.
+    #[must_use]
+    pub fn attention_layers(&self) -> u64 {
+        self.hybrid.map_or(self.layers, |h| h.attention_layers)
+    }
+    /// Layers with a feed-forward network or experts.
+    #[must_use]
+    pub fn feed_forward_layers(&self) -> u64 {
+        self.hybrid.map_or(self.layers, |h| h.feed_forward_layers)
+    }
+    /// Share of the layers with a feed-forward network or experts.
+    #[must_use]
+    pub fn feed_forward_share(&self) -> f64 {
+        self.feed_forward_layers() as f64 / self.layers as f64
+    }
+    /// Blocks with a norm and a residual of their own, over the two of each layer of a transformer.
+    #[must_use]
+    pub fn block_share(&self) -> f64 {
+        self.hybrid.map_or(1.0, |h| (h.attention_layers + h.state_layers + h.feed_forward_layers) as f64 / (2 * self.layers) as f64)
+    }
+    /// Bytes of the states of one sequence on one of `tensor` ranks.
+    #[must_use]
+    pub fn state_bytes(&self, tensor: u64) -> f64 {
+        self.hybrid.map_or(0.0, |h| h.state_layers as f64 * h.state.split(tensor).state_bytes())
     }
 
     /// Layers with a dense feed-forward network.
@@ -125,9 +138,14 @@ impl Shape {
     pub fn dense_layers(&self) -> u64 {
         self.mixture.map_or(self.layers, |m| m.dense_layers.min(self.layers))
     }
-    /// Weights of the attention projections of one layer.
+    /// Weights of the projections of attention, or of states in its place, of all layers.
     #[must_use]
-    pub fn attention_parameters(&self) -> f64 {
+    pub fn mixer_parameters(&self) -> f64 {
+        let states = self.hybrid.map_or(0.0, |h| h.state_layers as f64 * h.state.matrix_parameters(self.hidden));
+        self.attention_layers() as f64 * self.attention_parameters() + states
+    }
+    /// Weights of the attention projections of one layer that has attention.
+    fn attention_parameters(&self) -> f64 {
         let h = self.hidden as f64;
         match self.latent {
             None => h * ((2 * self.heads + 2 * self.kv_heads) * self.head_dim) as f64,
@@ -157,7 +175,7 @@ impl Shape {
     pub fn dense_ffn_parameters(&self) -> f64 {
         let dense = self.dense_layers();
         let shared = self.mixture.map_or(0.0, |m| (self.layers - dense) as f64 * m.shared as f64 * self.ffn_parameters(m.width));
-        dense as f64 * self.ffn_parameters(self.ffn) + shared
+        dense as f64 * self.feed_forward_share() * self.ffn_parameters(self.ffn) + shared
     }
     /// Weights of the embedding and the output projection.
     #[must_use]
@@ -167,7 +185,7 @@ impl Shape {
     /// All weights, norms left out.
     #[must_use]
     pub fn parameters(&self) -> f64 {
-        self.layers as f64 * self.attention_parameters() + self.dense_ffn_parameters() + self.expert_parameters() + self.table_parameters()
+        self.mixer_parameters() + self.dense_ffn_parameters() + self.expert_parameters() + self.table_parameters()
     }
     /// Bytes of keys and values that one token leaves on one of `tensor` ranks.
     #[must_use]
@@ -176,7 +194,7 @@ impl Shape {
             Some(l) => l.kv_rank + l.rope,
             None => 2 * self.kv_heads.div_ceil(tensor) * self.head_dim,
         };
-        self.layers as f64 * elements as f64 * kv.bytes()
+        self.attention_layers() as f64 * elements as f64 * kv.bytes()
     }
 }
 

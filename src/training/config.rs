@@ -5,6 +5,7 @@ use super::schedule::Schedule;
 use super::stack::{Selective, Stack};
 use crate::choice;
 use crate::hardware::Dtype;
+use crate::kernels::OptimizerKind;
 use crate::model::Architecture;
 
 choice! {
@@ -20,6 +21,8 @@ choice! {
         Tf32 = "tf32",
         /// 8-bit float in the linear layers, 16 bit elsewhere.
         Fp8 = "fp8",
+        /// 8-bit float with a scale for every block of 128 (DeepSeek-V3) in the linear layers.
+        Fp8Block = "fp8-block",
         /// 8-bit float with block scales (MX) in the linear layers.
         Mxfp8 = "mxfp8",
         /// 4-bit float with block scales in the linear layers.
@@ -38,7 +41,9 @@ impl Precision {
             Self::Fp16 => Dtype::Fp16,
             Self::Fp32 => Dtype::Fp32,
             Self::Tf32 => Dtype::Tf32,
+            // Matrix units apply MX scales themselves, at the rate of one scale a tensor.
             Self::Fp8 | Self::Mxfp8 => Dtype::Fp8,
+            Self::Fp8Block => Dtype::Fp8Block,
             Self::Nvfp4 => Dtype::Nvfp4,
             Self::Int8 => Dtype::Int8,
         }
@@ -56,7 +61,7 @@ impl Precision {
     /// Whether operands are cast down from 16 bit before each product.
     #[must_use]
     pub const fn casts(self) -> bool {
-        matches!(self, Self::Fp8 | Self::Mxfp8 | Self::Nvfp4 | Self::Int8)
+        matches!(self, Self::Fp8 | Self::Fp8Block | Self::Mxfp8 | Self::Nvfp4 | Self::Int8)
     }
     /// Bytes of an activation.
     #[must_use]
@@ -161,6 +166,8 @@ pub struct Config {
     pub recompute: Recompute,
     /// Attention kernels.
     pub attention: Attention,
+    /// Optimizer.
+    pub optimizer: OptimizerKind,
     /// What is sharded over the replicas.
     pub sharding: Sharding,
     /// Replicas that share one copy of what is sharded; absent: all of them. The copies reduce gradients among each other.
@@ -214,6 +221,11 @@ impl Config {
         };
         self.model_flops_per_step() + self.tokens_per_step() * again
     }
+    /// Bytes of the embedding tables on one rank: rows in 32 bit, and one 32-bit number of the row-wise optimizer each, spread evenly.
+    #[must_use]
+    pub fn bag_bytes(&self) -> f64 {
+        self.model.bags.map_or(0.0, |b| 4.0 * (b.rows * (b.width + 1)) as f64 / self.parallel.ranks() as f64)
+    }
     /// Bytes of one gradient element as it is accumulated and reduced.
     #[must_use]
     pub fn gradient_bytes(&self) -> f64 {
@@ -222,6 +234,12 @@ impl Config {
             Precision::Fp32 | Precision::Tf32 => 4.0,
             _ => *self.stack.gradient_bytes_bf16,
         }
+    }
+    /// Memory traffic of the optimizer, bytes per owned parameter: the stack's figure is that of Adam.
+    #[must_use]
+    pub fn optimizer_bytes(&self) -> f64 {
+        let bytes = |kind: OptimizerKind| kind.bytes_per_parameter(self.gradient_bytes());
+        *self.stack.optimizer_bytes + bytes(self.optimizer) - bytes(OptimizerKind::Adam)
     }
     /// Bytes of a weight as it is computed with and gathered.
     #[must_use]

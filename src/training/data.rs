@@ -186,7 +186,7 @@ impl Lowering<'_, '_> {
         let trained = stage_weights(self.config, self.layers, self.stage(class)).trained(self.config);
         let owned = trained.owned(self.config);
         let local = if self.config.gathers_layers() { owned } else { trained.total() };
-        let bytes = *self.config.stack.optimizer_bytes * owned + 4.0 * local;
+        let bytes = self.config.optimizer_bytes() * owned + 4.0 * local;
         let Pace { part, speed } = self.pace(class);
         let streaming = bytes / self.parts[part].1;
         let work = Work::Compute { seconds: (OPTIMIZER_FIXED + streaming) / speed };

@@ -1,9 +1,12 @@
-//! Exchange of tokens with the ranks of their experts: what travels, and how long it takes on idle links.
+//! Exchange of tokens with the ranks of their experts, and of pooled vectors with those of their tables: what travels, and how long it takes
+//! on idle links.
 
 use super::experts::Dispatcher;
 use super::lower::Lowering;
 use super::place::expert_groups;
 use crate::collectives::{Algorithm, Communicator, Library, Op as Collective, Routing, TOKEN_KERNEL_UNITS};
+use crate::fabric::AcceleratorId;
+use crate::model::Bags;
 use crate::simulate::Route;
 use crate::workload::{ClassId, RouteId};
 use std::rc::Rc;
@@ -23,6 +26,9 @@ pub(super) struct ExpertRoute {
 impl Lowering<'_, '_> {
     pub(super) fn add_expert_route(&mut self, class: u64, library: &Library) -> ExpertRoute {
         let config = self.config;
+        if let Some(bags) = config.model.bags {
+            return self.add_bag_route(class, bags, library);
+        }
         let (parallel, Some(experts)) = (config.parallel, config.model.experts) else { return ExpertRoute::default() };
         if parallel.expert == 1 {
             return ExpertRoute::default();
@@ -68,3 +74,22 @@ impl Lowering<'_, '_> {
 
 /// Training runs the high-throughput kernels, whatever the number of tokens.
 const ONE_COPY: Algorithm = Algorithm::OneCopy;
+
+impl Lowering<'_, '_> {
+    /// Exchange of pooled vectors: every rank has the samples of some, and the tables of all samples.
+    fn add_bag_route(&mut self, class: u64, bags: Bags, library: &Library) -> ExpertRoute {
+        let ranks = self.config.parallel.ranks();
+        if ranks == 1 {
+            return ExpertRoute::default();
+        }
+        if class > 0 {
+            return self.experts[0];
+        }
+        let all = vec![(0..ranks).map(|r| AcceleratorId(r as u32)).collect()];
+        let group = self.communicator(&all, library);
+        let classes = self.classes_of(0);
+        let route = self.route("embedding bags".into(), &group, Collective::AllToAll, &classes);
+        let bytes = self.config.precision.activation_bytes() * (self.config.microbatch * bags.tables * bags.width) as f64;
+        ExpertRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), inside: 0.0 }
+    }
+}

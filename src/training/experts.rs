@@ -133,7 +133,7 @@ impl Shape<'_> {
         let pass = if forward { Pass::Forward } else { Pass::Backward };
         let t = self.tensor as f64;
         let norm = if forward { *stack.norm_bytes_forward } else { *stack.norm_bytes_backward };
-        let split = if forward { 2.0 * model.qkv_width() as f64 } else { 12.0 * model.hidden as f64 };
+        let split = self.mixer_bytes(pass);
         let before = self.projections(products) + self.router(products);
         let between = self.routed(products);
         let shared = if experts.shared > 0 { self.feed_forward(experts.shared * experts.ffn_hidden, products) } else { 0.0 };
@@ -231,8 +231,8 @@ impl Shape<'_> {
             GraphScope::Attention | GraphScope::Full => 0.0,
         };
         let local = config.model.experts.map_or(0, |e| (e.count / config.parallel.expert).max(1)) as f64;
-        let one =
-            if config.precision == Precision::Mxfp8 || config.precision == Precision::Nvfp4 { EXPERT_LAUNCH_BLOCK } else { EXPERT_LAUNCH };
+        let scaled = matches!(config.precision, Precision::Fp8Block | Precision::Mxfp8 | Precision::Nvfp4);
+        let one = if scaled { EXPERT_LAUNCH_BLOCK } else { EXPERT_LAUNCH };
         // Captured stacks launch nothing one by one.
         let one = if launch > 0.0 { one } else { 0.0 };
         let kernels = if pass == 0 { *stack.kernels_forward } else { *stack.kernels_backward } as f64;

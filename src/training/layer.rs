@@ -8,6 +8,7 @@ use super::cost::{PassCost, Passes};
 use super::stack::Selective;
 use crate::hardware::Dtype;
 use crate::kernels::{DeviceModel, FlashAttention, Gemm, Pass};
+use crate::model::Entry;
 
 /// Sizes of a job's microbatch on one rank.
 pub(super) struct Shape<'a> {
@@ -33,8 +34,8 @@ impl Passes {
     #[must_use]
     pub fn new(config: &Config, device: &DeviceModel, launch_factor: f64) -> Self {
         let shape = Shape { config, device, launch_factor, tokens: config.microbatch_tokens(), tensor: config.parallel.tensor };
-        if config.model.is_convolutional() {
-            return shape.convolutional();
+        if config.model.is_network() {
+            return shape.network();
         }
         let (layer_forward, layer_backward) = shape.with_recompute(shape.layer_forward(), shape.layer_backward());
         let (expert_forward, expert_backward) = if config.has_experts() {
@@ -53,8 +54,8 @@ impl Passes {
             layer_backward,
             expert_forward,
             expert_backward,
-            embedding_forward: shape.embedding(6.0),
-            embedding_backward: shape.embedding(8.0),
+            embedding_forward: shape.embedding(Products::Forward),
+            embedding_backward: shape.embedding(Products::Backward),
             head_forward,
             head_backward,
         }
@@ -66,7 +67,7 @@ impl Shape<'_> {
     fn with_recompute(&self, forward: PassCost, backward: PassCost) -> (PassCost, PassCost) {
         let stack = &self.config.stack;
         let checkpoint = stack.launch_checkpoint.get() * self.launch_factor;
-        let core = PassCost { attention: self.attention(Pass::Forward), context_count: forward.context_count, ..PassCost::default() };
+        let core = PassCost { attention: forward.attention, context_count: forward.context_count, ..PassCost::default() };
         let elementwise = PassCost { elementwise: forward.elementwise, ..PassCost::default() };
         let again = match (self.config.recompute, *stack.selective) {
             (Recompute::None, _) => PassCost::default(),
@@ -91,7 +92,8 @@ impl Shape<'_> {
     fn cheap_modules(&self) -> PassCost {
         let gate = if self.config.model.gated_mlp { 6.0 } else { 4.0 };
         let width = self.config.model.experts.map_or(self.config.model.ffn_hidden, |e| e.per_token * e.ffn_hidden);
-        let elementwise = self.elementwise(8.0, gate * width as f64, 9.0);
+        let share = self.config.model.feed_forward_share();
+        let elementwise = self.elementwise(8.0 * self.config.model.norm_share(), share * gate * width as f64, 9.0);
         // Latent queries, keys and values are projected up again.
         let matrix = self.config.model.latent.map_or(0.0, |l| {
             let heads = (self.config.model.heads / self.tensor).max(1);
@@ -128,8 +130,14 @@ impl Shape<'_> {
         }
     }
 
-    /// The linear layers of attention.
+    /// The linear layers of attention, and of states in its place: the mean over the layers.
     pub(super) fn projections(&self, products: Products) -> f64 {
+        let share = self.config.model.attention_share();
+        let own = if share > 0.0 { share * self.attention_products(products) } else { 0.0 };
+        own + self.state_products(products)
+    }
+
+    fn attention_products(&self, products: Products) -> f64 {
         let model = &self.config.model;
         let t = self.tensor;
         let dtype = self.config.precision.linear();
@@ -151,8 +159,15 @@ impl Shape<'_> {
             + self.linear(model.hidden, (width / self.tensor).max(1), products, dtype)
     }
 
-    /// The attention core: scores, softmax, product with the values.
+    /// The attention core, and the scan of states in its place: the mean over the layers.
     pub(super) fn attention(&self, pass: Pass) -> f64 {
+        let share = self.config.model.attention_share();
+        let core = if share > 0.0 { share * self.attention_core(pass) } else { 0.0 };
+        core + self.state_scan(pass)
+    }
+
+    /// Scores, softmax, product with the values.
+    fn attention_core(&self, pass: Pass) -> f64 {
         let model = &self.config.model;
         let heads = (model.heads / self.tensor).max(1);
         let (s, context) = (model.sequence_length, self.config.parallel.context);
@@ -176,8 +191,7 @@ impl Shape<'_> {
         let whole = if model.causal && stack.causal_skip.value { 0.5 } else { 1.0 };
         match model.window {
             Some(w) if stack.window_skip.value => {
-                let share = 1.0 / w.every as f64;
-                (1.0 - share) * whole + share * whole.min(w.tokens as f64 / model.sequence_length as f64)
+                (1.0 - w.share()) * whole + w.share() * whole.min(w.tokens as f64 / model.sequence_length as f64)
             }
             _ => whole,
         }
@@ -229,7 +243,7 @@ impl Shape<'_> {
     }
 
     pub(super) fn context(&self, count: f64) -> f64 {
-        if self.config.parallel.context > 1 { count } else { 0.0 }
+        if self.config.parallel.context > 1 { count * self.config.model.attention_share() } else { 0.0 }
     }
 
     /// Traffic of adapters beside the query-key-value and output projections: they read the input again and add to the output.
@@ -246,13 +260,15 @@ impl Shape<'_> {
     fn layer_forward(&self) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
         let gate = if model.gated_mlp { 6.0 } else { 4.0 } + *stack.activation_extra_bytes;
-        let split = 2.0 * model.qkv_width() as f64 + gate * model.ffn_hidden as f64;
-        let comm = if self.tensor > 1 { 2.0 } else { 0.0 };
+        let (norms, wide) = (model.norm_share(), model.feed_forward_share());
+        let split = self.mixer_bytes(Pass::Forward) + wide * gate * model.ffn_hidden as f64;
+        let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
+        let kernels = norms * *stack.kernels_forward;
         let cost = PassCost {
-            matrix: self.projections(Products::Forward) + self.feed_forward(model.ffn_hidden, Products::Forward),
+            matrix: self.projections(Products::Forward) + wide * self.feed_forward(model.ffn_hidden, Products::Forward),
             attention: self.attention(Pass::Forward),
-            elementwise: self.elementwise(*stack.norm_bytes_forward, split, *stack.kernels_forward) + self.adapters(1.0),
-            host: self.host(*stack.kernels_forward, stack.launch_forward.get(), comm),
+            elementwise: self.elementwise(norms * *stack.norm_bytes_forward, split, kernels) + self.adapters(1.0),
+            host: self.host(kernels, stack.launch_forward.get(), comm),
             context_count: self.context(1.0),
             ..PassCost::default()
         };
@@ -262,15 +278,17 @@ impl Shape<'_> {
     fn layer_backward(&self) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
         let gate = if model.gated_mlp { 10.0 } else { 6.0 } + *stack.activation_extra_bytes;
-        let split = 12.0 * model.hidden as f64 + gate * model.ffn_hidden as f64;
-        let comm = if self.tensor > 1 { 2.0 } else { 0.0 };
-        let elementwise = self.elementwise(*stack.norm_bytes_backward, split, *stack.kernels_backward);
+        let (norms, wide) = (model.norm_share(), model.feed_forward_share());
+        let split = self.mixer_bytes(Pass::Backward) + wide * gate * model.ffn_hidden as f64;
+        let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
+        let kernels = norms * *stack.kernels_backward;
+        let elementwise = self.elementwise(norms * *stack.norm_bytes_backward, split, kernels);
         let cost = PassCost {
-            matrix: self.projections(Products::Backward) + self.feed_forward(model.ffn_hidden, Products::Backward),
-            weight: self.projections(Products::Weights) + self.feed_forward(model.ffn_hidden, Products::Weights),
+            matrix: self.projections(Products::Backward) + wide * self.feed_forward(model.ffn_hidden, Products::Backward),
+            weight: self.projections(Products::Weights) + wide * self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
             elementwise: elementwise + self.accumulation(model.layer_parameters() / self.tensor as f64) + self.adapters(2.0),
-            host: self.host(*stack.kernels_backward, stack.launch_backward.get(), comm),
+            host: self.host(kernels, stack.launch_backward.get(), comm),
             context_count: self.context(2.0),
             ..PassCost::default()
         };
@@ -285,10 +303,20 @@ impl Shape<'_> {
         if bytes == 0.0 || self.config.adapter_rank.is_some() { 0.0 } else { self.device.stream(bytes * parameters, 4.0) }
     }
 
-    fn embedding(&self, bytes: f64) -> PassCost {
-        let elementwise = self.device.stream(bytes * self.tokens as f64 * self.config.model.hidden as f64, 2.0);
+    /// Table of tokens, or projection of patches, which need no gradient of their own.
+    pub(super) fn embedding(&self, products: Products) -> PassCost {
+        let bytes = if products == Products::Forward { 6.0 } else { 8.0 };
+        let hidden = self.config.model.hidden;
+        let elementwise = self.device.stream(bytes * self.tokens as f64 * hidden as f64, 2.0);
+        let matrix = match self.config.model.entry {
+            Entry::Patches { side, channels } => {
+                let part = if products == Products::Forward { Products::Forward } else { Products::Weights };
+                self.linear((hidden / self.tensor).max(1), side * side * channels, part, self.config.precision.wide())
+            }
+            Entry::Table | Entry::Nothing => 0.0,
+        };
         let host = self.host(4.0, self.config.stack.launch_forward.get(), 0.0);
-        self.comm(PassCost { elementwise, host, ..PassCost::default() }, if self.tensor > 1 { 1.0 } else { 0.0 })
+        self.comm(PassCost { matrix, elementwise, host, ..PassCost::default() }, if self.tensor > 1 { 1.0 } else { 0.0 })
     }
 
     /// The projection that joins hidden state and next token before an extra layer of prediction.
@@ -297,7 +325,7 @@ impl Shape<'_> {
         PassCost { matrix: self.linear(h / self.tensor, 2 * h, products, self.config.precision.linear()), ..PassCost::default() }
     }
 
-    fn head(&self, products: Products) -> PassCost {
+    pub(super) fn head(&self, products: Products) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
         let columns = model.vocabulary.div_ceil(self.tensor);
         // Encoders project the masked tokens only.

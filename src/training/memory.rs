@@ -34,8 +34,6 @@ impl MemoryPlan {
 
 /// Allocator slack as a share of the activations; caching allocators round and fragment. From memory, unverified.
 const SLACK: f64 = 0.04;
-/// Adam under mixed precision: fp32 master weight and two fp32 moments.
-const OPTIMIZER_BYTES: f64 = 12.0;
 
 /// Bytes that one layer keeps of one microbatch until its backward pass.
 #[must_use]
@@ -44,10 +42,9 @@ pub(super) fn layer_activations(config: &Config) -> f64 {
     let tokens = config.microbatch_tokens() as f64;
     let h = model.hidden as f64;
     let unsplit_by = if config.parallel.sequence { t } else { 1.0 };
-    if model.is_convolutional() {
-        // The result of every convolution and of the norm and activation after it.
-        let elements: u64 = model.convolutions.iter().map(crate::model::Convolution::elements).sum();
-        return 2.0 * config.precision.activation_bytes() * tokens * elements as f64 / model.layers as f64;
+    if model.is_network() {
+        let elements: f64 = model.blocks.iter().map(crate::model::Block::kept).sum();
+        return config.precision.activation_bytes() * config.microbatch as f64 * elements / model.layers as f64;
     }
     if config.recompute == Recompute::Full {
         return config.precision.activation_bytes() * tokens * h / unsplit_by;
@@ -60,10 +57,11 @@ pub(super) fn layer_activations(config: &Config) -> f64 {
 fn feed_forward_elements(config: &Config) -> (f64, f64) {
     let model = &config.model;
     let factor = if model.gated_mlp { 2.0 } else { 1.0 };
-    let Some(e) = model.experts else { return (factor * model.ffn_hidden as f64, model.ffn_hidden as f64) };
+    let own = model.feed_forward_share();
+    let Some(e) = model.experts else { return (own * factor * model.ffn_hidden as f64, own * model.ffn_hidden as f64) };
     let visited = (e.per_token as f64 * config.expert_imbalance + e.shared as f64) * e.ffn_hidden as f64;
     let share = model.expert_layers() as f64 / model.layers as f64;
-    let width = share * visited + (1.0 - share) * model.ffn_hidden as f64;
+    let width = own * (share * visited + (1.0 - share) * model.ffn_hidden as f64);
     (factor * width, width)
 }
 
@@ -76,8 +74,9 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
     let selected = if recompute == Recompute::Selective { Some(*config.stack.selective) } else { None };
     // Inputs of the two column-split products, inputs of the two norms, dropout masks; norms that are computed again keep no result.
     let products = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { 2.0 * operand };
-    let unsplit = tokens * h * (products + 2.0 * wide + dropout) / unsplit_by;
-    let heads = (model.heads * model.head_dim) as f64;
+    let unsplit = model.norm_share() * tokens * h * (products + 2.0 * wide + dropout) / unsplit_by;
+    let (a, state) = (model.attention_share(), super::mixers::kept(model));
+    let heads = a * (model.heads * model.head_dim) as f64 + state.1;
     let (first, second) = feed_forward_elements(config);
     let second = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { second };
     let alternate = if selected == Some(Selective::AlternateProducts) { 0.5 } else { 1.0 };
@@ -87,14 +86,14 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
         // Computed again from the compressed ones.
         Some(l) if selected == Some(Selective::Modules) => (l.query_rank + l.kv_rank + l.rope) as f64 * t,
         Some(l) => (model.heads * (2 * (l.nope + l.rope) + l.value)) as f64,
-        None => model.qkv_width() as f64,
+        None => a * model.qkv_width() as f64 + state.0,
     };
     let split = tokens * (alternate * (wide * projected + wide * first) + operand * heads + operand * second + rows) / t;
     let keeps_scores = config.attention == Attention::Unfused && recompute == Recompute::None;
     let scores = if keeps_scores {
-        (2.0 * wide + 1.0) * model.heads as f64 * tokens * model.sequence_length as f64 / t
+        a * (2.0 * wide + 1.0) * model.heads as f64 * tokens * model.sequence_length as f64 / t
     } else {
-        4.0 * model.heads as f64 * tokens / t
+        a * 4.0 * model.heads as f64 * tokens / t
     };
     unsplit + split + scores
 }
@@ -127,7 +126,7 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
     let tokens = config.microbatch_tokens() as f64;
     let (h, t) = (config.model.hidden as f64, config.parallel.tensor as f64);
     let mut activations = peak_layers(config, &layers[stage as usize], stage) as f64 * layer_activations(config);
-    if config.recompute == Recompute::Full && !config.model.is_convolutional() {
+    if config.recompute == Recompute::Full && !config.model.is_network() {
         // One layer is whole while its backward pass runs.
         activations += layer_kept(config, Recompute::None, if config.parallel.sequence { t } else { 1.0 });
     }
@@ -152,9 +151,9 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
         gradients
     };
     MemoryPlan {
-        weights: weight_bytes * held,
+        weights: weight_bytes * held + config.bag_bytes(),
         gradients: config.gradient_bytes() * gradients,
-        optimizer: OPTIMIZER_BYTES * trained.owned(config),
+        optimizer: config.optimizer.state_bytes() * trained.owned(config),
         activations,
         other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
     }

@@ -6,7 +6,6 @@
 //! `step` lets `simulate` run them. Memory is counted along the same schedule.
 
 mod config;
-mod convolution;
 mod cost;
 mod data;
 mod exchange;
@@ -15,6 +14,8 @@ mod export;
 mod layer;
 mod lower;
 mod memory;
+mod mixers;
+mod network;
 mod pass;
 mod place;
 mod routes;
@@ -27,6 +28,8 @@ mod together;
 mod variants;
 mod weights;
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;
 

@@ -36,17 +36,18 @@ impl Lowering<'_, '_> {
         let virtual_stage = chunk * self.stages() + stage;
         let own = self.layers[stage as usize][chunk as usize];
         let total = self.stages() * self.config.parallel.virtual_stages;
-        // Layers with experts come after the dense ones.
+        // Which layers have experts depends on where they stand.
         let before = if self.config.has_experts() {
             let at = |v: u64| self.layers[(v % self.stages()) as usize][(v / self.stages()) as usize];
             (0..virtual_stage).map(at).sum::<u64>() + first
         } else {
             0
         };
-        let dense = self.config.model.dense_layers().saturating_sub(before).min(layers);
+        let model = &self.config.model;
+        let expert = model.expert_layers_before(before + layers) - model.expert_layers_before(before);
         Piece {
-            dense,
-            expert: layers - dense,
+            dense: layers - expert,
+            expert,
             embedding: virtual_stage == 0 && first == 0,
             head: virtual_stage + 1 == total && first + layers == own,
         }
@@ -78,8 +79,7 @@ impl Lowering<'_, '_> {
         // A tied table of one stage is whole with the embedding, which comes last.
         let own_head = piece.head && !(model.tied_embeddings && self.stages() == 1);
         let tables =
-            if piece.embedding && !model.is_convolutional() { model.embedding_parameters() + model.position_parameters() } else { 0.0 }
-                + if own_head { model.embedding_parameters() } else { 0.0 };
+            if piece.embedding { model.entry_parameters() } else { 0.0 } + if own_head { model.embedding_parameters() } else { 0.0 };
         weights.common += tables / self.config.parallel.tensor as f64;
         if piece.head {
             weights = weights.plus(Weights::of_prediction(self.config));
@@ -163,6 +163,10 @@ impl Lowering<'_, '_> {
         }
         let route = &mut self.experts[class as usize];
         route.inside += cost.expert_count;
+        if self.config.model.bags.is_some() {
+            // Pooled vectors travel beside the part of the network that needs none of them.
+            return (cost.expert_count * route.seconds - cost.expert_compute).max(0.0);
+        }
         let hidden = if self.config.microbatches() > 1 { *self.config.experts.hidden } else { 0.0 };
         let beside = cost.compute() / cost.expert_count;
         cost.expert_count * (route.seconds - (hidden * route.seconds).min(beside))

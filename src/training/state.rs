@@ -10,8 +10,6 @@ use crate::fabric::AcceleratorId;
 
 /// Bytes of a parameter's weight in a checkpoint.
 const WEIGHT: f64 = 2.0;
-/// Bytes of its optimizer state: fp32 master weight and two fp32 moments.
-const OPTIMIZER: f64 = 12.0;
 
 /// What one rank keeps in a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,13 +30,14 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
     let replicas = p.replicas();
     let of_weights = if config.gathers_layers() { config.shard_ranks() } else { 1 };
     let of_optimizer = config.optimizer_shards();
+    let state = config.optimizer.state_bytes();
     let mut out = Vec::with_capacity(p.ranks() as usize);
     for stage in 0..p.pipeline {
         let held = stage_weights(config, layers, stage);
         let trained = held.trained(config);
         let weights = WEIGHT * trained.common / of_weights as f64;
-        let optimizer = OPTIMIZER * trained.common / of_optimizer;
-        let (experts, own_experts) = (WEIGHT * trained.routed, OPTIMIZER * (trained.owned(config) - trained.common / of_optimizer));
+        let optimizer = state * trained.common / of_optimizer;
+        let (experts, own_experts) = (WEIGHT * trained.routed, state * (trained.owned(config) - trained.common / of_optimizer));
         for replica in 0..replicas {
             for tensor in 0..p.tensor {
                 // Experts lie over the ranks of a stage in order; the first group writes them.
@@ -47,7 +46,8 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
                 written += if (replica as f64) < of_optimizer { optimizer } else { 0.0 };
                 written += if first_experts { experts } else { 0.0 };
                 written += if first_experts || config.sharding != Sharding::None { own_experts } else { 0.0 };
-                let needed = WEIGHT * (held.common / of_weights as f64 + held.routed) + optimizer + own_experts;
+                written += config.bag_bytes();
+                let needed = config.bag_bytes() + WEIGHT * (held.common / of_weights as f64 + held.routed) + optimizer + own_experts;
                 out.push(Shard { at: rank(p, tensor, replica, stage), written, needed });
             }
         }

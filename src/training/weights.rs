@@ -59,11 +59,11 @@ pub(super) fn stage_layers(config: &Config, layers: &[Vec<u64>], stage: u64) -> 
     let (mut before, mut dense) = (0, 0);
     for (chunk, _) in layers[0].iter().enumerate() {
         for (s, chunks) in layers.iter().enumerate().take(stages) {
-            let left = config.model.dense_layers().saturating_sub(before);
+            let after = before + chunks[chunk];
             if s as u64 == stage {
-                dense += left.min(chunks[chunk]);
+                dense += chunks[chunk] - (config.model.expert_layers_before(after) - config.model.expert_layers_before(before));
             }
-            before += chunks[chunk];
+            before = after;
         }
     }
     (dense, own - dense)
@@ -75,8 +75,8 @@ pub(super) fn stage_weights(config: &Config, layers: &[Vec<u64>], stage: u64) ->
     let model = &config.model;
     let (first, last) = (stage == 0, stage + 1 == config.parallel.pipeline);
     let mut tables = 0.0;
-    if first && !model.is_convolutional() {
-        tables += model.embedding_parameters() + model.position_parameters();
+    if first {
+        tables += model.entry_parameters();
     }
     if last && !(first && model.tied_embeddings) {
         tables += model.embedding_parameters();

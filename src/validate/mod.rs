@@ -1,6 +1,7 @@
 //! Predictions against tables of measurements: rows that the model does not cover are skipped with the reason, never guessed.
 
 mod attention;
+mod causes;
 mod cluster;
 mod collective;
 mod exchange;
@@ -15,7 +16,7 @@ mod table;
 mod training;
 
 pub use serving_log::validate_logs;
-pub use summary::{Bound, Report, Row, Summary, parse_bounds};
+pub use summary::{About, Bound, Report, Row, Summary, parse_bounds};
 
 use crate::diag::{Diagnostics, SourceId};
 use crate::kernels::Profiles;
@@ -102,10 +103,10 @@ fn training_rows(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Vec<Ro
     let (other, whole): (Vec<SourceId>, Vec<SourceId>) = sources.iter().partition(|s| is_other(s, diags));
     let mut rows = Vec::new();
     if !whole.is_empty() {
-        rows.extend(table::predict(&whole, &training::COLUMNS, diags, training::predict)?);
+        rows.extend(table::predict_about(&whole, &training::COLUMNS, diags, training::predict, causes::of_layout)?);
     }
     if !other.is_empty() {
-        rows.extend(table::predict(&other, &other::COLUMNS, diags, other::predict)?);
+        rows.extend(table::predict_about(&other, &other::COLUMNS, diags, other::predict, causes::of_other)?);
     }
     Some(rows)
 }

@@ -7,6 +7,7 @@ use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::fabric::Fabric;
+use crate::kernels::OptimizerKind;
 use crate::model::{Architecture, Preset};
 use crate::training::{Attention, Config, Parallel, Precision, Recompute, Schedule, Sharding, Stack, expert_stacks, simulate_step};
 
@@ -72,6 +73,12 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
     };
     let stack = Stack::named(id).ok_or_else(|| format!("the stack `{id}` is missing"))?;
     let dtype = record.text("dtype");
+    // The benchmarks' reference: LAMB for BERT, momentum (LARS at large batches) for ResNet-50, AdamW for adapters.
+    let optimizer = match record.text("model") {
+        m if m.starts_with("bert") => OptimizerKind::Lamb,
+        m if m.starts_with("resnet") => OptimizerKind::Momentum,
+        _ => OptimizerKind::Adam,
+    };
     Ok(Config {
         model,
         parallel: parallel(1, 1, 1, ranks),
@@ -79,6 +86,7 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         microbatch: 1,
         precision: Precision::from_word(dtype).ok_or_else(|| format!("training in `{dtype}` is not modelled yet"))?,
         recompute: Recompute::None,
+        optimizer,
         attention: if submitted { Attention::Flash } else { Attention::Unfused },
         sharding: if submitted && ranks > 1 && adapter_rank.is_none() { Sharding::Optimizer } else { Sharding::None },
         shard_group: None,
@@ -94,7 +102,7 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     let mut model = Preset::named(id).ok_or_else(|| format!("`{id}` is no preset"))?.architecture();
     // What does not divide is rounded up: the ranks with most samples set the pace.
     let own = record.count("global_batch")?.div_ceil(ranks);
-    if !model.is_convolutional() {
+    if !model.is_network() {
         let length = record.count("seq_len")?;
         // Submissions pack samples; DeepLearningExamples bins long ones by length (LDDL, from memory), which leaves as little padding; short
         // ones have little of it.

@@ -14,6 +14,21 @@ pub struct Row {
     pub measured: Vec<f64>,
     /// Predicted values, or why there are none.
     pub outcome: Result<Vec<f64>, String>,
+    /// What the row is about, where the table says so.
+    pub about: Option<About>,
+}
+
+/// What a measured step is about, to look at errors from several sides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct About {
+    /// Catalogue id of the accelerator.
+    pub accelerator: String,
+    /// Framework.
+    pub framework: String,
+    /// Class of the model's size.
+    pub size: String,
+    /// What is suspected where the prediction is far off.
+    pub cause: &'static str,
 }
 
 impl Row {
@@ -139,6 +154,19 @@ impl Report {
         Self { kind, columns, all: of(None), by_source, rows }
     }
 
+    /// Errors of one column by a word of what rows are about, most rows first.
+    #[must_use]
+    pub fn by(&self, column: usize, word: impl Fn(&About) -> &str) -> Vec<(String, Summary)> {
+        let word = |r: &Row| r.about.as_ref().map(|a| word(a).to_owned());
+        let mut names: Vec<String> = self.rows.iter().filter_map(word).collect();
+        names.sort_unstable();
+        names.dedup();
+        let of = |n: &String| Summary::of(self.rows.iter().filter(|r| word(r).as_ref() == Some(n)), column);
+        let mut out: Vec<(String, Summary)> = names.into_iter().map(|n| (n.clone(), of(&n))).collect();
+        out.sort_by(|a, b| (b.1.n + b.1.skipped).cmp(&(a.1.n + a.1.skipped)).then(a.0.cmp(&b.0)));
+        out
+    }
+
     /// Reasons for skipping with their counts, most frequent first.
     #[must_use]
     pub fn skipped(&self) -> Vec<(String, usize)> {
@@ -213,7 +241,7 @@ mod tests {
     use super::*;
 
     fn row(id: &str, measured: f64, outcome: Result<f64, String>) -> Row {
-        Row { id: id.into(), source: "s".into(), measured: vec![measured], outcome: outcome.map(|v| vec![v]) }
+        Row { id: id.into(), source: "s".into(), measured: vec![measured], outcome: outcome.map(|v| vec![v]), about: None }
     }
 
     #[test]
@@ -233,7 +261,8 @@ mod tests {
 
     #[test]
     fn several_columns_are_keyed_by_name() {
-        let both = |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]) };
+        let both =
+            |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]), about: None };
         let report = Report::new(Kind::Serving, &["ttft_ms", "tpot_ms"], vec![both(1.2, 2.0)]);
         let json = report.json();
         assert_eq!(json["rows"][0]["predicted"]["tpot_ms"], 2.0);

@@ -3,6 +3,7 @@
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
 use super::table::{Columns, Record};
+use crate::kernels::OptimizerKind;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
     Attention, Config, ExpertStack, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, expert_stacks, simulate_step, split,
@@ -99,7 +100,7 @@ fn yes(record: &Record<'_>, column: &str) -> bool {
     record.text(column) == "true"
 }
 
-fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
+pub(super) fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
     let name = record.text("model");
     let (gated, bloom, mpt) = (yes(record, "gated_mlp"), name.contains("bloom"), name.starts_with("mpt"));
     let dense = Architecture {
@@ -141,6 +142,7 @@ fn architecture(record: &Record<'_>) -> Result<Architecture, String> {
         ffn_hidden: if width > 0 { width } else { dense.ffn_hidden },
         shared: record.get("shared_experts")?,
         first_dense: 0,
+        every: 1,
         groups: 0,
         groups_per_token: 0,
         clamped: name.starts_with("gpt-oss"),
@@ -205,6 +207,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         precision: Precision::from_word(&word("dtype")).ok_or_else(|| format!("training in `{}` is not modelled yet", word("dtype")))?,
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
+        optimizer: OptimizerKind::Adam,
         sharding,
         shard_group: (sharding != Sharding::None && group < parallel.replicas()).then_some(group),
         adapter_rank: None,

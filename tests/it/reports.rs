@@ -1,4 +1,4 @@
-//! The sample reports under `reports/` are what the program writes today.
+//! The sample reports and the validation pages under `reports/` are what the program writes today.
 
 use super::{orrery, root};
 use std::path::Path;
@@ -50,4 +50,22 @@ fn the_sample_comparison_is_current_and_quantifies_every_aspect() {
     };
     assert!((time(&steps[0], 0) / result(0) - 1.0).abs() < 1e-9);
     assert!((time(&steps[steps.len() - 1], 1) / result(1) - 1.0).abs() < 1e-9, "{steps:?}");
+}
+
+#[test]
+fn validation_pages_are_current() {
+    for kind in ["training", "training_other"] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = format!("tests/validation/{kind}.csv");
+        let out = orrery(&["validate", "training", &table, "--out", folder.path().to_str().unwrap()]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        for page in ["report.html", "report.md"] {
+            let want = std::fs::read_to_string(folder.path().join(page)).unwrap();
+            let have = std::fs::read_to_string(root().join("reports/validation").join(kind).join(page)).unwrap_or_default();
+            assert!(have == want, "reports/validation/{kind}/{page} is out of date: run .ci/reports");
+            for word in ["src=\"http", "href=\"http", "/tmp", "<script"] {
+                assert!(!have.contains(word), "{word} in {page}");
+            }
+        }
+    }
 }

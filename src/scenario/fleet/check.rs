@@ -283,7 +283,13 @@ fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages
     if *given.fleet_spread != 0.0 {
         conflict(given.fleet_spread.span, "`fleet_spread` does nothing for a fleet: one run is simulated", "leave it out", diags);
     }
+    if given.elastic.is_some() {
+        conflict(given.elastic.span, "`elastic` does nothing here: jobs of a fleet say themselves how small they may become", "leave it out", diags);
+    }
     let Some(failures) = failures_of(given, span, counts, diags) else { return };
+    for class in given.class.iter().filter(|c| *c.loses == Some(Loses::Region)) {
+        conflict(class.loses.span, "a fleet lies in one region: its loss does nothing here", "take another class of failures", diags);
+    }
     if failures.spares.count.is_none() && given.repair.is_none() {
         // There is always a spare.
         out.spares = (u32::MAX / 2, failures.recovery.swap);
@@ -303,6 +309,7 @@ fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages
             loses: c.loses,
             nodes: c.nodes,
             detect: c.detect,
+            outage: c.outage,
         })
         .collect();
 }

@@ -10,7 +10,6 @@ use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
 use crate::hardware::Dtype;
 use crate::kernels::Profiles;
-use crate::model::presets;
 use crate::serving::{Batching, Deployment, Formats, RouterPolicy, Shape, Speculation, StackRow, stack, stacks};
 
 /// The most sequences and the largest block that are taken.
@@ -50,6 +49,13 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     }
     let replicas = replicas(parallel, input, fabric, diags);
     speculation(input, &stack, diags);
+    if let Some(hybrid) = shape.hybrid.filter(|h| !h.state.heads.is_multiple_of(*parallel.tensor)) {
+        let message = format!("{} state heads cannot be split over tensor = {}", hybrid.state.heads, *parallel.tensor);
+        diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(parallel.tensor.span, "does not divide"));
+    }
+    if *input.prefix_cache && shape.hybrid.is_some() {
+        conflict("`prefix_cache` does nothing for a model whose states hold no prefixes", input.prefix_cache.span, diags);
+    }
     let formats = formats(input, &shape);
     useless(input, &source, replicas.unwrap_or(2), diags);
     let plain = Deployment {
@@ -110,55 +116,26 @@ fn engine(name: &At<String>, diags: &mut Diagnostics) -> Option<&'static StackRo
     found
 }
 
-/// The sizes of the model: a mixture or latent attention only as a whole preset, anything dense also by sizes.
+/// The sizes of the model.
 fn model(input: &ServingInput, diags: &mut Diagnostics) -> Option<Shape> {
     let given = &input.model;
-    let preset = given.preset.value.as_ref().and_then(|name| presets().iter().find(|p| p.id.value == *name));
     if given.sequence_length.is_some() {
         conflict("`sequence_length` does nothing in serving: requests have lengths of their own", given.sequence_length.span, diags);
         return None;
     }
-    match preset.filter(|p| *p.experts > 0 || *p.kv_lora_rank > 0 || *p.sliding_window > 0) {
-        None => {
-            let mut sized = given.value.clone();
-            // A context is no size of serving, but the architecture asks for one.
-            sized.sequence_length.value = sized.sequence_length.value.or(Some(1));
-            sized.resolve(given.span, diags).map(|a| Shape::from(&a))
-        }
-        Some(preset) => {
-            let sizes = [
-                ("layers", given.layers.is_some(), given.layers.span),
-                ("hidden", given.hidden.is_some(), given.hidden.span),
-                ("ffn_hidden", given.ffn_hidden.is_some(), given.ffn_hidden.span),
-                ("heads", given.heads.is_some(), given.heads.span),
-                ("kv_heads", given.kv_heads.is_some(), given.kv_heads.span),
-                ("head_dim", given.head_dim.is_some(), given.head_dim.span),
-                ("vocabulary", given.vocabulary.is_some(), given.vocabulary.span),
-                ("gated_mlp", given.gated_mlp.is_some(), given.gated_mlp.span),
-                ("tied_embeddings", given.tied_embeddings.is_some(), given.tied_embeddings.span),
-                ("position", given.position.is_some(), given.position.span),
-                ("norm", given.norm.is_some(), given.norm.span),
-            ];
-            for (name, there, span) in sizes {
-                if there {
-                    conflict(format!("`{name}` cannot replace a size of `{}`, which is served as a whole", *preset.id), span, diags);
-                    return None;
-                }
-            }
-            match Shape::of_preset(preset) {
-                Ok(mut shape) => {
-                    if let Some(title) = &given.title.value {
-                        shape.title.clone_from(title);
-                    }
-                    Some(shape)
-                }
-                Err(reason) => {
-                    diags.push(
-                        Diagnostic::error(codes::UNSUPPORTED, reason).at(given.preset.span, "not modelled").hint("name another model"),
-                    );
-                    None
-                }
-            }
+    let mut sized = given.value.clone();
+    if given.preset.is_none() && given.config.is_none() {
+        // A context is no size of serving, but the architecture asks for one.
+        sized.sequence_length.value = Some(1);
+    }
+    let model = sized.resolve(given.span, diags)?;
+    match Shape::of(&model) {
+        Ok(shape) => Some(shape),
+        Err(reason) => {
+            let place =
+                [&given.preset, &given.config].into_iter().find(|at| at.is_some()).map_or_else(|| head(given.span, diags), |at| at.span);
+            diags.push(Diagnostic::error(codes::UNSUPPORTED, reason).at(place, "not modelled").hint("name another model"));
+            None
         }
     }
 }

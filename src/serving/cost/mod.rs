@@ -7,6 +7,7 @@ mod draft;
 mod exchange;
 mod grid;
 mod latent;
+mod states;
 
 use super::adapters::Adapters;
 use super::experts::{self, ExpertKernel};
@@ -326,9 +327,12 @@ impl<'f> Cost<'f> {
         let sparse = s.layers as f64 - dense;
         let reduce = self.all_reduce(2.0 * (m * s.hidden) as f64);
         // With data-parallel attention the experts' sum comes back by an exchange instead of an all-reduce.
-        let reduces = if self.data > 1 { dense + s.layers as f64 } else { 2.0 * s.layers as f64 };
-        let every = self.projections(m) + self.small(m);
-        let mut seconds = s.layers as f64 * every + reduces * reduce + dense * self.feed_forward(self.formats.linear, m, s.ffn);
+        let blocks = s.block_share();
+        let reduces = if self.data > 1 { dense + s.layers as f64 } else { 2.0 * blocks * s.layers as f64 };
+        let mixers = s.attention_layers() as f64 * self.projections(m) + self.state_projections(m);
+        let wide = dense * s.feed_forward_share();
+        let mut seconds = mixers + blocks * s.layers as f64 * self.small(m) + reduces * reduce;
+        seconds += wide * self.feed_forward(self.formats.linear, m, s.ffn);
         if let Some(x) = s.mixture {
             // Shared experts: half of their time beside the routed ones.
             let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
@@ -424,7 +428,7 @@ impl<'f> Cost<'f> {
                 // The constructor has tried it.
                 None => self.decode_heads(batch, context).unwrap_or(0.0),
             };
-            self.by_context[at][knot] = layer * self.shape.layers as f64;
+            self.by_context[at][knot] = layer * self.shape.attention_layers() as f64 + self.state_step(batch);
         }
         self.by_context[at][knot]
     }
@@ -449,12 +453,13 @@ impl<'f> Cost<'f> {
 
     /// Prefill attention of all layers: chunks as prompts of equal length with as many pairs of query and key.
     fn prefill_attention(&self, batch: &Batch) -> f64 {
-        let layers = self.shape.layers as f64;
+        let layers = self.shape.attention_layers() as f64;
         if let Some(l) = self.shape.latent {
             return layers * self.latent_prefill(l, batch);
         }
+        let states = self.state_scan(batch.chunk_tokens);
         let each = (2.0 * batch.chunk_pairs / batch.chunks as f64).sqrt() * (self.shape.head_dim as f64 / 128.0).sqrt();
-        layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
+        states + layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
     }
 
     /// Which constants serve it.

@@ -1,0 +1,133 @@
+//! Hybrids and networks of blocks: limits in which they are plain models, and closed forms of single parts.
+
+use super::*;
+use crate::hardware::Catalogue;
+use crate::kernels::{AttentionGeneration, DeviceModel, Pass, Scan};
+use crate::model::{Architecture, Hybrid, Preset, StateKind, StateMixer};
+
+const STATE: StateMixer =
+    StateMixer { kind: StateKind::Mamba2, heads: 64, value_dim: 64, key_heads: 8, key_dim: 128, convolution: 4, rank: 0 };
+
+fn h100() -> DeviceModel {
+    DeviceModel::new(&Catalogue::embedded().accelerators["h100-sxm"], None)
+}
+
+fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
+    let parallel = Parallel {
+        tensor: 1,
+        pipeline: 1,
+        data: ranks,
+        context: 1,
+        expert: 1,
+        virtual_stages: 1,
+        schedule: Schedule::OneForwardOneBackward,
+        sequence: false,
+        first_stage_layers: None,
+        last_stage_layers: None,
+    };
+    Config {
+        model,
+        parallel,
+        global_batch: microbatch * ranks,
+        microbatch,
+        precision: Precision::Bf16,
+        recompute: Recompute::None,
+        attention: Attention::Flash,
+        optimizer: crate::kernels::OptimizerKind::Adam,
+        sharding: Sharding::None,
+        shard_group: None,
+        adapter_rank: None,
+        stack: Stack::named("megatron-2022").unwrap().clone(),
+        experts: ExpertStack::named("eager").unwrap().clone(),
+        expert_imbalance: 1.0,
+    }
+}
+
+fn llama(hybrid: Option<Hybrid>) -> Architecture {
+    Architecture { sequence_length: 4096, hybrid, ..Preset::named("llama-3.1-8b").unwrap().architecture() }
+}
+
+fn passes(attention_layers: u64, state_layers: u64) -> Passes {
+    let hybrid = Hybrid { attention_layers, state_layers, feed_forward_layers: 32, state: STATE };
+    Passes::new(&config(llama(Some(hybrid)), 1, 1), &h100(), 1.0)
+}
+
+#[test]
+fn a_hybrid_without_states_is_a_plain_model() {
+    let plain = config(llama(None), 1, 1);
+    assert_eq!(passes(32, 0), Passes::new(&plain, &h100(), 1.0));
+    let hybrid = Hybrid { attention_layers: 32, state_layers: 0, feed_forward_layers: 32, state: STATE };
+    let same = config(llama(Some(hybrid)), 1, 1);
+    let layers = vec![vec![32]];
+    assert_eq!(stage_memory(&same, &layers, 0), stage_memory(&plain, &layers, 0));
+    assert_eq!(same.model_flops_per_step(), plain.model_flops_per_step());
+    assert_eq!(same.model.parameters(), plain.model.parameters());
+}
+
+#[test]
+fn a_mixed_model_is_the_mean_of_its_layers() {
+    let (all, none, half) = (passes(32, 0), passes(0, 32), passes(16, 16));
+    for get in [|p: &PassCost| p.matrix, |p: &PassCost| p.attention, |p: &PassCost| p.host] {
+        for (a, b, m) in [
+            (&all.layer_forward, &none.layer_forward, &half.layer_forward),
+            (&all.layer_backward, &none.layer_backward, &half.layer_backward),
+        ] {
+            assert!((get(m) / (0.5 * (get(a) + get(b))) - 1.0).abs() < 1e-9);
+        }
+    }
+    // The scan alone: 4,096 tokens of one sequence.
+    let scan = Scan { flops: 4096.0 * STATE.scan_flops(), updates: 0.0, bytes: 4096.0 * STATE.scan_bytes() };
+    let generation: AttentionGeneration = *Stack::named("megatron-2022").unwrap().attention;
+    assert_eq!(none.layer_forward.attention, h100().scan(scan, generation, Pass::Forward));
+}
+
+#[test]
+fn states_cost_the_same_for_every_token() {
+    let seconds = |length: u64| {
+        let hybrid = Hybrid { attention_layers: 0, state_layers: 32, feed_forward_layers: 32, state: STATE };
+        let model = Architecture { sequence_length: length, ..llama(Some(hybrid)) };
+        Passes::new(&config(model, 1, 1), &h100(), 1.0).layer_forward.compute()
+    };
+    // Twice the tokens take twice the time but for start-ups and waves.
+    assert!((seconds(131_072) / seconds(65_536) - 2.0).abs() < 0.02);
+}
+
+#[test]
+fn embedding_bags_by_hand() {
+    let job = config(Preset::named("dlrm-dcnv2").unwrap().architecture(), 8, 8192);
+    let device = h100();
+    let passes = Passes::new(&job, &device, 1.0);
+    // 214 rows of 512 bytes with an index of 8 a sample, 26 sums of 512 written.
+    let bytes = 8192.0 * (214.0 * (512.0 + 8.0) + 26.0 * 512.0);
+    assert!((passes.embedding_forward.elementwise - device.stream(bytes, 1.0)).abs() < 1e-12);
+    let back = 8192.0 * (26.0 * 512.0 + 214.0 * (2.0 * 512.0 + 8.0));
+    assert!((passes.embedding_backward.elementwise - device.stream(back, 1.0)).abs() < 1e-12);
+    assert_eq!((passes.embedding_forward.expert_count, passes.embedding_backward.expert_count), (1.0, 1.0));
+    // Rows and a number of the optimizer each, in 32 bit, over 8 parts; the dense networks besides.
+    let tables = 4.0 * 204_184_588.0 * 129.0 / 8.0;
+    assert!((job.bag_bytes() - tables).abs() < 1.0);
+    let plan = stage_memory(&job, &[vec![job.model.layers]], 0);
+    assert!(plan.weights > tables && plan.weights < tables + 0.1e9 && plan.optimizer < 0.3e9);
+}
+
+#[test]
+fn patches_have_no_gradient_of_their_own() {
+    let job = config(Preset::named("vit-l-16").unwrap().architecture(), 1, 64);
+    let passes = Passes::new(&job, &h100(), 1.0);
+    assert!(passes.embedding_forward.matrix > 0.0);
+    assert!(passes.embedding_backward.matrix < 2.0 * passes.embedding_forward.matrix);
+    // The classifier works on one token of each image.
+    assert!(passes.head_forward.matrix < 0.1 * passes.layer_forward.matrix);
+}
+
+#[test]
+fn networks_of_layers_need_their_flops() {
+    for (id, microbatch) in [("t5-11b", 8), ("dit-xl-2", 32), ("stable-diffusion-2", 16)] {
+        let job = config(Preset::named(id).unwrap().architecture(), 1, microbatch);
+        let passes = Passes::new(&job, &h100(), 1.0);
+        let layers = job.model.layers as f64;
+        let busy = layers * (passes.layer_forward.compute() + passes.layer_backward.compute());
+        let share = job.model_flops_per_step() / busy / 989e12;
+        assert!((0.15..0.75).contains(&share), "{id}: {share} of the peak");
+    }
+}
