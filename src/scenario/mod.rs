@@ -16,6 +16,7 @@ mod schema;
 mod serving;
 mod trace;
 mod training;
+mod training_options;
 
 pub use base::{Base, Built, Change};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};

@@ -11,5 +11,5 @@ pub use execute::{Deadlock, Execution, execute};
 pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
 pub use fluid::Fluid;
 pub use messages::{MessageRun, run_messages};
-pub use network::{KindLoad, Network, Route};
+pub use network::{KindLoad, Network, Route, Way};
 pub use patterns::{Flow, Pattern, run_pattern};

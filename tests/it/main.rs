@@ -8,6 +8,7 @@ mod explicit;
 mod folding;
 mod layers;
 mod layouts;
+mod memory;
 mod operations;
 mod packets;
 mod physics;
