@@ -13,8 +13,8 @@ pub use fleet::{
     fleet_services,
 };
 pub use outcome::{
-    Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome, ProfileUse,
-    SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
+    Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Filled, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome,
+    ProfileUse, SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
 pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,

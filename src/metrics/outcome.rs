@@ -117,11 +117,34 @@ pub struct TrainingOutcome {
     pub hidden_comm_s: f64,
     /// Memory of the fullest accelerator at the moment of its peak.
     pub memory_bytes: MemoryBytes,
+    /// Memory of the fullest host, where something of the job lies there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_memory_bytes: Option<Filled>,
+    /// What lies on drives, of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drive_bytes: Option<Filled>,
     /// Whether it fits.
     pub fits: bool,
     /// What would help, where it does not fit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
+}
+
+/// A place and what of it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct Filled {
+    /// Bytes that are taken.
+    pub used: f64,
+    /// Bytes that there are.
+    pub capacity: f64,
+}
+
+impl Filled {
+    /// Whether it is not overfull.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.used <= self.capacity
+    }
 }
 
 /// A range of values.
@@ -134,6 +157,11 @@ pub struct Band {
 }
 
 impl TrainingOutcome {
+    /// What lies elsewhere than on the accelerators, with the name of the place.
+    pub fn elsewhere(&self) -> impl Iterator<Item = (&'static str, Filled)> {
+        let places = [("Memory of the fullest host", self.host_memory_bytes), ("On drives", self.drive_bytes)];
+        places.into_iter().filter_map(|(name, filled)| filled.map(|f| (name, f)))
+    }
     /// Lengthens the step by its mean waits for data and checkpoints; rates and shares follow.
     pub fn stall(&mut self, data: f64, checkpoint: f64) {
         let (before, after) = (self.step_time_s, self.step_time_s + data + checkpoint);
@@ -176,6 +204,8 @@ pub struct BreakdownSeconds {
     pub checkpoint_stall: f64,
     /// Optimizer.
     pub optimizer: f64,
+    /// Exposed copies to and from host memory and drives (offload).
+    pub offload: f64,
     /// Everything else.
     pub other: f64,
 }
@@ -183,7 +213,7 @@ pub struct BreakdownSeconds {
 impl BreakdownSeconds {
     /// The parts with their names, in the order of the contract.
     #[must_use]
-    pub const fn parts(&self) -> [(&'static str, f64); 11] {
+    pub const fn parts(&self) -> [(&'static str, f64); 12] {
         [
             ("compute", self.compute),
             ("tensor_comm", self.tensor_comm),
@@ -195,6 +225,7 @@ impl BreakdownSeconds {
             ("data_stall", self.data_stall),
             ("checkpoint_stall", self.checkpoint_stall),
             ("optimizer", self.optimizer),
+            ("offload", self.offload),
             ("other", self.other),
         ]
     }

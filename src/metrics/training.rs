@@ -5,11 +5,14 @@
 //! for is followed backwards: as far as that chain is a transfer, the wait counts as that communication, and as far as
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
-use super::outcome::{BreakdownSeconds, Detail, Fact, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome};
+use super::outcome::{
+    BreakdownSeconds, Detail, Fact, Filled, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome,
+};
 use super::uncertainty::interval;
-use crate::fabric::{AcceleratorId, Fabric};
+use crate::fabric::{AcceleratorId, Fabric, NodeId};
+use crate::ids::Id;
 use crate::kernels::DeviceModel;
-use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Sharding, Step, advice};
+use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Schedule, Sharding, Shelf, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -24,7 +27,8 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     let capacity = least_memory(config, fabric);
     let fullest = step.memory.iter().max_by(|a, b| a.total().total_cmp(&b.total()));
     let memory = fullest.map_or_else(MemoryBytes::default, |plan| memory_bytes(plan, capacity));
-    let fits = memory.peak <= memory.capacity;
+    let (host, drives) = (host_memory(config, fabric, step), drives(config, fabric, step));
+    let fits = memory.peak <= memory.capacity && [host, drives].iter().flatten().all(Filled::fits);
     let (low, high) = interval(config, step, class.0 as usize, &breakdown);
     let outcome = TrainingOutcome {
         step_time_s: time,
@@ -41,6 +45,8 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
         breakdown_s: breakdown,
         hidden_comm_s: hidden,
         memory_bytes: memory,
+        host_memory_bytes: host,
+        drive_bytes: drives,
         fits,
         advice: fullest.filter(|_| !fits).map(|plan| advice(config, plan, capacity)).unwrap_or_default(),
     };
@@ -64,6 +70,28 @@ fn least_memory(config: &Config, fabric: &Fabric) -> f64 {
         return fabric.part(AcceleratorId(0)).memory.get();
     }
     (0..config.parallel.ranks()).map(|rank| fabric.part(AcceleratorId(rank as u32)).memory.get()).fold(f64::INFINITY, f64::min)
+}
+
+/// Memory of the fullest host.
+fn host_memory(config: &Config, fabric: &Fabric, step: &Step) -> Option<Filled> {
+    let p = &config.parallel;
+    let mut nodes = vec![0.0; fabric.node_count()];
+    for rank in 0..p.ranks() {
+        let plan = &step.memory[(rank / (p.tensor * p.replicas())) as usize];
+        nodes[fabric.site(AcceleratorId(rank as u32)).node.index()] += plan.host;
+    }
+    let most = (0..nodes.len()).max_by(|&a, &b| nodes[a].total_cmp(&nodes[b]).then(b.cmp(&a)))?;
+    let capacity = fabric.host(NodeId::from_index(most)).memory.get();
+    (nodes[most] > 0.0).then_some(Filled { used: nodes[most], capacity })
+}
+
+/// What lies on drives.
+fn drives(config: &Config, fabric: &Fabric, step: &Step) -> Option<Filled> {
+    let each = (config.parallel.tensor * config.parallel.replicas()) as f64;
+    let used: f64 = step.memory.iter().map(|plan| plan.drives * each).sum();
+    let shelves = [config.offload.optimizer, config.offload.weights];
+    let tier = shelves.into_iter().flatten().find_map(|s| if let Shelf::Tier(t) = s { Some(t) } else { None })?;
+    Some(Filled { used, capacity: fabric.tier(tier).capacity })
 }
 
 fn memory_bytes(plan: &MemoryPlan, capacity: f64) -> MemoryBytes {
@@ -142,6 +170,8 @@ fn add(parts: &mut BreakdownSeconds, task: &crate::workload::Task, seconds: f64)
         (TaskKind::TensorComm, _) => parts.tensor_comm += seconds,
         (TaskKind::PipelineComm, _) => parts.pipeline_comm += seconds,
         (TaskKind::DataComm, _) => parts.data_comm += seconds,
+        (TaskKind::Optimizer, Work::Delay { .. }) => parts.optimizer += seconds,
+        (TaskKind::Offload, _) => parts.offload += seconds,
         (_, Work::Compute { .. }) => parts.bubble += seconds,
         _ => parts.other += seconds,
     }
@@ -196,8 +226,11 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         (what, Some(group)) => format!(", {what} sharded over {group}"),
         (what, None) => format!(", {what} sharded"),
     };
-    let chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
-    let facts = vec![
+    let mut chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
+    if p.schedule != Schedule::OneForwardOneBackward {
+        chunks += &format!(" ({})", p.schedule);
+    }
+    let mut facts = vec![
         fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
         fact("Accelerators", format!("{} × {} ({})", p.ranks(), names.join(" and "), fabric.title())),
         fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}{experts}{shards}", p.tensor, p.pipeline, p.data)),
@@ -214,6 +247,14 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         fact("Precision", format!("{}, recompute {}, attention {}", config.precision, config.recompute, config.attention)),
         fact("Software", config.stack.title.value.clone()),
     ];
+    facts.extend(elsewhere(config, fabric).map(|text| fact("Offload", text)));
+    if let Some(shares) = &config.batch_shares {
+        let ends = [shares.iter().min(), shares.iter().max()].map(|n| n.copied().unwrap_or(0) / config.microbatch);
+        facts.push(fact("Shares", format!("{} to {} microbatches on a data-parallel rank", ends[0], ends[1])));
+    }
+    if config.hierarchical {
+        facts.push(fact("All-reduce", "inside nodes, then between them through host memory".into()));
+    }
     let stage_name = |s: usize| format!("stage {s}");
     let stages =
         step.memory.iter().enumerate().map(|(s, plan)| StageMemory { name: stage_name(s), memory: memory_bytes(plan, capacity) }).collect();
@@ -239,13 +280,14 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
     let states = config.model.hybrid.map(|_| assumed("scans of states", rate, "docs/models/hybrids.md"));
     let rows = "memory_efficiency of whole sectors; counted, nothing measured";
     let bags = config.model.bags.map(|_| assumed("embedding bags", rows, "docs/models/other-networks.md"));
+    let hosted = step.graph.tasks().iter().any(|t| t.track == Track::Host);
     Detail {
         serving: None,
         fleet: None,
         facts,
         stages,
         processes: (0..step.layers.len() * step.variants.len()).map(|c| process_name(config, fabric, step, c)).collect(),
-        tracks: Track::ALL.iter().map(|t| t.name().to_owned()).collect(),
+        tracks: Track::ALL.iter().filter(|t| **t != Track::Host || hosted).map(|t| t.name().to_owned()).collect(),
         timeline: timeline(step),
         links: links.collect(),
         operators: operators(config, step, class),
@@ -253,6 +295,20 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         ranks: Vec::new(),
         run_segments: Vec::new(),
     }
+}
+
+/// What lies elsewhere, in words.
+fn elsewhere(config: &Config, fabric: &Fabric) -> Option<String> {
+    let place = |shelf: Shelf| match shelf {
+        Shelf::Host => "host memory".to_owned(),
+        Shelf::Tier(tier) => fabric.tier(tier).name.clone(),
+    };
+    let o = &config.offload;
+    let mut parts = Vec::new();
+    parts.extend(o.optimizer.map(|s| format!("optimizer in {}", place(s))));
+    parts.extend(o.weights.map(|s| format!("weights in {}", place(s))));
+    parts.extend(o.activations.then(|| "activations in host memory".to_owned()));
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// The name of a stage in the timeline, with the nodes that its ranks sit on: all of them do what it shows.
@@ -265,7 +321,9 @@ fn process_name(config: &Config, fabric: &Fabric, step: &Step, class: usize) -> 
         let count = variant.members.len() as u64 * each;
         let speed = variant.paces[stage].speed;
         let slow = if speed < 1.0 { format!(", at {} % of its speed", (100.0 * speed).round()) } else { String::new() };
-        return format!("stage {stage}, data ranks from {} ({layers} layers; {count} ranks{slow})", variant.members[0]);
+        let own = config.microbatches_of(variant.members[0]);
+        let share = if config.batch_shares.is_some() { format!(", {own} microbatches") } else { String::new() };
+        return format!("stage {stage}, data ranks from {} ({layers} layers; {count} ranks{slow}{share})", variant.members[0]);
     }
     let ranks = config.parallel.tensor * config.parallel.replicas();
     let node = |rank: u64| fabric.site(AcceleratorId(rank as u32)).node.0;
@@ -318,6 +376,7 @@ fn timeline(step: &Step) -> Vec<Slice> {
             TaskKind::PipelineComm => (SliceKind::PipelineComm, pass('p')),
             TaskKind::DataComm => (SliceKind::DataComm, format!("data {}", label.chunk)),
             TaskKind::Optimizer => (SliceKind::Optimizer, "optimizer".into()),
+            TaskKind::Offload => (SliceKind::Memory, "copy".into()),
             TaskKind::Other => (SliceKind::Other, "other".into()),
         };
         let track = Track::ALL.iter().position(|t| *t == task.track).unwrap_or(0) as u32;

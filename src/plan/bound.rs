@@ -10,7 +10,7 @@ use crate::collectives::{Communicator, Library, Op};
 use crate::economics::{CostPlan, cost};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
-use crate::training::{Config, PassCost, Passes, Schedule, split, stage_memory};
+use crate::training::{Config, PassCost, Passes, Schedule, stage_memory};
 use rustc_hash::FxHashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -93,16 +93,7 @@ impl<'a> Bounds<'a> {
     pub(super) fn of(&self, config: &Config, layout: &Layout, profiles: &Profiles) -> Least {
         let p = &config.parallel;
         let model = &config.model;
-        let split = split(
-            model.layers,
-            p.pipeline,
-            p.virtual_stages,
-            *config.stack.split,
-            p.first_stage_layers,
-            p.last_stage_layers,
-            2 * model.prediction_layers,
-        );
-        let Ok(layers) = split else { return Least { step: 0.0, peak: 0.0, capacity: self.memory } };
+        let Ok(layers) = config.layers() else { return Least { step: 0.0, peak: 0.0, capacity: self.memory } };
         // Layers that differ, other schedules and frozen weights have no bound of time yet: all of their layouts are simulated.
         let plain = !config.has_experts()
             && !model.is_network()

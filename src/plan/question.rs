@@ -2,7 +2,7 @@
 
 use super::input::AnyValue;
 use crate::diag::{Count, FilePath, Finite, List, Map, Name, NonNeg, Plain, Pos, Share, Whole};
-use crate::training::Recompute;
+use crate::training::{Recompute, Schedule};
 use crate::units::{Seconds, Usd, Watts};
 use crate::{choice, record};
 
@@ -161,6 +161,8 @@ record! {
         pub microbatch: Option<List<Count>>,
         /// Model chunks of a stage; absent: up to 12.
         pub virtual_stages: Option<List<Count>>,
+        /// Orders of passes; absent: the base's.
+        pub schedule: Option<List<Schedule>>,
         /// What is computed again; absent: all ways.
         pub recompute: Option<List<Recompute>>,
         /// Whether optimizer state is sharded over the replicas (ZeRO-1); absent: both.

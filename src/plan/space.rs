@@ -7,7 +7,7 @@ use crate::economics::CostPlan;
 use crate::fabric::Fabric;
 use crate::hardware::Catalogue;
 use crate::scenario::Change;
-use crate::training::Recompute;
+use crate::training::{Recompute, Schedule};
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ pub struct Layout {
     pub context: u64,
     /// Model chunks of a stage.
     pub virtual_stages: u64,
+    /// Order of passes; `None`: the base's.
+    pub schedule: Option<Schedule>,
     /// Sequences of one pass.
     pub microbatch: u64,
     /// What is computed again.
@@ -80,6 +82,9 @@ impl fmt::Display for Layout {
         }
         if self.virtual_stages > 1 {
             write!(f, ", {} chunks a stage", self.virtual_stages)?;
+        }
+        if let Some(schedule) = self.schedule.filter(|_| self.pipeline > 1) {
+            write!(f, ", {schedule}")?;
         }
         write!(
             f,
@@ -112,6 +117,7 @@ impl Layout {
         ];
         // Sequence parallelism is a key of tensor parallelism only; `false` takes the base's word back.
         out.push(("training.parallel.sequence", Value::Bool(self.sequence)));
+        out.extend(self.schedule.map(|s| ("training.parallel.schedule", Value::Str(s.word().into()))));
         out.extend(self.distributed_optimizer.map(|on| ("training.distributed_optimizer", Value::Bool(on))));
         out
     }
@@ -158,6 +164,7 @@ pub(super) fn layouts(input: Option<&LayoutInput>, model: &Sizes, global_batch: 
     let powers: Vec<u64> = (0..).map(|i| 1 << i).take_while(|b| *b <= MICROBATCH).collect();
     let microbatches = listed(input.map(|i| &i.microbatch), powers);
     let chunks = listed(input.map(|i| &i.virtual_stages), (1..=CHUNKS).collect());
+    let orders: Vec<Schedule> = listed(input.map(|i| &i.schedule), Vec::new());
     let recomputes = listed(input.map(|i| &i.recompute), vec![Recompute::None, Recompute::Selective, Recompute::Full]);
     let shards = listed(input.map(|i| &i.distributed_optimizer), vec![true, false]);
     let sequences = listed(input.map(|i| &i.sequence), vec![true]);
@@ -174,28 +181,50 @@ pub(super) fn layouts(input: Option<&LayoutInput>, model: &Sizes, global_batch: 
         let optimizers: Vec<Option<bool>> = if data * context > 1 { shards.iter().map(|s| Some(*s)).collect() } else { vec![None] };
         let split: Vec<bool> = if tensor > 1 { sequences.clone() } else { vec![false] };
         for &virtual_stages in chunks.iter().filter(|v| **v == 1 || pipeline > 1 && **v * pipeline <= model.layers + 2) {
-            for &microbatch in microbatches.iter().filter(|b| (global_batch / data).is_multiple_of(**b)) {
-                for &recompute in &recomputes {
-                    for &distributed_optimizer in &optimizers {
-                        for &sequence in &split {
-                            out.push(Layout {
-                                tensor,
-                                pipeline,
-                                data,
-                                context,
-                                virtual_stages,
-                                microbatch,
-                                recompute,
-                                distributed_optimizer,
-                                sequence,
-                            });
-                        }
+            let orders = schedules(&orders, pipeline, virtual_stages);
+            let passes: Vec<u64> = microbatches.iter().copied().filter(|b| (global_batch / data).is_multiple_of(*b)).collect();
+            for (microbatch, recompute, schedule) in choices(&passes, &recomputes, &orders) {
+                for &distributed_optimizer in &optimizers {
+                    for &sequence in &split {
+                        out.push(Layout {
+                            tensor,
+                            pipeline,
+                            data,
+                            context,
+                            virtual_stages,
+                            schedule,
+                            microbatch,
+                            recompute,
+                            distributed_optimizer,
+                            sequence,
+                        });
                     }
                 }
             }
         }
     }
     out
+}
+
+/// The orders of passes that go with so many stages and chunks: the base's where none are listed.
+fn schedules(listed: &[Schedule], pipeline: u64, chunks: u64) -> Vec<Option<Schedule>> {
+    if listed.is_empty() {
+        return vec![None];
+    }
+    if pipeline == 1 {
+        return vec![Some(Schedule::OneForwardOneBackward)];
+    }
+    let several = |s: &Schedule| matches!(s, Schedule::OneForwardOneBackward | Schedule::ZeroBubble);
+    listed.iter().copied().filter(|s| chunks == 1 || several(s)).map(Some).collect()
+}
+
+fn choices<'a>(
+    microbatches: &'a [u64],
+    recomputes: &'a [Recompute],
+    schedules: &'a [Option<Schedule>],
+) -> impl Iterator<Item = (u64, Recompute, Option<Schedule>)> + 'a {
+    let pairs = microbatches.iter().flat_map(move |&m| recomputes.iter().map(move |&r| (m, r)));
+    pairs.flat_map(move |(m, r)| schedules.iter().map(move |&s| (m, r, s)))
 }
 
 fn triples<'a>(a: &'a [u64], b: &'a [u64], c: &'a [u64]) -> impl Iterator<Item = (u64, u64, u64)> + 'a {

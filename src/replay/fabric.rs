@@ -5,7 +5,7 @@ use super::{ComputeTimes, Rules, Sends};
 use crate::collectives::{Communicator, Library, Op};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::DeviceModel;
-use crate::simulate::{Network, Route};
+use crate::simulate::{Network, Route, Way};
 use crate::workload::trace::{Trace, TraceCollective, TraceKind};
 use crate::workload::{ClassId, RouteId, Work};
 use rustc_hash::FxHashMap;
@@ -123,7 +123,8 @@ impl Prices for OnFabric<'_, '_> {
         let route = *self.routes.entry((group, op_of(op))).or_insert_with(|| {
             let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
             let name = format!("group `{}`", info.name);
-            self.network.add(Route { name, communicator: Rc::clone(communicator), op: op_of(op), classes, algorithm: None })
+            let way = Way::Groups { communicator: Rc::clone(communicator), op: op_of(op), algorithm: None };
+            self.network.add(Route { name, way, classes })
         });
         Ok(Work::Transfer { route, bytes: trace.sizes.nccl_bytes(op, bytes, info.size()) })
     }
@@ -135,7 +136,7 @@ impl Prices for OnFabric<'_, '_> {
             let communicator = Rc::new(Communicator::new(fabric, &Library::nccl(), &pairs));
             let classes = vec![ClassId(from as u32), ClassId(to as u32)];
             let name = format!("rank {} → rank {}", a.rank, b.rank);
-            self.network.add(Route { name, communicator, op: Op::SendRecv, classes, algorithm: None })
+            self.network.add(Route { name, way: Way::Groups { communicator, op: Op::SendRecv, algorithm: None }, classes })
         });
         Work::Transfer { route, bytes }
     }

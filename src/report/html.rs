@@ -101,6 +101,9 @@ fn tiles(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
             (tile(&three(t.tokens_per_s_per_accelerator), "tokens/s per accelerator"))
             div.tile { b class=(if t.fits { "good" } else { "bad" }) { (if t.fits { "fits" } else { "does not fit" }) }
                 span { (Bytes::new(t.memory_bytes.peak)) " of " (Bytes::new(t.memory_bytes.capacity)) } }
+            @for (name, filled) in t.elsewhere() {
+                (tile(&Bytes::new(filled.used).to_string(), &format!("{}, of {}", name.to_lowercase(), Bytes::new(filled.capacity))))
+            }
             @if let Some(run) = &outcome.run { (tile(&format!("{} days", three(run.days)), "whole run"))
                 @if run.seeds.is_some() { (tile(&percent(run.training_goodput), "training goodput")) } }
             @if let Some(cost) = &outcome.cost { (tile(&si(cost.usd_total, "USD"), if outcome.run.is_some() { "whole run" } else { "one step" })) }

@@ -122,6 +122,10 @@ fn training_text(outcome: &Outcome, t: &TrainingOutcome) -> String {
         memory.add_row(vec![format!("  {name}"), Bytes::new(bytes).to_string(), percent(share), bar(share)]);
     }
     let _ = writeln!(out, "{}", memory.trim_fmt());
+    for (name, filled) in t.elsewhere() {
+        let over = if filled.fits() { "" } else { ", DOES NOT FIT" };
+        let _ = writeln!(out, "{name}: {} of {}{over}", Bytes::new(filled.used), Bytes::new(filled.capacity));
+    }
     for line in &t.advice {
         let _ = writeln!(out, "  try: {line}");
     }

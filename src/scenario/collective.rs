@@ -7,7 +7,7 @@ use crate::collectives::{Algorithm, Communicator, Launch, Library, Op, Protocol,
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::metrics::{CollectiveOutcome, FlowTimes};
-use crate::simulate::{Network, Pattern, Route, Transport, execute, run_messages, run_pattern};
+use crate::simulate::{Network, Pattern, Route, Transport, Way, execute, run_messages, run_pattern};
 use crate::units::Bytes;
 use crate::workload::{ClassId, GraphBuilder, Task, TaskId, TaskKind, Track, Work};
 use std::rc::Rc;
@@ -204,7 +204,8 @@ fn contended<'f>(
     }
     for (i, (communicator, op, bytes, repeat, algorithm)) in transfers.into_iter().enumerate() {
         let class = ClassId(i as u32);
-        let route = network.add(Route { name: format!("operation {i}"), communicator, op, classes: vec![class], algorithm });
+        let route =
+            network.add(Route { name: format!("operation {i}"), way: Way::Groups { communicator, op, algorithm }, classes: vec![class] });
         let mut last: Option<TaskId> = None;
         for _ in 0..repeat {
             let work = Work::Transfer { route, bytes };

@@ -67,6 +67,33 @@ record! {
         pub first_stage_layers: Option<Count>,
         /// Layers of the last stage, where they differ from the others.
         pub last_stage_layers: Option<Count>,
+        /// Layers of every stage, such as `[10, 10, 14, 14]`, where they differ.
+        pub stage_layers: Option<List<Count>>,
+    }
+}
+
+record! {
+    /// What lies in host memory or on drives.
+    pub struct OffloadInput {
+        /// Where optimizer state with master weights and gradients lie: `host`, or the name of a storage tier. The host's processors run
+        /// the optimizer.
+        pub optimizer: Option<Name>,
+        /// Where every rank's part of the weights lies: `host`, or the name of a storage tier.
+        pub weights: Option<Name>,
+        /// Whether activations lie in host memory between a layer's two passes.
+        pub activations: bool = false,
+    }
+}
+
+record! {
+    /// How Horovod reduces gradients.
+    pub struct HorovodInput {
+        /// Size of the buffer in which tensors are reduced together (HOROVOD_FUSION_THRESHOLD).
+        pub fusion_threshold: Pos<Bytes> = Bytes::new(134_217_728.0),
+        /// Time between two rounds in which ranks agree on what is reduced next (HOROVOD_CYCLE_TIME).
+        pub cycle_time: Pos<Seconds> = Seconds::new(1e-3),
+        /// Whether nodes reduce inside first and then through host memory between them (HOROVOD_HIERARCHICAL_ALLREDUCE).
+        pub hierarchical: bool = false,
     }
 }
 
@@ -79,6 +106,8 @@ record! {
         pub stack: Option<Name>,
         /// Sequences of one optimizer step.
         pub global_batch: Count,
+        /// Sequences of one optimizer step of every data-parallel rank, where they differ; they add up to `global_batch`.
+        pub batch_shares: Option<List<Count>>,
         /// Sequences of one pass.
         pub microbatch: Count = 1,
         /// Optimizer.
@@ -106,6 +135,10 @@ record! {
         pub expert_stack: Option<Name>,
         /// Rows of the busiest rank's experts over the mean.
         pub expert_imbalance: Option<Finite>,
+        /// What lies in host memory or on drives instead of the accelerators.
+        pub offload: Option<OffloadInput>,
+        /// Tensor fusion and the way of all-reduces (framework `horovod`).
+        pub horovod: Option<HorovodInput>,
         /// What is trained.
         pub model: ModelInput,
         /// Parallel degrees.

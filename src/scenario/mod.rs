@@ -22,6 +22,7 @@ mod serving;
 mod tokens;
 mod trace;
 mod training;
+mod training_options;
 
 pub use base::{Base, Built, Change, scenario_of, tree};
 pub use collective::{Beside, Moves, Sweep, run_sweep, sizes};

@@ -2,17 +2,18 @@
 
 use super::input::{ScenarioInput, TrainingInput};
 use super::load::head;
+use super::training_options::{Sharded, batch_shares, chunks, fuse, horovod, offload, schedule};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
 use crate::model::{Architecture, Block};
 use crate::training::{
-    Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Schedule, Sharding, SplitError, Stack, expert_stacks, split,
+    Attention, Config, ExpertStack, Framework, Parallel, Precision, Recompute, Sharding, SplitError, Stack, Uneven, expert_stacks, split,
     stacks,
 };
 use crate::units::Seconds;
 
 /// A named entry of a list, or a diagnostic with the nearest names.
-fn named<'a>(name: &str, span: Span, what: &str, names: &[&'a str], diags: &mut Diagnostics) -> Option<&'a str> {
+pub(super) fn named<'a>(name: &str, span: Span, what: &str, names: &[&'a str], diags: &mut Diagnostics) -> Option<&'a str> {
     if let Some(found) = names.iter().find(|n| **n == name) {
         return Some(found);
     }
@@ -61,10 +62,15 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         graphs(input, &model, &mut stack, diags);
     }
     divisible(input, &model, &parallel, diags);
-    stages(input, &model, &parallel, &stack, diags);
+    let uneven = stages(input, &model, &parallel, &stack, diags);
     let sharding = sharding(input, &parallel, &stack, diags);
     kinds(input, &model, &parallel, diags);
     with_experts(input, &model, &parallel, diags);
+    let sharded = Sharded { sharding, parallel: &parallel, stack: &stack };
+    let shares = batch_shares(input, &sharded, diags);
+    schedule(input, &sharded, shares.as_deref(), diags);
+    let offload = offload(input, &model, &sharded, fabric, diags);
+    horovod(input, &sharded, fabric, diags);
     for part in fabric.parts() {
         for dtype in [input.precision.linear(), input.precision.wide()] {
             if part.peak.of(dtype).is_none() {
@@ -79,9 +85,11 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         return None;
     }
     let band = model.experts.is_some() && input.expert_stack.is_none();
-    let config = Config {
+    let mut config = Config {
         model,
         parallel,
+        uneven,
+        batch_shares: shares,
         global_batch: *input.global_batch,
         microbatch: *input.microbatch,
         precision: *input.precision,
@@ -90,11 +98,16 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         optimizer: *input.optimizer,
         sharding,
         shard_group: if sharding == Sharding::None { None } else { *input.shard_group },
+        offload,
+        hierarchical: input.horovod.as_ref().is_some_and(|h| *h.hierarchical),
         adapter_rank: *input.adapter_rank,
         stack,
         experts: experts.clone(),
         expert_imbalance: input.expert_imbalance.unwrap_or(1.0),
     };
+    if *config.stack.framework == Framework::Horovod {
+        fuse(input, &mut config);
+    }
     Some((config, band))
 }
 
@@ -112,7 +125,7 @@ fn graphs(input: &TrainingInput, model: &Architecture, stack: &mut Stack, diags:
     }
 }
 
-fn conflict(span: Span, message: &str, hint: &str, diags: &mut Diagnostics) {
+pub(super) fn conflict(span: Span, message: &str, hint: &str, diags: &mut Diagnostics) {
     diags.push(Diagnostic::error(codes::CONFLICT, message).at(span, "here").hint(hint));
 }
 
@@ -123,9 +136,13 @@ fn sharding(input: &TrainingInput, parallel: &Parallel, stack: &Stack, diags: &m
         let message = "`sharding` and `distributed_optimizer` say the same thing twice";
         conflict(input.distributed_optimizer.span, message, "leave `distributed_optimizer` out", diags);
     }
+    let staged = parallel.pipeline > 1;
     let usual = match (*stack.framework, *input.distributed_optimizer) {
         (_, Some(true)) => Sharding::Optimizer,
-        (_, Some(false)) | (Framework::PytorchDdp, None) => Sharding::None,
+        (_, Some(false)) | (Framework::PytorchDdp | Framework::Horovod, None) => Sharding::None,
+        // DeepSpeed's pipelines do not take ZeRO-2 and 3; torchtitan gathers weights once a step under a pipeline.
+        (Framework::Deepspeed, None) if staged => Sharding::Optimizer,
+        (framework, None) if gathers && staged && framework != Framework::Maxtext => Sharding::Gradients,
         (_, None) if gathers => Sharding::Weights,
         (_, None) => Sharding::Optimizer,
     };
@@ -134,12 +151,9 @@ fn sharding(input: &TrainingInput, parallel: &Parallel, stack: &Stack, diags: &m
         let message = format!("the stack `{}` does not shard weights", *stack.id);
         conflict(input.sharding.span, &message, "use a fully sharded framework, such as \"pytorch-fsdp\" or \"deepspeed\"", diags);
     }
-    if parallel.pipeline > 1 && (chosen == Sharding::Weights || chosen == Sharding::Gradients && gathers) {
-        diags.push(
-            Diagnostic::error(codes::UNSUPPORTED, "layers that gather their weights inside pipeline stages are not modelled")
-                .at(input.parallel.pipeline.span, "pipeline")
-                .hint("set pipeline = 1, or sharding = \"optimizer\""),
-        );
+    if staged && chosen >= Sharding::Gradients && *stack.framework == Framework::Deepspeed {
+        let message = "DeepSpeed's pipelines take neither sharded gradients nor sharded weights (ZeRO-2, ZeRO-3)";
+        conflict(input.sharding.span, message, "set pipeline = 1, or sharding = \"optimizer\"", diags);
     }
     if let Some(group) = *input.shard_group {
         if chosen == Sharding::None {
@@ -284,11 +298,7 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         );
         return None;
     }
-    if *p.schedule != Schedule::OneForwardOneBackward && (*p.pipeline == 1 || *p.virtual_stages > 1) {
-        let what = if *p.pipeline == 1 { "does nothing without pipeline parallelism" } else { "has one chunk a stage" };
-        conflict(p.schedule.span, &format!("the schedule `{}` {what}", *p.schedule), "leave `schedule` or `virtual_stages` out", diags);
-        return None;
-    }
+    let virtual_stages = chunks(input, diags)?;
     if *p.sequence && *p.tensor == 1 && p.sequence.span != input.parallel.span {
         diags.push(
             Diagnostic::error(codes::CONFLICT, "`sequence` does nothing without tensor parallelism").at(p.sequence.span, "does nothing"),
@@ -301,11 +311,9 @@ fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Op
         data,
         context: *p.context,
         expert: *p.expert,
-        virtual_stages: *p.virtual_stages,
+        virtual_stages,
         schedule: *p.schedule,
         sequence: *p.sequence,
-        first_stage_layers: *p.first_stage_layers,
-        last_stage_layers: *p.last_stage_layers,
     })
 }
 
@@ -378,38 +386,54 @@ fn batch(input: &TrainingInput, parallel: &Parallel, diags: &mut Diagnostics) {
 }
 
 /// Layers over stages.
-fn stages(input: &TrainingInput, model: &Architecture, parallel: &Parallel, stack: &Stack, diags: &mut Diagnostics) {
+fn stages(input: &TrainingInput, model: &Architecture, parallel: &Parallel, stack: &Stack, diags: &mut Diagnostics) -> Uneven {
     let p = &input.parallel.value;
-    let total = parallel.pipeline.saturating_mul(parallel.virtual_stages);
+    let listed = p.stage_layers.as_ref().map(|l| l.iter().map(|n| n.value).collect::<Vec<u64>>());
+    if listed.is_some() && (p.first_stage_layers.is_some() || p.last_stage_layers.is_some()) {
+        conflict(
+            p.stage_layers.span,
+            "`stage_layers` says what its ends have",
+            "leave first_stage_layers and last_stage_layers out",
+            diags,
+        );
+    }
+    if parallel.two_copies() && (p.first_stage_layers.is_some() || p.last_stage_layers.is_some()) {
+        let span = if p.first_stage_layers.is_some() { p.first_stage_layers.span } else { p.last_stage_layers.span };
+        conflict(span, "DualPipe's ends hold layers of both copies", "give the layers of one copy as stage_layers", diags);
+    }
+    let uneven = Uneven { first: *p.first_stage_layers, last: *p.last_stage_layers, stages: listed };
+    let total = parallel.virtual_count();
     let error = if total > 1_000_000 {
         Some(SplitError::TooManyStages)
     } else {
-        split(
-            model.layers,
-            parallel.pipeline,
-            parallel.virtual_stages,
-            *stack.split,
-            parallel.first_stage_layers,
-            parallel.last_stage_layers,
-            2 * model.prediction_layers,
-        )
-        .err()
+        split(model.layers, parallel, &uneven, *stack.split, 2 * model.prediction_layers).err()
     };
     let diagnostic = match error {
-        None => return,
+        None => return uneven,
         Some(SplitError::TooManyStages) => Diagnostic::error(codes::TOO_MANY_STAGES, format!("{total} stages for {} layers", model.layers))
             .at(p.pipeline.span, "more stages than layers"),
         Some(SplitError::NotDivisible { nearest }) => {
             Diagnostic::error(codes::NOT_DIVISIBLE, format!("{} layers do not divide into {total} stages", model.layers))
                 .at(p.pipeline.span, "does not divide")
-                .hint(format!("{} or {} layers would; or give first_stage_layers and last_stage_layers", nearest[0], nearest[1]))
+                .hint(format!(
+                    "{} or {} layers would; or give stage_layers, or first_stage_layers and last_stage_layers",
+                    nearest[0], nearest[1]
+                ))
         }
         Some(SplitError::Ends) => {
-            let span = if p.first_stage_layers.is_some() { p.first_stage_layers.span } else { p.last_stage_layers.span };
-            Diagnostic::error(codes::NOT_DIVISIBLE, "the layers that the ends leave do not divide among the other stages").at(span, "here")
+            let given = [p.first_stage_layers.span, p.last_stage_layers.span, p.stage_layers.span];
+            let which = [p.first_stage_layers.is_some(), p.last_stage_layers.is_some(), true].iter().position(|g| *g).unwrap_or(0);
+            let message = "the layers of a stage do not divide among its chunks or the other stages";
+            Diagnostic::error(codes::NOT_DIVISIBLE, message).at(given[which], "here")
         }
+        Some(SplitError::Listed { stages, layers }) => Diagnostic::error(
+            codes::NOT_DIVISIBLE,
+            format!("{layers} layers on {stages} stages, but the model has {} and the pipeline {}", model.layers, parallel.pipeline),
+        )
+        .at(p.stage_layers.span, "this list"),
     };
     diags.push(diagnostic);
+    uneven
 }
 
 /// Optimizer steps of the run.

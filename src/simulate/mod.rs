@@ -13,5 +13,5 @@ pub use execute::{Deadlock, Execution, execute};
 pub use flows::{CaseId, FlowCase, FlowCaseError, FlowEnd, FlowOutcome};
 pub use fluid::Fluid;
 pub use messages::{MessageRun, run_messages};
-pub use network::{KindLoad, Network, Route};
+pub use network::{KindLoad, Network, Route, Way};
 pub use patterns::{Flow, Pattern, Transport, run_pattern};

@@ -5,7 +5,7 @@
 //! the solver, with the least capacity among them; links that only one route loads are folded into that route's own
 //! greatest rate. So the solver's size follows the number of distinct routes, not the number of accelerators.
 
-use crate::collectives::{Algorithm, Communicator, Op, Plan};
+use crate::collectives::{Algorithm, Communicator, Op, Plan, Protocol};
 use crate::fabric::{Fabric, LinkId, LinkKind};
 use crate::ids::{Id, Table};
 use crate::storage::Transfer;
@@ -13,18 +13,51 @@ use crate::workload::{ClassId, RouteId, TaskGraph, Work};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
-/// A set of symmetric groups that run one operation.
+/// How bytes of a route travel.
+pub enum Way<'f> {
+    /// Symmetric groups that run one operation.
+    Groups {
+        /// Who talks to whom.
+        communicator: Rc<Communicator<'f>>,
+        /// What they do.
+        op: Op,
+        /// Algorithm of the caller's choice; absent: the library's.
+        algorithm: Option<Algorithm>,
+    },
+    /// Copies by the copy engines or drives, which hold no compute units.
+    Copies {
+        /// Bytes on links for a byte of payload.
+        traffic: Rc<[(LinkId, f64)]>,
+        /// Seconds before bytes flow.
+        latency: f64,
+        /// Greatest payload rate whatever the links could.
+        cap: f64,
+    },
+}
+
+/// A set of ranks that communicate at the same time.
 pub struct Route<'f> {
     /// Name in messages and reports.
     pub name: String,
-    /// Who talks to whom.
-    pub communicator: Rc<Communicator<'f>>,
-    /// What they do.
-    pub op: Op,
+    /// How its bytes travel.
+    pub way: Way<'f>,
     /// Classes whose compute is slowed while the operation's kernels run.
     pub classes: Vec<ClassId>,
-    /// Algorithm of the caller's choice; absent: the library's.
-    pub algorithm: Option<Algorithm>,
+}
+
+impl Route<'_> {
+    /// The copies of a storage transfer of `clients` clients that move as much each; the payload is the bytes of one of them.
+    #[must_use]
+    pub fn copies(name: String, transfer: &Transfer, clients: f64, classes: Vec<ClassId>) -> Self {
+        let traffic = transfer.traffic.iter().map(|&(link, load)| (link, load * clients)).collect();
+        Self { name, way: Way::Copies { traffic, latency: transfer.overhead_s, cap: transfer.cap / clients }, classes }
+    }
+    fn traffic(&self, algorithm: Algorithm) -> Rc<[(LinkId, f64)]> {
+        match &self.way {
+            Way::Groups { communicator, op, .. } => communicator.traffic(*op, algorithm),
+            Way::Copies { traffic, .. } => Rc::clone(traffic),
+        }
+    }
 }
 
 /// Traffic that runs beside a workload from its start and is no part of it (a checkpoint that drains).
@@ -159,20 +192,31 @@ impl<'f> Network<'f> {
     /// The plan of a transfer of `bytes`.
     #[must_use]
     pub fn plan(&self, id: RouteId, bytes: f64) -> Plan {
-        let route = &self.routes[id];
-        let chosen = route.algorithm.and_then(|a| route.communicator.plan_as(route.op, bytes, a));
-        chosen.unwrap_or_else(|| route.communicator.plan(route.op, bytes))
+        match &self.routes[id].way {
+            Way::Groups { communicator, op, algorithm } => {
+                let chosen = algorithm.and_then(|a| communicator.plan_as(*op, bytes, a));
+                chosen.unwrap_or_else(|| communicator.plan(*op, bytes))
+            }
+            &Way::Copies { latency, cap, .. } => {
+                Plan { algorithm: Algorithm::Direct, protocol: Protocol::Simple, latency_s: latency, rate_cap: cap, kernel_sm_share: 0.0 }
+            }
+        }
     }
     /// Seconds of a transfer of `bytes` on an idle fabric.
     #[must_use]
     pub fn time_alone(&self, id: RouteId, bytes: f64) -> f64 {
-        let route = &self.routes[id];
-        route.communicator.time_alone(route.op, bytes)
+        match &self.routes[id].way {
+            Way::Groups { communicator, op, .. } => communicator.time_alone(*op, bytes),
+            Way::Copies { traffic, latency, cap } => {
+                let rate = traffic.iter().map(|&(link, load)| self.fabric.link(link).capacity / load).fold(*cap, f64::min);
+                latency + bytes / rate
+            }
+        }
     }
     /// Marks every link that a route loads for a payload of `bytes`.
     pub fn mark_links(&self, id: RouteId, bytes: f64, marks: &mut [bool]) {
         let route = &self.routes[id];
-        for (link, _) in route.communicator.traffic(route.op, self.plan(id, bytes).algorithm).iter() {
+        for (link, _) in route.traffic(self.plan(id, bytes).algorithm).iter() {
             marks[link.index()] = true;
         }
     }
@@ -180,7 +224,7 @@ impl<'f> Network<'f> {
     #[must_use]
     pub fn touches(&self, id: RouteId, bytes: f64, marks: &[bool]) -> bool {
         let route = &self.routes[id];
-        route.communicator.traffic(route.op, self.plan(id, bytes).algorithm).iter().any(|(link, _)| marks[link.index()])
+        route.traffic(self.plan(id, bytes).algorithm).iter().any(|(link, _)| marks[link.index()])
     }
     /// The fabric below.
     #[must_use]
@@ -199,7 +243,7 @@ impl<'f> Network<'f> {
                 let route = &self.routes[id];
                 let plan = self.plan(id, bytes);
                 let channel = *channels.entry((id.0, plan.algorithm)).or_insert_with(|| {
-                    let traffic = route.communicator.traffic(route.op, plan.algorithm);
+                    let traffic = route.traffic(plan.algorithm);
                     settled.channels.push(Channel { uses: Vec::new(), traffic, solo: f64::INFINITY });
                     settled.channels.len() as u32 - 1
                 });
@@ -268,7 +312,7 @@ impl<'f> Network<'f> {
         }
         for &(id, each, count) in inside {
             let route = &self.routes[id];
-            for &(link, coefficient) in route.communicator.traffic(route.op, self.plan(id, each).algorithm).iter() {
+            for &(link, coefficient) in route.traffic(self.plan(id, each).algorithm).iter() {
                 bytes[link.index()] += each * count * coefficient;
             }
         }

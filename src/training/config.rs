@@ -1,8 +1,10 @@
 //! What is trained and how: the checked configuration of one training job.
 
 use super::experts::ExpertStack;
-use super::schedule::Schedule;
+use super::offload::Offload;
+use super::schedule::{Placement, Schedule};
 use super::stack::{Selective, Stack};
+use super::stages::{SplitError, split};
 use crate::choice;
 use crate::hardware::Dtype;
 use crate::kernels::OptimizerKind;
@@ -125,10 +127,22 @@ pub struct Parallel {
     pub schedule: Schedule,
     /// Whether norms and dropouts are split along the sequence over the tensor ranks.
     pub sequence: bool,
-    /// Layers of the first stage, where they differ from the others.
-    pub first_stage_layers: Option<u64>,
-    /// Layers of the last stage, where they differ from the others.
-    pub last_stage_layers: Option<u64>,
+}
+
+impl Default for Parallel {
+    /// One rank.
+    fn default() -> Self {
+        Self {
+            tensor: 1,
+            pipeline: 1,
+            data: 1,
+            context: 1,
+            expert: 1,
+            virtual_stages: 1,
+            schedule: Schedule::OneForwardOneBackward,
+            sequence: false,
+        }
+    }
 }
 
 impl Parallel {
@@ -147,6 +161,63 @@ impl Parallel {
     pub const fn expert_replicas(&self) -> u64 {
         self.tensor * self.replicas() / self.expert
     }
+    /// Virtual stages, those of both copies where there are two.
+    #[must_use]
+    pub const fn virtual_count(&self) -> u64 {
+        self.pipeline * self.virtual_stages
+    }
+    /// The number of a chunk along the way of the activations; the second copy of a model comes after the first.
+    #[must_use]
+    pub fn virtual_stage(&self, stage: u64, chunk: u64) -> u64 {
+        match self.schedule.placement() {
+            Placement::Loop => chunk * self.pipeline + stage,
+            Placement::Vee | Placement::BothWays if chunk == 0 => stage,
+            Placement::Vee | Placement::BothWays => 2 * self.pipeline - 1 - stage,
+        }
+    }
+    /// The stage and the chunk of a virtual stage.
+    #[must_use]
+    pub fn place(&self, virtual_stage: u64) -> (u64, u64) {
+        let (chunk, left) = (virtual_stage / self.pipeline, virtual_stage % self.pipeline);
+        let back = chunk == 1 && self.schedule.placement() != Placement::Loop;
+        (if back { self.pipeline - 1 - left } else { left }, chunk)
+    }
+    /// The first virtual stage of the copy of the model that one belongs to.
+    #[must_use]
+    pub fn first_of(&self, virtual_stage: u64) -> u64 {
+        if self.two_copies() && virtual_stage >= self.pipeline { self.pipeline } else { 0 }
+    }
+    /// Whether a virtual stage has the embedding.
+    #[must_use]
+    pub fn enters(&self, virtual_stage: u64) -> bool {
+        virtual_stage == self.first_of(virtual_stage)
+    }
+    /// Whether a virtual stage has the head.
+    #[must_use]
+    pub fn leaves(&self, virtual_stage: u64) -> bool {
+        virtual_stage + 1 == self.virtual_count() || self.two_copies() && virtual_stage + 1 == self.pipeline
+    }
+    /// Whether the stages hold two copies of the model.
+    #[must_use]
+    pub fn two_copies(&self) -> bool {
+        self.schedule.placement() == Placement::BothWays
+    }
+    /// Whether the embedding and the head are on different ranks.
+    #[must_use]
+    pub fn ends_apart(&self) -> bool {
+        self.pipeline > 1 && self.schedule.placement() == Placement::Loop
+    }
+}
+
+/// Layers of the stages, where somebody has said how many.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uneven {
+    /// Layers of the first stage, where they differ from the others.
+    pub first: Option<u64>,
+    /// Layers of the last stage, where they differ from the others.
+    pub last: Option<u64>,
+    /// Layers of every stage.
+    pub stages: Option<Vec<u64>>,
 }
 
 /// One training job.
@@ -156,6 +227,10 @@ pub struct Config {
     pub model: Architecture,
     /// Parallel degrees.
     pub parallel: Parallel,
+    /// Layers of the stages, where they differ.
+    pub uneven: Uneven,
+    /// Sequences of one optimizer step of every data rank; absent: equal parts.
+    pub batch_shares: Option<Vec<u64>>,
     /// Sequences of one optimizer step.
     pub global_batch: u64,
     /// Sequences of one pass.
@@ -172,6 +247,10 @@ pub struct Config {
     pub sharding: Sharding,
     /// Replicas that share one copy of what is sharded; absent: all of them. The copies reduce gradients among each other.
     pub shard_group: Option<u64>,
+    /// What lies in host memory or on drives.
+    pub offload: Offload,
+    /// Whether gradients are reduced inside nodes first, then between nodes through host memory, then spread inside nodes (Horovod).
+    pub hierarchical: bool,
     /// Rank of trained low-rank adapters beside frozen weights; absent: all weights are trained.
     pub adapter_rank: Option<u64>,
     /// The framework's policy.
@@ -183,10 +262,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// Microbatches of one step on one data-parallel rank.
+    /// Microbatches of one step on one data-parallel rank; where they differ, the most.
     #[must_use]
-    pub const fn microbatches(&self) -> u64 {
-        self.global_batch / (self.microbatch * self.parallel.data)
+    pub fn microbatches(&self) -> u64 {
+        let most = self.batch_shares.as_ref().and_then(|s| s.iter().max());
+        most.map_or(self.global_batch / self.parallel.data, |s| *s) / self.microbatch
+    }
+    /// Microbatches of one step on a data-parallel rank.
+    #[must_use]
+    pub fn microbatches_of(&self, rank: u64) -> u64 {
+        let own = self.batch_shares.as_ref().and_then(|s| s.get(rank as usize));
+        own.map_or(self.global_batch / self.parallel.data, |s| *s) / self.microbatch
+    }
+    /// Layers of every chunk by stage.
+    ///
+    /// # Errors
+    /// When the layers cannot be split that way.
+    pub fn layers(&self) -> Result<Vec<Vec<u64>>, SplitError> {
+        split(self.model.layers, &self.parallel, &self.uneven, *self.stack.split, 2 * self.model.prediction_layers)
     }
     /// Tokens of one microbatch on one rank.
     #[must_use]
@@ -249,19 +342,37 @@ impl Config {
     /// Ranks over which the optimizer state is sharded.
     #[must_use]
     pub fn optimizer_shards(&self) -> f64 {
-        if self.sharding == Sharding::None { 1.0 } else { self.shard_ranks() as f64 }
+        let copies = if self.parallel.two_copies() { 2.0 } else { 1.0 };
+        if self.sharding == Sharding::None { 1.0 } else { copies * self.shard_ranks() as f64 }
     }
     /// Replicas that share one copy of what is sharded.
     #[must_use]
     pub fn shard_ranks(&self) -> u64 {
         self.shard_group.unwrap_or(self.parallel.replicas())
     }
-    /// Whether every layer gathers its weights before it computes (fully sharded data parallelism).
+    /// Whether every layer gathers its weights before it computes (fully sharded data parallelism). Where a pipeline shards no more than
+    /// gradients, each layer is gathered once a step and stays.
     #[must_use]
     pub fn gathers_layers(&self) -> bool {
-        self.shard_ranks() > 1
-            && (self.sharding == Sharding::Weights
-                || self.sharding == Sharding::Gradients && self.stack.gathers_layers.value && !self.stack.late_gather.value)
+        let weights = self.offload.weights.is_some();
+        weights
+            || self.shard_ranks() > 1
+                && (self.sharding == Sharding::Weights
+                    || self.sharding == Sharding::Gradients
+                        && self.stack.gathers_layers.value
+                        && !self.stack.late_gather.value
+                        && self.parallel.pipeline == 1)
+    }
+    /// Whether gradients of every pass leave at once, because no rank has the place to sum them up.
+    #[must_use]
+    pub fn reduces_every_pass(&self) -> bool {
+        self.sharding == Sharding::Weights || self.sharding == Sharding::Gradients && !self.keeps_gradients()
+    }
+    /// Whether a rank of a pipeline keeps whole gradients until the last pass though they are sharded then: frameworks with layers that
+    /// gather their weights (torch.distributed.pipelining, `run_post_backward`).
+    #[must_use]
+    pub fn keeps_gradients(&self) -> bool {
+        self.sharding == Sharding::Gradients && self.stack.gathers_layers.value && self.parallel.pipeline > 1
     }
     /// Whether the model has experts.
     #[must_use]

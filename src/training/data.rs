@@ -27,7 +27,7 @@ impl Lowering<'_, '_> {
     /// The next data-parallel collective of a class on a lane: all variants of a stage come to the same ones, in order on the lane's
     /// stream; the first adds it, the others hold it up too.
     fn data_task(&mut self, class: u64, lane: Lane, route: RouteId, bytes: f64, chunk: u64, after: &[TaskId]) -> TaskId {
-        let (stage, lane) = (self.stage(class) as usize, lane as usize);
+        let (stage, lane) = (self.home(self.stage(class)), lane as usize);
         let seen = self.data_seen[class as usize][lane];
         self.data_seen[class as usize][lane] += 1;
         if let Some(&known) = self.data_tasks[stage][lane].get(seen) {
@@ -43,40 +43,72 @@ impl Lowering<'_, '_> {
         id
     }
 
-    /// Reduces the gradients of some weights after what the class has computed so far.
+    /// Reduces the gradients of some weights after what the class has computed so far, and sends them where they lie.
     pub(super) fn reduce(&mut self, class: u64, weights: Weights, chunk: u64) -> Option<TaskId> {
-        let routes = self.data[self.stage(class) as usize];
-        let after = self.frontier[class as usize].clone();
-        let (each, trained) = (self.config.gradient_bytes(), weights.trained(self.config));
-        let mut last = None;
-        if let Some(route) = routes.reduce {
-            last = Some(self.data_task(class, Lane::Shards, route, each * trained.common, chunk, &after));
-        }
+        let routes = self.data[self.home(self.stage(class))];
+        let trained = weights.trained(self.config);
+        let bytes = self.config.gradient_bytes() * trained.common;
+        let before = self.frontier[class as usize].clone();
+        let after = if routes.reduce.is_some() { self.fuse(class, bytes, before) } else { before };
+        let mut last = routes.reduce.map(|route| self.data_task(class, Lane::Shards, route, bytes, chunk, &after));
         if let (Some(route), true) = (routes.expert_reduce, trained.routed > 0.0) {
-            last = Some(self.data_task(class, Lane::Shards, route, each * trained.routed, chunk, &after));
+            let bytes = self.config.gradient_bytes() * trained.routed;
+            last = Some(self.data_task(class, Lane::Shards, route, bytes, chunk, &after));
         }
+        let after = last.map_or(after, |l| vec![l]);
         if let Some(route) = routes.copies {
-            let after = last.map_or(after, |l| vec![l]);
-            let bytes = each * trained.common / self.config.optimizer_shards();
-            last = Some(self.data_task(class, Lane::Copies, route, bytes, chunk, &after));
+            last = self.reduce_copies(class, route, bytes, chunk, &after);
         }
-        last
+        let after = last.map_or(after, |l| vec![l]);
+        self.gradients_away(class, trained, &after).or(last)
     }
 
-    /// Gathers weights among the replicas.
+    /// A bucket waits for the next cycle of a framework that fuses tensors, half a cycle in the mean, and is copied into the buffer and
+    /// out of it.
+    fn fuse(&mut self, class: u64, bytes: f64, after: Vec<TaskId>) -> Vec<TaskId> {
+        let cycle = self.config.stack.cycle_time.get();
+        if cycle <= 0.0 {
+            return after;
+        }
+        let Pace { part, speed } = self.pace(class);
+        let seconds = 0.5 * cycle + 4.0 * bytes / self.parts[part].1 / speed;
+        let task = Task::new(ClassId(class as u32), Track::Data, TaskKind::DataComm, Work::Delay { seconds });
+        vec![self.graph.add(task, &after)]
+    }
+
+    /// All-reduce of a rank's part of some gradients between copies; of a hierarchical all-reduce through the memory of the hosts, with
+    /// the parts spread after it.
+    fn reduce_copies(&mut self, class: u64, route: RouteId, bytes: f64, chunk: u64, after: &[TaskId]) -> Option<TaskId> {
+        if !self.config.hierarchical {
+            let part = bytes / self.config.optimizer_shards();
+            return Some(self.data_task(class, Lane::Copies, route, part, chunk, after));
+        }
+        let (routes, host) = (self.data[self.home(self.stage(class))], self.host[class as usize]);
+        let part = bytes / self.local_replicas() as f64;
+        let down = self.host_copy(class, host.down?, part, after);
+        let sum = self.data_task(class, Lane::Copies, route, part, chunk, &[down]);
+        let up = self.host_copy(class, host.up?, part, &[sum]);
+        routes.spread.map(|route| self.data_task(class, Lane::Copies, route, bytes, chunk, &[up]))
+    }
+
+    /// Gathers weights among the replicas, from where they lie.
     fn gather(&mut self, class: u64, weights: Weights, chunk: u64, after: &[TaskId]) -> Option<TaskId> {
-        let routes = self.data[self.stage(class) as usize];
+        let routes = self.data[self.home(self.stage(class))];
         let each = self.config.weight_bytes();
-        let mut last = routes.gather.map(|route| self.data_task(class, Lane::Shards, route, each * weights.common, chunk, after));
+        let mut last = self.fetch(class, weights, after);
+        let after = last.map_or_else(|| after.to_vec(), |l| vec![l]);
+        if let Some(route) = routes.gather {
+            last = Some(self.data_task(class, Lane::Shards, route, each * weights.common, chunk, &after));
+        }
         if let (Some(route), true) = (routes.expert_gather, weights.routed > 0.0) {
-            last = Some(self.data_task(class, Lane::Shards, route, each * weights.routed, chunk, after));
+            last = Some(self.data_task(class, Lane::Shards, route, each * weights.routed, chunk, &after));
         }
         last
     }
 
     /// Gathers of the weights that the last optimizer step has changed, chunk by chunk, under the first forward passes.
     pub(super) fn gather_first(&mut self, stage: u64) -> Vec<Vec<TaskId>> {
-        if self.data[stage as usize].gather.is_none() || self.config.stack.late_gather.value {
+        if self.data[self.home(stage)].gather.is_none() || self.config.stack.late_gather.value {
             return Vec::new();
         }
         let mut out = Vec::new();
@@ -86,61 +118,84 @@ impl Lowering<'_, '_> {
             let weights: Vec<Weights> = weights.collect();
             out.push(weights.into_iter().filter_map(|w| self.gather(stage, w, chunk, &[])).collect());
         }
-        let done = self.data_tasks[stage as usize][0].len();
+        let done = self.data_tasks[self.home(stage)][0].len();
         for class in self.classes_of(stage) {
             self.data_seen[class as usize][0] = done;
         }
         out
     }
 
-    /// The step of a class whose layers gather their weights: each layer's gather comes a given number of layers ahead of its pass,
-    /// its gradients leave after its backward pass. The embedding and the head stay gathered through both passes, and so does the
-    /// last layer between them.
-    pub(super) fn lower_sharded(&mut self, class: u64) {
-        let pieces = self.layer_pieces();
-        let weights: Vec<Weights> = pieces.iter().map(|&p| Weights::of_layers(self.config, p.dense, p.expert)).collect();
-        let tables = stage_weights(self.config, self.layers, 0).minus(weights.iter().copied().fold(Weights::default(), Weights::plus));
-        let again = self.config.sharding == Sharding::Weights;
-        let n = pieces.len();
-        for m in 0..self.config.microbatches() as u32 {
-            let start = self.frontier[class as usize].clone();
-            let root = self.gather(class, tables, 0, &start);
-            self.frontier[class as usize].extend(root);
-            let ahead = *self.config.stack.prefetch_forward as usize;
-            let mut done = Vec::with_capacity(n);
-            for i in 0..n {
-                let after: Vec<TaskId> = i.checked_sub(ahead + 1).map_or_else(|| start.clone(), |j| vec![done[j]]);
-                let gathered = self.gather(class, weights[i], 0, &after);
-                self.frontier[class as usize].extend(gathered);
-                self.run_piece(class, Part::Forward, pieces[i], Label { microbatch: m, chunk: 0, piece: i as u16 }, true);
-                done.push(self.frontier[class as usize][0]);
-            }
-            self.sharded_backward(class, m, &pieces, &weights, again);
-            self.reduce(class, tables, 0);
+    /// Reduces the gradients of a whole chunk.
+    pub(super) fn reduce_chunk(&mut self, class: u64, chunk: u16) {
+        for piece in self.pieces(self.stage(class), u64::from(chunk), false) {
+            self.reduce(class, self.piece_weights(piece), u64::from(chunk));
         }
     }
 
-    fn sharded_backward(&mut self, class: u64, microbatch: u32, pieces: &[Piece], weights: &[Weights], again: bool) {
-        let n = pieces.len();
+    /// The layers of a chunk one by one with their weights, and the tables beside them.
+    fn sharded_pieces(&self, class: u64, chunk: u16) -> (Vec<Piece>, Vec<Weights>, Weights) {
+        let pieces = self.layer_pieces(self.stage(class), u64::from(chunk));
+        let weights: Vec<Weights> = pieces.iter().map(|&p| Weights::of_layers(self.config, p.dense, p.expert)).collect();
+        let all = pieces.iter().map(|&p| self.piece_weights(p)).fold(Weights::default(), Weights::plus);
+        let tables = all.minus(weights.iter().copied().fold(Weights::default(), Weights::plus));
+        (pieces, weights, tables)
+    }
+
+    /// The forward pass of a chunk whose layers gather their weights: each layer's gather comes a given number of layers ahead of its
+    /// pass. The embedding and the head stay gathered through both passes, and so does the last layer between them.
+    pub(super) fn sharded_forward(&mut self, class: u64, microbatch: u32, chunk: u16) {
+        let (pieces, weights, tables) = self.sharded_pieces(class, chunk);
+        let start = self.frontier[class as usize].clone();
+        let root = if tables.total() > 0.0 { self.gather(class, tables, u64::from(chunk), &start) } else { None };
+        self.frontier[class as usize].extend(root);
+        let ahead = *self.config.stack.prefetch_forward as usize;
+        let mut done = Vec::with_capacity(pieces.len());
+        for (i, &piece) in pieces.iter().enumerate() {
+            let after: Vec<TaskId> = i.checked_sub(ahead + 1).map_or_else(|| start.clone(), |j| vec![done[j]]);
+            let gathered = self.gather(class, weights[i], u64::from(chunk), &after);
+            self.frontier[class as usize].extend(gathered);
+            self.make_room(class);
+            self.run_piece(class, Part::Forward, piece, Label { microbatch, chunk, piece: i as u16 }, true);
+            done.push(self.frontier[class as usize][0]);
+            self.activations_leave(class, microbatch, chunk, i, pieces.len());
+        }
+    }
+
+    /// The backward pass of such a chunk: weights are gathered again where they were dropped, gradients leave after each layer.
+    pub(super) fn sharded_backward(&mut self, class: u64, microbatch: u32, chunk: u16) {
+        let (pieces, weights, tables) = self.sharded_pieces(class, chunk);
+        let again = self.config.sharding == Sharding::Weights || self.config.offload.weights.is_some();
+        // In a pipeline other passes come between a forward pass and its backward pass.
+        let dropped = again && self.stages() > 1;
+        let (n, of) = (pieces.len(), u64::from(chunk));
         let ahead = *self.config.stack.prefetch_backward as usize;
         let mut gathered: Vec<Option<TaskId>> = vec![None; n];
+        if dropped {
+            let after = self.frontier[class as usize].clone();
+            gathered[0] = self.gather(class, weights[n - 1], of, &after);
+        }
         let mut next = 1;
         for j in 0..n {
             let unit = n - 1 - j;
             // Gathers ahead are posted before this layer's pass.
             while again && ahead > 0 && next < n && next <= j + ahead {
                 let after = self.frontier[class as usize].clone();
-                gathered[next] = self.gather(class, weights[n - 1 - next], 0, &after);
+                gathered[next] = self.gather(class, weights[n - 1 - next], of, &after);
                 next += 1;
             }
             self.frontier[class as usize].extend(gathered[j]);
-            self.run_piece(class, Part::Backward, pieces[unit], Label { microbatch, chunk: 0, piece: unit as u16 }, true);
+            self.activations_return(class, microbatch, chunk, unit);
+            self.run_piece(class, Part::Backward, pieces[unit], Label { microbatch, chunk, piece: unit as u16 }, true);
+            self.layer_done(class);
             // Without prefetch the next gather is posted after the pass, before the gradients leave.
             if again && ahead == 0 && j + 1 < n {
                 let after = self.frontier[class as usize].clone();
-                gathered[j + 1] = self.gather(class, weights[n - 2 - j], 0, &after);
+                gathered[j + 1] = self.gather(class, weights[n - 2 - j], of, &after);
             }
-            self.reduce(class, weights[unit], 0);
+            self.reduce(class, weights[unit], of);
+        }
+        if tables.total() > 0.0 {
+            self.reduce(class, tables, of);
         }
     }
 
@@ -156,8 +211,10 @@ impl Lowering<'_, '_> {
                     self.frontier[c] = vec![id];
                 }
             }
-            let lanes = &self.data_tasks[s as usize];
+            let lanes = &self.data_tasks[self.home(s)];
             self.frontier[c].extend(lanes.iter().filter_map(|lane| lane.last()));
+            let copies = self.last_copies(class);
+            self.frontier[c].extend(copies);
         }
         if let Some(route) = self.embedding {
             let bytes = self.config.gradient_bytes() * self.config.model.embedding_parameters() / self.config.parallel.tensor as f64;
@@ -173,7 +230,7 @@ impl Lowering<'_, '_> {
         self.data_tasks.iter_mut().flatten().for_each(Vec::clear);
         self.data_seen.fill([0; 2]);
         for class in 0..classes {
-            let id = self.optimizer(class, norm);
+            let id = if self.config.offload.optimizer.is_some() { self.host_optimizer(class, norm) } else { self.optimizer(class, norm) };
             if serial || self.config.stack.late_gather.value && !self.config.gathers_layers() {
                 let weights = stage_weights(self.config, self.layers, self.stage(class)).trained(self.config);
                 self.gather(class, weights, 0, &[id]);

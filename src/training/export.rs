@@ -6,8 +6,8 @@
 
 use super::config::Parallel;
 use super::step::Step;
-use crate::collectives::Op;
-use crate::simulate::Network;
+use crate::collectives::{Communicator, Op};
+use crate::simulate::{Network, Way};
 use crate::workload::trace::{RankTrace, SizeConvention, Trace, TraceCollective, TraceGroup, TraceKind, TraceOp};
 use crate::workload::{Task, TaskId, Work};
 use std::collections::BTreeMap;
@@ -178,9 +178,13 @@ impl Exporter<'_, '_> {
             Work::Join => TraceKind::Nothing,
             Work::Transfer { route, bytes } => {
                 let route = self.network.route(route);
-                if route.op != Op::SendRecv {
-                    let group = self.group(i);
-                    return TraceKind::Collective { op: collective(route.op), bytes, group, micros };
+                let Way::Groups { communicator, op, .. } = &route.way else {
+                    // Copies between a rank's own accelerator, host and drives.
+                    return TraceKind::Compute { micros, flops: 0.0, bytes: 0.0, on_cpu: true };
+                };
+                if *op != Op::SendRecv {
+                    let group = self.group(&route.name, communicator);
+                    return TraceKind::Collective { op: collective(*op), bytes, group, micros };
                 }
                 let sends = task.class.0 == class;
                 let other = route.classes.iter().map(|c| c.0).find(|c| *c != class).unwrap_or(class);
@@ -194,15 +198,13 @@ impl Exporter<'_, '_> {
     }
 
     /// The group of a collective's route.
-    fn group(&mut self, task: usize) -> u32 {
-        let Work::Transfer { route, .. } = self.step.graph.tasks()[task].work else { return 0 };
-        let route = self.network.route(route);
-        let address = Rc::as_ptr(&route.communicator) as usize;
+    fn group(&mut self, name: &str, communicator: &Rc<Communicator<'_>>) -> u32 {
+        let address = Rc::as_ptr(communicator) as usize;
         if let Some(&known) = self.known.get(&address) {
             return known;
         }
-        let sets = route.communicator.groups().iter().map(|g| g.iter().map(|a| a.0).collect::<Arc<[u32]>>()).collect();
-        self.groups.push(TraceGroup { name: route.name.clone(), sets });
+        let sets = communicator.groups().iter().map(|g| g.iter().map(|a| a.0).collect::<Arc<[u32]>>()).collect();
+        self.groups.push(TraceGroup { name: name.to_owned(), sets });
         self.known.insert(address, self.groups.len() as u32 - 1);
         self.groups.len() as u32 - 1
     }

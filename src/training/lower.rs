@@ -4,12 +4,13 @@
 //! the routes sum their traffic over all of them. Data-parallel collectives join the variants of a stage. `pass` holds the pieces of
 //! passes, `data` what the replicas exchange.
 
-use super::config::{Config, Sharding};
+use super::config::Config;
 use super::cost::Passes;
 use super::exchange::ExpertRoute;
+use super::offload::{Away, HostRoutes};
 use super::pass::Part;
 use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
-use super::schedule::{Op, Schedule, program_of};
+use super::schedule::{Op, Pass, Placement, program_of};
 use super::stack::{DataSync, PipelineComm};
 use super::variants::{Pace, Variant};
 use crate::collectives::Library;
@@ -51,10 +52,15 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) forward: Vec<Option<RouteId>>,
     pub(super) backward: Vec<Option<RouteId>>,
     pub(super) data: Vec<DataRoutes>,
+    pub(super) host: Vec<HostRoutes>,
+    /// Activations in host memory, class by class.
+    pub(super) away: Vec<Away>,
     pub(super) embedding: Option<RouteId>,
     pub(super) messages: FxHashMap<MessageKey, TaskId>,
     /// What the next task of each class waits for.
     pub(super) frontier: Vec<Vec<TaskId>>,
+    /// Messages of one exchange, kept for its memory.
+    posted: Vec<TaskId>,
     /// Last task of each route that keeps the order of its messages.
     pub(super) last_on: FxHashMap<RouteId, TaskId>,
     /// Data-parallel tasks of each stage in order, lane by lane, and how many of them each class has come to.
@@ -91,9 +97,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
             forward: vec![None; classes],
             backward: vec![None; classes],
             data: vec![DataRoutes::default(); stages],
+            host: Vec::new(),
+            away: vec![Away::default(); classes],
             embedding: None,
             messages: FxHashMap::default(),
             frontier: vec![Vec::new(); classes],
+            posted: Vec::new(),
             last_on: FxHashMap::default(),
             data_tasks: vec![Default::default(); stages],
             data_seen: vec![[0; 2]; classes],
@@ -116,6 +125,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
     pub(super) const fn stage(&self, class: u64) -> u64 {
         class % self.stages()
+    }
+    /// The stage under which data-parallel work of a stage is kept: with two copies of the model, that of the first of the two stages
+    /// that hold the same weights.
+    pub(super) fn home(&self, stage: u64) -> usize {
+        if self.config.parallel.two_copies() { stage.min(self.stages() - 1 - stage) as usize } else { stage as usize }
     }
     /// The classes of a stage in all variants.
     pub(super) fn classes_of(&self, stage: u64) -> Vec<u64> {
@@ -145,21 +159,16 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// Builds the whole step.
     pub(super) fn lower(mut self) -> Lowered {
         let (stages, classes) = (self.stages(), self.classes());
-        let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
-        if self.config.gathers_layers() {
-            for class in 0..classes {
-                self.lower_sharded(class);
+        // The two copies of a model add their gradients up after their last pass.
+        let overlapped = *self.config.stack.data_sync == DataSync::Overlapped && !self.config.parallel.two_copies();
+        let mut gathered = vec![Vec::new(); stages as usize];
+        if overlapped && !self.config.gathers_layers() {
+            for s in 0..stages {
+                gathered[s as usize] = self.gather_first(s);
             }
-        } else {
-            let mut gathered = vec![Vec::new(); stages as usize];
-            if overlapped {
-                for s in 0..stages {
-                    gathered[s as usize] = self.gather_first(s);
-                }
-            }
-            for class in 0..classes {
-                self.lower_class(class, &gathered[self.stage(class) as usize]);
-            }
+        }
+        for class in 0..classes {
+            self.lower_class(class, &gathered[self.stage(class) as usize], overlapped);
         }
         self.finish_step(overlapped);
         let mut inside = Vec::new();
@@ -183,38 +192,63 @@ impl<'a, 'f> Lowering<'a, 'f> {
         passes.layer_forward.comm_bytes.max(passes.expert_forward.comm_bytes)
     }
 
+    /// Adds a task of a class after what it has come to, and moves the class on to it.
+    pub(super) fn advance(&mut self, class: u64, task: Task) -> TaskId {
+        let frontier = &mut self.frontier[class as usize];
+        let id = self.graph.add(task, frontier);
+        frontier.clear();
+        frontier.push(id);
+        id
+    }
+
     pub(super) fn transfer(&self, class: u64, route: RouteId, bytes: f64, kind: TaskKind, track: Track, label: Label) -> Task {
         Task { label, ..Task::new(ClassId(class as u32), track, kind, Work::Transfer { route, bytes }) }
     }
 
-    fn lower_class(&mut self, class: u64, gathered: &[Vec<TaskId>]) {
-        let (chunks, microbatches) = (self.config.parallel.virtual_stages, self.config.microbatches());
-        let schedule = self.config.parallel.schedule;
+    /// Microbatches of a class in a step.
+    fn microbatches(&self, class: u64) -> u64 {
+        self.config.microbatches_of(self.variants[(class / self.stages()) as usize].members[0])
+    }
+
+    fn lower_class(&mut self, class: u64, gathered: &[Vec<TaskId>], overlapped: bool) {
+        let parallel = self.config.parallel;
+        let (chunks, microbatches, schedule) = (parallel.virtual_stages, self.microbatches(class), parallel.schedule);
+        let last = if parallel.two_copies() { microbatches / 2 } else { microbatches } - 1;
         let ops = program_of(schedule, self.stage(class), self.stages(), chunks, microbatches);
-        let overlapped = *self.config.stack.data_sync == DataSync::Overlapped;
-        // Gradients of weights fill gaps only where no exchange is waited for.
-        let split = schedule == Schedule::ZeroBubble;
-        let asynchronous = split || *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
+        let asynchronous = schedule.sends_aside() || *self.config.stack.pipeline_comm == PipelineComm::Overlapped && chunks > 1;
+        let (shards, every_pass) = (self.config.gathers_layers(), self.config.reduces_every_pass());
+        let leaves = |microbatch: u32| overlapped && (u64::from(microbatch) == last || every_pass);
         for op in ops {
-            // Sharded gradients have no place to be summed up in: they leave after every pass.
-            let leaves =
-                |microbatch: u32| overlapped && (u64::from(microbatch) + 1 == microbatches || self.config.sharding >= Sharding::Gradients);
             match op {
-                Op::Exchange { send, receive } if asynchronous => self.send_async(class, &send, &receive),
+                Op::Exchange { send, receive: _ } if asynchronous => self.send_async(class, &send),
                 Op::Exchange { send, receive } => self.exchange(class, &send, &receive),
                 Op::Forward { microbatch, chunk } => {
                     self.await_message(class, true, microbatch, chunk, asynchronous);
                     let gates = if microbatch == 0 { gathered.get(chunk as usize).cloned().unwrap_or_default() } else { Vec::new() };
-                    self.pass(class, Part::Forward, microbatch, chunk, &gates, false);
+                    match shards {
+                        true => self.sharded_forward(class, microbatch, chunk),
+                        false => self.pass(class, Part::Forward, microbatch, chunk, &gates, false),
+                    }
                 }
                 Op::Backward { microbatch, chunk } => {
-                    let reduce = leaves(microbatch) && !split;
                     self.await_message(class, false, microbatch, chunk, asynchronous);
-                    self.pass(class, if split { Part::Inputs } else { Part::Backward }, microbatch, chunk, &[], reduce);
+                    match shards {
+                        true => self.sharded_backward(class, microbatch, chunk),
+                        false => self.pass(class, Part::Backward, microbatch, chunk, &[], leaves(microbatch)),
+                    }
                 }
-                Op::Weights { microbatch, chunk } => {
-                    let reduce = leaves(microbatch);
-                    self.pass(class, Part::Weights, microbatch, chunk, &[], reduce);
+                Op::Inputs { microbatch, chunk } => {
+                    self.await_message(class, false, microbatch, chunk, asynchronous);
+                    self.pass(class, Part::Inputs, microbatch, chunk, &[], false);
+                }
+                Op::Weights { microbatch, chunk } => self.pass(class, Part::Weights, microbatch, chunk, &[], leaves(microbatch)),
+                Op::Pair { forward, backward } => {
+                    self.await_message(class, true, forward.0, forward.1, asynchronous);
+                    self.await_message(class, false, backward.0, backward.1, asynchronous);
+                    self.pair(class, forward, backward);
+                    if leaves(backward.0) {
+                        self.reduce_chunk(class, backward.1);
+                    }
                 }
             }
         }
@@ -222,33 +256,40 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// The message that leaves a pass, if the pass has a neighbour on that side: its key and its route.
     fn outgoing(&self, class: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<(MessageKey, RouteId)> {
-        let (stages, stage) = (self.stages(), self.stage(class));
-        let at = u64::from(chunk) * stages + stage;
-        let total = stages * self.config.parallel.virtual_stages;
-        let leaves = if forward { at + 1 < total } else { at > 0 };
-        if !leaves || stages == 1 {
+        let (parallel, stages, stage) = (&self.config.parallel, self.stages(), self.stage(class));
+        let at = parallel.virtual_stage(stage, u64::from(chunk));
+        let stays = if forward { parallel.leaves(at) } else { parallel.enters(at) };
+        if stays || stages == 1 {
             return None;
         }
-        let route = if forward { self.forward[class as usize] } else { self.backward[class as usize] };
+        let there = parallel.place(if forward { at + 1 } else { at - 1 }).0;
+        // Where the way turns, the next chunk is on the same ranks.
+        if there == stage {
+            return None;
+        }
+        let down = forward == (chunk == 0 || parallel.schedule.placement() == Placement::Loop);
+        let route = if down { self.forward[class as usize] } else { self.backward[class as usize] };
         Some((MessageKey { forward, microbatch, at, variant: (class / stages) as u32 }, route?))
     }
 
     /// The message that a pass waits for, as the neighbour's outgoing one.
     fn incoming(&self, class: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<(MessageKey, RouteId)> {
-        let (stages, stage) = (self.stages(), self.stage(class));
-        let at = u64::from(chunk) * stages + stage;
-        let total = stages * self.config.parallel.virtual_stages;
-        let from = if forward { at.checked_sub(1)? } else { Some(at + 1).filter(|n| *n < total)? };
-        self.outgoing(class - stage + from % stages, forward, microbatch, (from / stages) as u16)
+        let (parallel, stage) = (&self.config.parallel, self.stage(class));
+        let at = parallel.virtual_stage(stage, u64::from(chunk));
+        if if forward { parallel.enters(at) } else { parallel.leaves(at) } {
+            return None;
+        }
+        let (there, chunk) = parallel.place(if forward { at - 1 } else { at + 1 });
+        self.outgoing(class - stage + there, forward, microbatch, chunk as u16)
     }
 
     fn message(&mut self, (key, route): (MessageKey, RouteId)) -> TaskId {
         if let Some(&id) = self.messages.get(&key) {
             return id;
         }
-        let stages = self.stages();
-        let label = Label { microbatch: key.microbatch, chunk: (key.at / stages) as u16, piece: 0 };
-        let sender = self.class(key.variant as usize, key.at % stages);
+        let (stage, chunk) = self.config.parallel.place(key.at);
+        let label = Label { microbatch: key.microbatch, chunk: chunk as u16, piece: 0 };
+        let sender = self.class(key.variant as usize, stage);
         let task = self.transfer(sender, route, self.message_bytes(), TaskKind::PipelineComm, Track::Pipeline, label);
         let id = self.graph.add(task, &[]);
         self.messages.insert(key, id);
@@ -256,31 +297,33 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// Both sides post the messages and wait for all of them.
-    fn exchange(&mut self, class: u64, send: &[(bool, u32, u16)], receive: &[(bool, u32, u16)]) {
-        let mut posted = Vec::new();
-        posted.extend(send.iter().filter_map(|&(f, m, c)| self.outgoing(class, f, m, c)));
-        posted.extend(receive.iter().filter_map(|&(f, m, c)| self.incoming(class, f, m, c)));
-        if posted.is_empty() {
-            return;
+    fn exchange(&mut self, class: u64, send: &[Pass], receive: &[Pass]) {
+        let mut posted = std::mem::take(&mut self.posted);
+        for &(f, m, c) in send {
+            let message = self.outgoing(class, f, m, c).map(|key| self.message(key));
+            posted.extend(message);
         }
-        let before = std::mem::take(&mut self.frontier[class as usize]);
-        let ids: Vec<TaskId> = posted.into_iter().map(|p| self.message(p)).collect();
-        for &id in &ids {
-            for &b in &before {
-                self.graph.depend(b, id);
+        for &(f, m, c) in receive {
+            let message = self.incoming(class, f, m, c).map(|key| self.message(key));
+            posted.extend(message);
+        }
+        if !posted.is_empty() {
+            let frontier = &mut self.frontier[class as usize];
+            for &id in &posted {
+                frontier.iter().for_each(|&before| self.graph.depend(before, id));
             }
+            std::mem::swap(frontier, &mut posted);
+            posted.clear();
         }
-        self.frontier[class as usize] = ids;
+        self.posted = posted;
     }
 
     /// Results leave from a side stream in order; only the pass that needs a message waits for it.
-    fn send_async(&mut self, class: u64, send: &[(bool, u32, u16)], _receive: &[(bool, u32, u16)]) {
+    fn send_async(&mut self, class: u64, send: &[Pass]) {
         for &(f, m, c) in send {
             let Some(key) = self.outgoing(class, f, m, c) else { continue };
             let id = self.message(key);
-            for b in self.frontier[class as usize].clone() {
-                self.graph.depend(b, id);
-            }
+            self.frontier[class as usize].iter().for_each(|&before| self.graph.depend(before, id));
             if let Some(previous) = self.last_on.insert(key.1, id) {
                 self.graph.depend(previous, id);
             }

@@ -5,9 +5,10 @@
 //! is counted along the stage's program.
 
 use super::config::{Attention, Config, Recompute, Sharding};
-use super::schedule::{Op, Schedule, program_of};
-use super::stack::Selective;
-use super::weights::{stage_layers, stage_weights};
+use super::offload::{LAYERS_HELD, Shelf};
+use super::schedule::{Op, program_of};
+use super::stack::{Framework, Selective};
+use super::weights::{ends_of, stage_layers, stage_weights};
 
 /// Memory of one stage at the moment of its peak, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,13 +23,24 @@ pub struct MemoryPlan {
     pub activations: f64,
     /// Runtime, communication buffers, allocator slack.
     pub other: f64,
+    /// What a rank keeps in host memory instead.
+    pub host: f64,
+    /// What a rank keeps on drives instead.
+    pub drives: f64,
 }
 
 impl MemoryPlan {
-    /// All parts together.
+    /// All parts on the accelerator together.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.weights + self.gradients + self.optimizer + self.activations + self.other
+    }
+    /// What lies in a place other than the accelerator.
+    const fn on(&mut self, shelf: Shelf) -> &mut f64 {
+        match shelf {
+            Shelf::Host => &mut self.host,
+            Shelf::Tier(_) => &mut self.drives,
+        }
     }
 }
 
@@ -103,16 +115,16 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
 fn peak_layers(config: &Config, layers: &[u64], stage: u64) -> u64 {
     let (mut now, mut peak) = (0, 0);
     let p = &config.parallel;
-    let split = p.schedule == Schedule::ZeroBubble;
     for op in program_of(p.schedule, stage, p.pipeline, p.virtual_stages, config.microbatches()) {
         match op {
-            Op::Forward { chunk, .. } => {
-                now += layers[chunk as usize];
-                peak = peak.max(now);
-            }
-            Op::Backward { chunk, .. } if !split => now -= layers[chunk as usize],
-            Op::Weights { chunk, .. } => now -= layers[chunk as usize],
-            Op::Backward { .. } | Op::Exchange { .. } => {}
+            Op::Forward { chunk, .. } => now += layers[chunk as usize],
+            Op::Pair { forward, .. } => now += layers[forward.1 as usize],
+            Op::Backward { chunk, .. } | Op::Weights { chunk, .. } => now -= layers[chunk as usize],
+            Op::Inputs { .. } | Op::Exchange { .. } => {}
+        }
+        peak = peak.max(now);
+        if let Op::Pair { backward, .. } = op {
+            now -= layers[backward.1 as usize];
         }
     }
     peak
@@ -125,45 +137,70 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
     let trained = weights.trained(config);
     let tokens = config.microbatch_tokens() as f64;
     let (h, t) = (config.model.hidden as f64, config.parallel.tensor as f64);
-    let mut activations = peak_layers(config, &layers[stage as usize], stage) as f64 * layer_activations(config);
+    let kept = peak_layers(config, &layers[stage as usize], stage);
+    let held = if config.offload.activations { kept.min(LAYERS_HELD) } else { kept };
+    let mut activations = held as f64 * layer_activations(config);
     if config.recompute == Recompute::Full && !config.model.is_network() {
         // One layer is whole while its backward pass runs.
         activations += layer_kept(config, Recompute::None, if config.parallel.sequence { t } else { 1.0 });
     }
-    if stage + 1 == config.parallel.pipeline {
+    if ends_of(config, stage).1 {
         // Logits in fp32 and their gradient in 16 bit.
         activations += 6.0 * tokens * config.model.predicted * config.model.vocabulary as f64 / t;
     }
-    let weight_bytes = if config.precision.casts() && config.adapter_rank.is_none() {
+    let exchange = if config.parallel.pipeline > 1 { 4.0 * 2.0 * tokens * h } else { 0.0 };
+    let (held_weights, gradients) =
+        if config.gathers_layers() { sharded(config, layers, stage) } else { (weights.total(), trained.total()) };
+    let bucket = (*config.stack.bucket_parameters as f64).min(gradients);
+    let gradients = if config.offload.optimizer.is_some() {
+        // They leave bucket by bucket: one is reduced, one is copied.
+        (2.0 * bucket).min(gradients)
+    } else if config.sharding == Sharding::Gradients && !config.gathers_layers() && !config.keeps_gradients() {
+        // Gradients leave bucket by bucket; a rank keeps those that it owns.
+        trained.owned(config) + bucket
+    } else {
+        gradients
+    };
+    let owned = trained.owned(config);
+    // DeepSpeed keeps its part of the 16-bit weights beside the master weights; FSDP casts from those.
+    let shard = if config.sharding == Sharding::Weights && *config.stack.framework == Framework::Deepspeed { owned } else { 0.0 };
+    let mut plan = MemoryPlan {
+        weights: weight_bytes(config) * (held_weights + if config.offload.weights.is_some() { 0.0 } else { shard }) + config.bag_bytes(),
+        gradients: config.gradient_bytes() * gradients,
+        optimizer: config.optimizer.state_bytes() * owned,
+        activations,
+        other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
+        host: (kept - held) as f64 * layer_activations(config),
+        drives: 0.0,
+    };
+    if let Some(shelf) = config.offload.optimizer {
+        let state = (config.optimizer.state_bytes() + config.gradient_bytes()) * owned;
+        plan.optimizer = 0.0;
+        *plan.on(shelf) += state;
+    }
+    if let Some(shelf) = config.offload.weights {
+        *plan.on(shelf) += config.weight_bytes() * weights.owned(config);
+    }
+    plan
+}
+
+/// Bytes of a weight on the accelerator.
+fn weight_bytes(config: &Config) -> f64 {
+    if config.precision.casts() && config.adapter_rank.is_none() {
         *config.stack.narrow_weight_bytes
     } else if config.precision.casts() {
         // Frozen weights are kept in the narrow format alone.
         config.precision.linear().bytes()
     } else {
         config.weight_bytes()
-    };
-    let exchange = if config.parallel.pipeline > 1 { 4.0 * 2.0 * tokens * h } else { 0.0 };
-    let (held, gradients) = if config.gathers_layers() { sharded(config, layers) } else { (weights.total(), trained.total()) };
-    let gradients = if config.sharding == Sharding::Gradients && !config.gathers_layers() {
-        // Gradients leave bucket by bucket; a rank keeps those that it owns.
-        trained.owned(config) + (*config.stack.bucket_parameters as f64).min(gradients)
-    } else {
-        gradients
-    };
-    MemoryPlan {
-        weights: weight_bytes * held + config.bag_bytes(),
-        gradients: config.gradient_bytes() * gradients,
-        optimizer: config.optimizer.state_bytes() * trained.owned(config),
-        activations,
-        other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
     }
 }
 
 /// Weights and gradients that are whole on a rank at once where layers gather them: tables, and the layers that compute or are gathered
 /// ahead; besides, the rank's share of all gradients. Its share of the weights is the optimizer's master copy.
-fn sharded(config: &Config, layers: &[Vec<u64>]) -> (f64, f64) {
-    let all = stage_weights(config, layers, 0);
-    let (dense, expert) = stage_layers(config, layers, 0);
+fn sharded(config: &Config, layers: &[Vec<u64>], stage: u64) -> (f64, f64) {
+    let all = stage_weights(config, layers, stage);
+    let (dense, expert) = stage_layers(config, layers, stage);
     let stacked = super::weights::Weights::of_layers(config, dense, expert);
     let tables = all.minus(stacked).total();
     let one = stacked.total() / (dense + expert).max(1) as f64;

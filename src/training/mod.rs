@@ -16,6 +16,7 @@ mod lower;
 mod memory;
 mod mixers;
 mod network;
+mod offload;
 mod pass;
 mod place;
 mod routes;
@@ -25,6 +26,7 @@ mod stages;
 mod state;
 mod step;
 mod together;
+mod two_chunks;
 mod variants;
 mod weights;
 
@@ -33,11 +35,12 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Attention, Config, Parallel, Precision, Recompute, Sharding};
+pub use config::{Attention, Config, Parallel, Precision, Recompute, Sharding, Uneven};
 pub use cost::{PassCost, Passes};
 pub use experts::{Dispatcher, ExpertStack, GraphScope, expert_stacks};
 pub use memory::{MemoryPlan, advice, stage_memory};
-pub use schedule::{Op, Schedule, program, program_of};
+pub use offload::{Offload, Shelf};
+pub use schedule::{Messages, Op, Pass, Placement, Schedule, program, program_of};
 pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};
 pub use state::{Shard, readers, shards};

@@ -4,7 +4,7 @@
 use super::cost::PassCost;
 use super::lower::Lowering;
 use super::routes::TensorRoutes;
-use super::weights::Weights;
+use super::weights::{Weights, layers_before};
 use crate::workload::{ClassId, Label, Task, TaskId, TaskKind, Track, Work};
 
 /// A piece of a pass: some layers, perhaps the embedding or the head.
@@ -30,33 +30,36 @@ pub(super) enum Part {
     Weights,
 }
 
+/// Share of the device that exchange of tokens holds while passes run side by side: 20 of 132 multiprocessors (arXiv 2412.19437, section
+/// 3.2.2).
+const PAIRED_SHARE: f64 = 20.0 / 132.0;
+
 impl Lowering<'_, '_> {
     /// A chunk's layers from `first` on, counted from its start.
     fn piece(&self, stage: u64, chunk: u64, first: u64, layers: u64) -> Piece {
-        let virtual_stage = chunk * self.stages() + stage;
+        let parallel = &self.config.parallel;
+        let virtual_stage = parallel.virtual_stage(stage, chunk);
         let own = self.layers[stage as usize][chunk as usize];
-        let total = self.stages() * self.config.parallel.virtual_stages;
         // Which layers have experts depends on where they stand.
-        let before = if self.config.has_experts() {
-            let at = |v: u64| self.layers[(v % self.stages()) as usize][(v / self.stages()) as usize];
-            (0..virtual_stage).map(at).sum::<u64>() + first
-        } else {
-            0
-        };
+        let before = if self.config.has_experts() { layers_before(self.config, self.layers, virtual_stage) + first } else { 0 };
         let model = &self.config.model;
         let expert = model.expert_layers_before(before + layers) - model.expert_layers_before(before);
         Piece {
             dense: layers - expert,
             expert,
-            embedding: virtual_stage == 0 && first == 0,
-            head: virtual_stage + 1 == total && first + layers == own,
+            embedding: parallel.enters(virtual_stage) && first == 0,
+            head: parallel.leaves(virtual_stage) && first + layers == own,
         }
     }
 
     /// The pieces into which a chunk's pass is cut where buckets of gradients or weights follow it.
     pub(super) fn pieces(&self, stage: u64, chunk: u64, cut: bool) -> Vec<Piece> {
         let layers = self.layers[stage as usize][chunk as usize];
-        if !cut || self.config.parallel.replicas() == 1 || layers < 2 {
+        let offload = &self.config.offload;
+        if layers > 1 && offload.activations {
+            return self.layer_pieces(stage, chunk);
+        }
+        if !cut || self.config.parallel.replicas() == 1 && offload.optimizer.is_none() || layers < 2 {
             return vec![self.piece(stage, chunk, 0, layers)];
         }
         let stack = &self.config.stack;
@@ -67,17 +70,18 @@ impl Lowering<'_, '_> {
         (0..layers.div_ceil(each)).map(|i| self.piece(stage, chunk, i * each, each.min(layers - i * each))).collect()
     }
 
-    /// One piece for each layer.
-    pub(super) fn layer_pieces(&self) -> Vec<Piece> {
-        (0..self.layers[0][0]).map(|i| self.piece(0, 0, i, 1)).collect()
+    /// One piece for each layer of a chunk.
+    pub(super) fn layer_pieces(&self, stage: u64, chunk: u64) -> Vec<Piece> {
+        let layers = self.layers[stage as usize][chunk as usize];
+        if layers == 0 { vec![self.piece(stage, chunk, 0, 0)] } else { (0..layers).map(|i| self.piece(stage, chunk, i, 1)).collect() }
     }
 
     /// Weights of a piece on one rank.
     pub(super) fn piece_weights(&self, piece: Piece) -> Weights {
         let mut weights = Weights::of_layers(self.config, piece.dense, piece.expert);
         let model = &self.config.model;
-        // A tied table of one stage is whole with the embedding, which comes last.
-        let own_head = piece.head && !(model.tied_embeddings && self.stages() == 1);
+        // A tied table on one rank is whole with the embedding, which comes last.
+        let own_head = piece.head && !(model.tied_embeddings && !self.config.parallel.ends_apart());
         let tables =
             if piece.embedding { model.entry_parameters() } else { 0.0 } + if own_head { model.embedding_parameters() } else { 0.0 };
         weights.common += tables / self.config.parallel.tensor as f64;
@@ -94,10 +98,22 @@ impl Lowering<'_, '_> {
         if part != Part::Forward {
             pieces.reverse();
         }
+        let layers = pieces.len();
         for (i, piece) in pieces.into_iter().enumerate() {
             self.frontier[class as usize].extend(gates.get(i));
             let label = Label { microbatch, chunk, piece: i as u16 };
+            let forward = part == Part::Forward;
+            if forward {
+                self.make_room(class);
+            } else {
+                self.activations_return(class, microbatch, chunk, layers - 1 - i);
+            }
             self.run_piece(class, part, piece, label, cut);
+            if forward {
+                self.activations_leave(class, microbatch, chunk, i, layers);
+            } else {
+                self.layer_done(class);
+            }
             if reduce {
                 self.reduce(class, self.piece_weights(piece), u64::from(chunk));
             }
@@ -156,8 +172,8 @@ impl Lowering<'_, '_> {
     }
 
     /// Seconds of exchange with the ranks of the experts in a pass that shows: all of it, or what the stack does not run under the
-    /// compute of another microbatch, of which each exchange has an equal part beside it.
-    fn exposed_exchange(&mut self, class: u64, cost: &PassCost) -> f64 {
+    /// compute of another microbatch, of which each exchange has an equal part beside it. Passes side by side hide as much as they can.
+    fn exposed_exchange(&mut self, class: u64, cost: &PassCost, paired: bool) -> f64 {
         if cost.expert_count == 0.0 {
             return 0.0;
         }
@@ -167,20 +183,42 @@ impl Lowering<'_, '_> {
             // Pooled vectors travel beside the part of the network that needs none of them.
             return (cost.expert_count * route.seconds - cost.expert_compute).max(0.0);
         }
-        let hidden = if self.config.microbatches() > 1 { *self.config.experts.hidden } else { 0.0 };
+        let several = self.config.microbatches() > 1;
+        let hidden = match (paired, several) {
+            (true, _) => 1.0,
+            (false, true) => *self.config.experts.hidden,
+            (false, false) => 0.0,
+        };
         let beside = cost.compute() / cost.expert_count;
         cost.expert_count * (route.seconds - (hidden * route.seconds).min(beside))
     }
 
+    /// A forward pass of one microbatch and a backward pass of another side by side; what exchanges tokens holds a part of the device.
+    pub(super) fn pair(&mut self, class: u64, forward: (u32, u16), backward: (u32, u16)) {
+        let stage = self.stage(class);
+        let whole = |chunk: u16| self.piece(stage, u64::from(chunk), 0, self.layers[stage as usize][chunk as usize]);
+        let (ahead, back) = (whole(forward.1), whole(backward.1));
+        let cost = self.piece_cost(class, Part::Forward, ahead).plus(self.piece_cost(class, Part::Backward, back));
+        let exchanges = cost.expert_count > 0.0 && self.experts[class as usize].route.is_some();
+        let cost = if exchanges { cost.slowed(1.0 - PAIRED_SHARE) } else { cost };
+        let label = Label { microbatch: backward.0, chunk: backward.1, piece: 0 };
+        self.run_cost(class, TaskKind::Backward, cost, label, false, true);
+    }
+
     pub(super) fn run_piece(&mut self, class: u64, part: Part, piece: Piece, label: Label, beside_data: bool) {
-        let cost = self.piece_cost(class, part, piece).slowed(self.pace(class).speed);
+        let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
+        let cost = self.piece_cost(class, part, piece);
+        self.run_cost(class, kind, cost, label, beside_data, false);
+    }
+
+    fn run_cost(&mut self, class: u64, kind: TaskKind, cost: PassCost, label: Label, beside_data: bool, paired: bool) {
+        let cost = cost.slowed(self.pace(class).speed);
         let tensor = self.tensor[class as usize];
         let exposed = self.exposed(&tensor, &cost);
         let comm = cost.comm_count * exposed;
         let context = self.exposed_context(class, &cost);
-        let exchange = self.exposed_exchange(class, &cost);
+        let exchange = self.exposed_exchange(class, &cost, paired);
         let seconds = cost.seconds(comm + context + exchange, exchange);
-        let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
         let compute = |seconds, inner_comm, share: f64| {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
             let memory = if seconds > 0.0 { (share * cost.elementwise / seconds).min(1.0) } else { 0.0 };
@@ -192,9 +230,7 @@ impl Lowering<'_, '_> {
         let count = if apart { cost.comm_count.ceil() as u64 } else { 0 };
         if count == 0 {
             self.inside[class as usize] += cost.comm_count;
-            let before = std::mem::take(&mut self.frontier[class as usize]);
-            let id = self.graph.add(compute(seconds, comm, 1.0), &before);
-            self.frontier[class as usize] = vec![id];
+            self.advance(class, compute(seconds, comm, 1.0));
             return;
         }
         let each = (seconds - comm).max(0.0) / count as f64;
@@ -202,13 +238,11 @@ impl Lowering<'_, '_> {
         for i in 0..count {
             // The head has half a collective.
             let share = (cost.comm_count - i as f64).min(1.0);
-            let before = std::mem::take(&mut self.frontier[class as usize]);
-            let mut id = self.graph.add(compute(each, 0.0, 1.0 / count as f64), &before);
+            self.advance(class, compute(each, 0.0, 1.0 / count as f64));
             for route in tensor.routes.into_iter().flatten() {
                 let task = self.transfer(class, route, share * bytes, TaskKind::TensorComm, Track::Tensor, label);
-                id = self.graph.add(task, &[id]);
+                self.advance(class, task);
             }
-            self.frontier[class as usize] = vec![id];
         }
     }
 }

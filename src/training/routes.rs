@@ -3,10 +3,11 @@
 use super::config::Sharding;
 use super::lower::Lowering;
 use super::place::{context_groups, copy_groups, expert_replica_groups, shard_groups, stage_pairs, tensor_groups};
+use super::schedule::Placement;
 use super::weights::stage_weights;
 use crate::collectives::{Communicator, Library, Op as Collective};
 use crate::fabric::AcceleratorId;
-use crate::simulate::Route;
+use crate::simulate::{Route, Way};
 use crate::workload::{ClassId, RouteId};
 use std::rc::Rc;
 
@@ -43,6 +44,8 @@ pub(super) struct DataRoutes {
     pub(super) gather: Option<RouteId>,
     /// All-reduce between the copies of sharded state.
     pub(super) copies: Option<RouteId>,
+    /// Spreads what was reduced in parts, where nothing is sharded (hierarchical all-reduce).
+    pub(super) spread: Option<RouteId>,
     /// The same two for the weights of experts, among the ranks that hold them.
     pub(super) expert_reduce: Option<RouteId>,
     pub(super) expert_gather: Option<RouteId>,
@@ -51,7 +54,7 @@ pub(super) struct DataRoutes {
 impl<'f> Lowering<'_, 'f> {
     pub(super) fn route(&mut self, name: String, communicator: &Rc<Communicator<'f>>, op: Collective, classes: &[u64]) -> RouteId {
         let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
-        self.network.add(Route { name, communicator: Rc::clone(communicator), op, classes, algorithm: None })
+        self.network.add(Route { name, way: Way::Groups { communicator: Rc::clone(communicator), op, algorithm: None }, classes })
     }
 
     pub(super) fn communicator(&self, groups: &[Vec<AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
@@ -66,7 +69,7 @@ impl<'f> Lowering<'_, 'f> {
             self.add_pipeline_routes(s, library);
             self.add_data_routes(s, library);
         }
-        if self.config.model.tied_embeddings && stages > 1 && self.config.adapter_rank.is_none() {
+        if self.config.model.tied_embeddings && parallel.ends_apart() && self.config.adapter_rank.is_none() {
             let all: Vec<u64> = (0..parallel.data).collect();
             let pairs = self.communicator(&stage_pairs(&parallel, &all, 0, stages - 1), library);
             let classes = [self.classes_of(0), self.classes_of(stages - 1)].concat();
@@ -74,6 +77,8 @@ impl<'f> Lowering<'_, 'f> {
         }
         let marks = (parallel.tensor > 1).then(|| self.mark());
         for class in 0..self.classes() {
+            let host = self.add_host_routes(class);
+            self.host.push(host);
             let context = self.add_context_route(class, library);
             self.context.push(context);
             let experts = self.add_expert_route(class, library);
@@ -85,24 +90,36 @@ impl<'f> Lowering<'_, 'f> {
 
     /// Reduction of gradients and gathers of weights among the replicas of a stage.
     fn add_data_routes(&mut self, s: u64, library: &Library) {
-        let (parallel, classes) = (self.config.parallel, self.classes_of(s));
+        let parallel = self.config.parallel;
+        if self.home(s) as u64 != s {
+            return;
+        }
+        // With two copies of the model the same weights lie on a stage of each half.
+        let twin = parallel.two_copies().then(|| self.stages() - 1 - s);
+        let classes = [self.classes_of(s), twin.map(|t| self.classes_of(t)).unwrap_or_default()].concat();
+        let joined = |groups: &dyn Fn(u64) -> Vec<Vec<AcceleratorId>>| match twin {
+            None => groups(s),
+            Some(t) => groups(s).into_iter().zip(groups(t)).map(|(a, b)| [a, b].concat()).collect(),
+        };
         let sharded = self.config.sharding != Sharding::None;
         let scatters = sharded && (self.config.stack.reduce_scatter.value || self.config.sharding >= Sharding::Gradients);
         let reduce = if scatters { Collective::ReduceScatter } else { Collective::AllReduce };
         let size = if sharded { self.config.shard_ranks() } else { parallel.replicas() };
         let mut routes = DataRoutes::default();
-        if size > 1 {
-            let group = self.communicator(&shard_groups(&parallel, s, size), library);
+        let (reduce, size) = if self.config.hierarchical { (Collective::ReduceScatter, self.local_replicas()) } else { (reduce, size) };
+        if size > 1 || twin.is_some() {
+            let group = self.communicator(&joined(&|s| shard_groups(&parallel, s, size)), library);
             let name = format!("data parallel of stage {s}");
             routes.reduce = Some(self.route(name.clone(), &group, reduce, &classes));
-            routes.gather = sharded.then(|| self.route(name, &group, Collective::AllGather, &classes));
+            routes.gather = sharded.then(|| self.route(name.clone(), &group, Collective::AllGather, &classes));
+            routes.spread = self.config.hierarchical.then(|| self.route(name, &group, Collective::AllGather, &classes));
         }
         if size < parallel.replicas() {
             let group = self.communicator(&copy_groups(&parallel, s, size), library);
             routes.copies = Some(self.route(format!("copies of stage {s}"), &group, Collective::AllReduce, &classes));
         }
-        if self.config.has_experts() && parallel.expert_replicas() > 1 {
-            let group = self.communicator(&expert_replica_groups(&parallel, s), library);
+        if self.config.has_experts() && (parallel.expert_replicas() > 1 || twin.is_some()) {
+            let group = self.communicator(&joined(&|s| expert_replica_groups(&parallel, s)), library);
             let name = format!("data parallel of the experts of stage {s}");
             routes.expert_reduce = Some(self.route(name.clone(), &group, reduce, &classes));
             routes.expert_gather = sharded.then(|| self.route(name, &group, Collective::AllGather, &classes));
@@ -110,12 +127,20 @@ impl<'f> Lowering<'_, 'f> {
         self.data[s as usize] = routes;
     }
 
+    /// Replicas of one node.
+    pub(super) fn local_replicas(&self) -> u64 {
+        let fabric = self.network.fabric();
+        let node = fabric.site(AcceleratorId(0)).node;
+        u64::from(fabric.accelerators_per_node(node)).min(self.config.parallel.replicas()).max(1)
+    }
+
     /// Messages from a stage to the next and back, for each variant.
     fn add_pipeline_routes(&mut self, s: u64, library: &Library) {
         let parallel = self.config.parallel;
         let stages = self.stages();
         let next = (s + 1) % stages;
-        if stages == 1 || (s + 1 == stages && parallel.virtual_stages == 1) {
+        let round = parallel.virtual_stages > 1 && parallel.schedule.placement() == Placement::Loop;
+        if stages == 1 || s + 1 == stages && !round {
             return;
         }
         for v in 0..self.variants.len() {

@@ -3,8 +3,10 @@
 //! Plain 1F1B and interleaved 1F1B as Megatron-LM orders them (arXiv 2104.04473). A program alternates passes and
 //! exchanges; an exchange names the passes whose results leave or enter at that point, and the stage waits for all of
 //! them when communication is blocking. GPipe (arXiv 1811.06965) runs all forward passes first; ZB-H1 (arXiv 2401.10241) splits backward
-//! passes and moves the gradients of weights into the gaps, without holding more microbatches than 1F1B does.
+//! passes and moves the gradients of weights into the gaps, without holding more microbatches than 1F1B does; with several chunks a stage
+//! it is interleaved. Schedules with two chunks a stage are in `two_chunks`.
 
+use super::two_chunks::{dual, zb_v};
 use crate::choice;
 
 choice! {
@@ -14,13 +16,94 @@ choice! {
         OneForwardOneBackward = "1f1b",
         /// All forward passes, then all backward ones.
         Gpipe = "gpipe",
-        /// 1F1B with gradients of weights in its gaps (ZB-H1).
+        /// 1F1B with gradients of weights in its gaps (ZB-H1); interleaved with several chunks a stage.
         ZeroBubble = "zero-bubble",
+        /// Two chunks a stage that go down the pipeline and up again, gradients of weights in the gaps (ZB-V).
+        ZbV = "zb-v",
+        /// Two copies of the model that run from both ends, forward passes of one beside backward passes of the other.
+        DualPipe = "dualpipe",
+        /// The same within one copy: two chunks a stage that go down the pipeline and up again.
+        DualPipeV = "dualpipe-v",
+    }
+}
+
+/// Where the virtual stages of a pipeline lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Round and round: the last stage hands on to the first.
+    Loop,
+    /// Down the pipeline and up again.
+    Vee,
+    /// Once down and once up, two copies of the model.
+    BothWays,
+}
+
+impl Schedule {
+    /// Where its virtual stages lie.
+    #[must_use]
+    pub const fn placement(self) -> Placement {
+        match self {
+            Self::OneForwardOneBackward | Self::Gpipe | Self::ZeroBubble => Placement::Loop,
+            Self::ZbV | Self::DualPipeV => Placement::Vee,
+            Self::DualPipe => Placement::BothWays,
+        }
+    }
+    /// Whether messages leave from a side stream, so that only the pass that needs one waits: else gradients of weights fill no gap.
+    #[must_use]
+    pub const fn sends_aside(self) -> bool {
+        !matches!(self, Self::OneForwardOneBackward | Self::Gpipe)
+    }
+    /// Least number of microbatches for so many stages.
+    #[must_use]
+    pub const fn least_microbatches(self, stages: u64) -> u64 {
+        match self {
+            Self::DualPipe | Self::DualPipeV => 2 * stages,
+            _ => 1,
+        }
+    }
+}
+
+/// A pass: whether it is a forward one, microbatch, chunk.
+pub type Pass = (bool, u32, u16);
+
+/// Passes whose messages are exchanged at one point, two at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Messages {
+    passes: [Pass; 2],
+    count: u8,
+}
+
+impl Messages {
+    pub(super) const fn none() -> Self {
+        Self { passes: [(false, 0, 0); 2], count: 0 }
+    }
+    pub(super) const fn one(pass: Pass) -> Self {
+        Self { passes: [pass; 2], count: 1 }
+    }
+    pub(super) const fn two(first: Pass, second: Pass) -> Self {
+        Self { passes: [first, second], count: 2 }
+    }
+    /// Those of them for which something holds.
+    pub(super) fn only(&self, holds: impl Fn(&Pass) -> bool) -> Self {
+        self.iter().filter(|p| holds(p)).fold(Self::none(), |all, &p| all.and(p))
+    }
+    const fn and(self, pass: Pass) -> Self {
+        if self.count == 0 { Self::one(pass) } else { Self::two(self.passes[0], pass) }
+    }
+    const fn and_if(self, holds: bool, pass: Pass) -> Self {
+        if holds { self.and(pass) } else { self }
+    }
+}
+
+impl std::ops::Deref for Messages {
+    type Target = [Pass];
+    fn deref(&self) -> &[Pass] {
+        &self.passes[..self.count as usize]
     }
 }
 
 /// One step of a stage's program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// Forward pass of a microbatch through a chunk.
     Forward {
@@ -36,6 +119,20 @@ pub enum Op {
         /// Chunk.
         chunk: u16,
     },
+    /// Backward pass that leaves the gradients of weights out.
+    Inputs {
+        /// Microbatch.
+        microbatch: u32,
+        /// Chunk.
+        chunk: u16,
+    },
+    /// A forward and a backward pass side by side, the communication of each under the compute of the other.
+    Pair {
+        /// Microbatch and chunk of the forward pass.
+        forward: (u32, u16),
+        /// Microbatch and chunk of the backward pass.
+        backward: (u32, u16),
+    },
     /// Gradients of weights, where the backward pass leaves them out.
     Weights {
         /// Microbatch.
@@ -46,10 +143,10 @@ pub enum Op {
     /// Waits until the results of the last passes are sent and the inputs of the next ones have come: one message for
     /// each pass that is named and has a neighbour on that side.
     Exchange {
-        /// Passes whose results are sent here: (forward?, microbatch, chunk).
-        send: Vec<(bool, u32, u16)>,
+        /// Passes whose results are sent here.
+        send: Messages,
         /// Passes whose inputs are received here.
-        receive: Vec<(bool, u32, u16)>,
+        receive: Messages,
     },
 }
 
@@ -104,8 +201,17 @@ pub fn program_of(schedule: Schedule, stage: u64, stages: u64, chunks: u64, micr
         Schedule::OneForwardOneBackward => alternating(chunks, microbatches, group, warmup(stage, stages, chunks, microbatches, group)),
         Schedule::Gpipe => alternating(chunks, microbatches, group, chunks * microbatches),
         Schedule::ZeroBubble => {
-            let warm = warmup(stage, stages, chunks, microbatches, group);
+            // A pass comes back after one pass of each stage behind, not two: what it waits for leaves the gradients of weights out.
+            let few = chunks > 1 && microbatches > stages;
+            let short = (stages - stage - 1 + (chunks - 1) * group).min(chunks * microbatches);
+            let warm = if few { short } else { warmup(stage, stages, chunks, microbatches, group) };
             with_weights(alternating(chunks, microbatches, group, warm), stage as usize)
+        }
+        Schedule::ZbV => zb_v(stage, stages, microbatches),
+        Schedule::DualPipeV => dual(stage, stages, microbatches, 0),
+        Schedule::DualPipe => {
+            let near = u16::from(2 * stage >= stages);
+            dual(stage.min(stages - 1 - stage), stages / 2, microbatches / 2, near)
         }
     }
 }
@@ -120,8 +226,10 @@ fn with_weights(ops: Vec<Op>, delay: usize) -> Vec<Op> {
         let after = matches!(op, Op::Exchange { .. });
         if let Op::Backward { microbatch, chunk } = op {
             waiting.push_back((microbatch, chunk));
+            out.push(Op::Inputs { microbatch, chunk });
+        } else {
+            out.push(op);
         }
-        out.push(op);
         if after && waiting.len() > delay {
             out.extend(waiting.pop_front().map(weights));
         }
@@ -141,45 +249,35 @@ fn alternating(chunks: u64, microbatches: u64, group: u64, warm: u64) -> Vec<Op>
     let b = |i: usize| Op::Backward { microbatch: backward[i].0, chunk: backward[i].1 };
     let fm = |i: usize| (true, forward[i].0, forward[i].1);
     let bm = |i: usize| (false, backward[i].0, backward[i].1);
-    let exchange = |send: Vec<(bool, u32, u16)>, receive: Vec<(bool, u32, u16)>| Op::Exchange { send, receive };
-    let mut ops = vec![exchange(vec![], vec![fm(0)])];
+    let exchange = |send, receive| Op::Exchange { send, receive };
+    // The pass of a number that there may not be.
+    let fm_at = |i: usize| if i < total { fm(i) } else { fm(0) };
+    let bm_at = |i: usize| if i < total { bm(i) } else { bm(0) };
+    let none = Messages::none();
+    let mut ops = Vec::with_capacity(4 * total + 1);
+    ops.push(exchange(none, Messages::one(fm(0))));
     for i in 0..warm {
         ops.push(f(i));
-        let mut receive = Vec::new();
-        if i + 1 < total {
-            receive.push(fm(i + 1));
-        }
-        if i + 1 == warm && !plain || i + 1 == total {
-            receive.push(bm(0));
-        }
-        ops.push(exchange(vec![fm(i)], receive));
+        let receive = none.and_if(i + 1 < total, fm_at(i + 1)).and_if(i + 1 == warm && !plain || i + 1 == total, bm(0));
+        ops.push(exchange(Messages::one(fm(i)), receive));
     }
     for i in 0..total - warm {
         ops.push(f(warm + i));
         if plain {
             // The last result goes out while the first gradient comes in.
-            ops.push(exchange(vec![fm(warm + i)], vec![bm(i)]));
+            ops.push(exchange(Messages::one(fm(warm + i)), Messages::one(bm(i))));
         } else if i == 0 && warm == 0 {
-            ops.push(exchange(vec![fm(0)], vec![bm(0)]));
+            ops.push(exchange(Messages::one(fm(0)), Messages::one(bm(0))));
         }
         ops.push(b(i));
-        let mut send = vec![bm(i)];
-        let mut receive = Vec::new();
-        if !(plain || i == 0 && warm == 0) {
-            send.insert(0, fm(warm + i));
-        }
-        if warm + i + 1 < total {
-            receive.push(fm(warm + i + 1));
-        }
+        let send = none.and_if(!(plain || i == 0 && warm == 0), fm(warm + i)).and(bm(i));
         // Plain 1F1B receives the next gradient after the forward pass in between; at the end there is none.
-        if (!plain || warm + i + 1 == total) && i + 1 < total {
-            receive.push(bm(i + 1));
-        }
-        ops.push(exchange(send, receive));
+        let later = (!plain || warm + i + 1 == total) && i + 1 < total;
+        ops.push(exchange(send, none.and_if(warm + i + 1 < total, fm_at(warm + i + 1)).and_if(later, bm_at(i + 1))));
     }
     for i in total - warm..total {
         ops.push(b(i));
-        ops.push(exchange(vec![bm(i)], if i + 1 < total { vec![bm(i + 1)] } else { vec![] }));
+        ops.push(exchange(Messages::one(bm(i)), none.and_if(i + 1 < total, bm_at(i + 1))));
     }
     ops
 }
@@ -190,13 +288,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn passes(ops: &[Op]) -> Vec<(bool, u32, u16)> {
-        ops.iter()
-            .filter_map(|op| match op {
-                Op::Forward { microbatch, chunk } => Some((true, *microbatch, *chunk)),
-                Op::Backward { microbatch, chunk } => Some((false, *microbatch, *chunk)),
-                Op::Exchange { .. } | Op::Weights { .. } => None,
-            })
-            .collect()
+        let mut out = Vec::new();
+        for op in ops {
+            match *op {
+                Op::Forward { microbatch, chunk } => out.push((true, microbatch, chunk)),
+                Op::Backward { microbatch, chunk } | Op::Inputs { microbatch, chunk } => out.push((false, microbatch, chunk)),
+                Op::Pair { forward, backward } => out.extend([(true, forward.0, forward.1), (false, backward.0, backward.1)]),
+                Op::Exchange { .. } | Op::Weights { .. } => {}
+            }
+        }
+        out
     }
 
     #[test]
@@ -215,51 +316,64 @@ mod tests {
         assert_eq!(&order[..5], &[(true, 0, 0), (true, 1, 0), (true, 2, 0), (true, 3, 0), (true, 0, 1)]);
     }
 
+    const ALL: [Schedule; 6] =
+        [Schedule::OneForwardOneBackward, Schedule::Gpipe, Schedule::ZeroBubble, Schedule::ZbV, Schedule::DualPipe, Schedule::DualPipeV];
+
     proptest! {
-        /// Every pass comes once, every message is sent once and received once, receives come before their pass.
+        /// Every pass comes once, every message is sent once and received once, receives come before their pass, and gradients of
+        /// weights after those of inputs, once where the backward pass leaves them out.
         #[test]
-        fn programs_are_complete(stages in 1u64..6, chunks in 1u64..4, microbatches in 1u64..14, which in 0usize..3) {
-            let schedule = [Schedule::OneForwardOneBackward, Schedule::Gpipe, Schedule::ZeroBubble][which];
-            let chunks = if which == 0 { chunks } else { 1 };
+        fn programs_are_complete(stages in 1u64..6, chunks in 1u64..4, microbatches in 1u64..14, which in 0usize..6) {
+            let schedule = ALL[which];
+            let two = schedule.placement() != Placement::Loop;
+            let both = schedule.placement() == Placement::BothWays;
+            let chunks = if two { 2 } else if which == 1 { 1 } else { chunks };
+            let stages = if both { 2 * stages } else { stages };
+            let microbatches = if both { 2 * microbatches } else { microbatches }.max(schedule.least_microbatches(stages));
+            let each = if both { microbatches / 2 } else { microbatches };
             for stage in 0..stages {
                 let ops = program_of(schedule, stage, stages, chunks, microbatches);
-                let mut weights = 0;
+                let mut left = Vec::new();
+                let mut weights = Vec::new();
                 let mut done = passes(&ops);
-                prop_assert_eq!(done.len() as u64, 2 * chunks * microbatches);
+                prop_assert_eq!(done.len() as u64, 2 * chunks * each);
                 done.sort_unstable();
                 done.dedup();
-                prop_assert_eq!(done.len() as u64, 2 * chunks * microbatches);
+                prop_assert_eq!(done.len() as u64, 2 * chunks * each);
                 let (mut sent, mut received, mut ran) = (Vec::new(), Vec::new(), Vec::new());
                 for op in &ops {
-                    match op {
+                    match *op {
                         Op::Exchange { send, receive } => {
-                            for message in send {
+                            for message in send.iter() {
                                 prop_assert!(ran.contains(message), "sent before computed");
                                 sent.push(*message);
                             }
                             received.extend(receive.iter().copied());
                         }
-                        Op::Forward { microbatch, chunk } => {
-                            prop_assert!(received.contains(&(true, *microbatch, *chunk)), "computed before received");
-                            ran.push((true, *microbatch, *chunk));
-                        }
-                        Op::Backward { microbatch, chunk } => {
-                            prop_assert!(received.contains(&(false, *microbatch, *chunk)), "computed before received");
-                            ran.push((false, *microbatch, *chunk));
-                        }
                         Op::Weights { microbatch, chunk } => {
-                            prop_assert!(ran.contains(&(false, *microbatch, *chunk)), "weights before inputs");
-                            weights += 1;
+                            prop_assert!(left.contains(&(microbatch, chunk)), "weights before inputs");
+                            weights.push((microbatch, chunk));
+                        }
+                        _ => {
+                            for pass in passes(std::slice::from_ref(op)) {
+                                prop_assert!(received.contains(&pass), "computed before received");
+                                ran.push(pass);
+                            }
+                            if let Op::Inputs { microbatch, chunk } = *op {
+                                left.push((microbatch, chunk));
+                            }
                         }
                     }
                 }
-                prop_assert_eq!(weights, if schedule == Schedule::ZeroBubble { microbatches } else { 0 });
+                left.sort_unstable();
+                weights.sort_unstable();
+                prop_assert_eq!(left, weights);
                 for list in [&mut sent, &mut received] {
                     list.sort_unstable();
                     let n = list.len();
                     list.dedup();
                     prop_assert_eq!(n, list.len());
-                    prop_assert_eq!(n as u64, 2 * chunks * microbatches);
+                    prop_assert_eq!(n as u64, 2 * chunks * each);
                 }
             }
         }

@@ -27,6 +27,8 @@ choice! {
         Deepspeed = "deepspeed",
         /// MaxText on JAX.
         Maxtext = "maxtext",
+        /// Horovod with PyTorch or TensorFlow: replicated weights, fused tensors.
+        Horovod = "horovod",
     }
 }
 
@@ -162,6 +164,8 @@ record! {
         pub optimizer_bytes: Finite,
         /// Smallest gradient bucket, parameters.
         pub bucket_parameters: Count,
+        /// Time between two rounds in which ranks agree on what is reduced next (tensor fusion of Horovod); 0: buckets leave when full.
+        pub cycle_time: NonNeg<Seconds> = Seconds::new(0.0),
         /// Smallest gradient bucket, parameters for each data-parallel rank (Megatron-Core's rule); the larger counts.
         pub bucket_parameters_per_rank: Whole = 0,
         /// Where the figures come from.

@@ -33,6 +33,8 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
     let state = config.optimizer.state_bytes();
     let mut out = Vec::with_capacity(p.ranks() as usize);
     for stage in 0..p.pipeline {
+        // Of two copies of the model the first writes what both hold.
+        let first_copy = !p.two_copies() || 2 * stage < p.pipeline;
         let held = stage_weights(config, layers, stage);
         let trained = held.trained(config);
         let weights = WEIGHT * trained.common / of_weights as f64;
@@ -41,9 +43,10 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
         for replica in 0..replicas {
             for tensor in 0..p.tensor {
                 // Experts lie over the ranks of a stage in order; the first group writes them.
-                let first_experts = tensor + p.tensor * replica < p.expert;
-                let mut written = if replica < of_weights { weights } else { 0.0 };
-                written += if (replica as f64) < of_optimizer { optimizer } else { 0.0 };
+                let first_experts = first_copy && tensor + p.tensor * replica < p.expert;
+                let mut written = if first_copy && replica < of_weights { weights } else { 0.0 };
+                let own = first_copy || config.sharding != Sharding::None;
+                written += if own && (replica as f64) < of_optimizer { optimizer } else { 0.0 };
                 written += if first_experts { experts } else { 0.0 };
                 written += if first_experts || config.sharding != Sharding::None { own_experts } else { 0.0 };
                 written += config.bag_bytes();

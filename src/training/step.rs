@@ -5,7 +5,7 @@ use super::cost::Passes;
 use super::export::export;
 use super::lower::{Lowered, Lowering};
 use super::memory::{MemoryPlan, stage_memory};
-use super::stages::{SplitError, split};
+use super::stages::SplitError;
 use super::variants::{Folding, Variant, parts_of, variants};
 use crate::collectives::Library;
 use crate::fabric::{AcceleratorId, Fabric};
@@ -142,16 +142,7 @@ pub(super) fn prepare(
     network: &mut Network<'_>,
 ) -> Result<Prepared, StepError> {
     let (fabric, parallel) = (network.fabric(), &config.parallel);
-    let layers = split(
-        config.model.layers,
-        parallel.pipeline,
-        parallel.virtual_stages,
-        *config.stack.split,
-        parallel.first_stage_layers,
-        parallel.last_stage_layers,
-        2 * config.model.prediction_layers,
-    )
-    .map_err(StepError::Split)?;
+    let layers = config.layers().map_err(StepError::Split)?;
     let parts = parts_of(fabric, parallel.ranks());
     let launch_factor = *fabric.host(fabric.site(AcceleratorId(0)).node).launch_factor;
     let mut paces = Vec::new();
@@ -168,7 +159,7 @@ pub(super) fn prepare(
         devices.push(device);
     }
     let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
-    let variants = variants(fabric, parallel, &parts, &slower, folding);
+    let variants = variants(fabric, config, &parts, &slower, folding);
     let mut lowering = Lowering::new(config, &paces, &layers, &variants, network, &Library::nccl());
     lowering.apart = apart;
     let lowered = lowering.lower();

@@ -5,7 +5,7 @@
 //! number of replicas. Where something is degraded or mixed, and on hashed paths, ranks are told apart by whom they share links with, as
 //! long as their kinds are few. Of many ranks on hashed paths, nearly each a kind of its own, the slowest stands for all.
 
-use super::config::Parallel;
+use super::config::{Config, Parallel};
 use super::place::{context_groups, data_groups, stage_pairs, tensor_groups};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::hardware::Accelerator;
@@ -59,11 +59,12 @@ const MOST_KINDS: usize = 8;
 /// The variants of a job. `slower` orders parts: of a stage's mixed ranks the slowest sets the pace.
 pub(super) fn variants(
     fabric: &Fabric,
-    parallel: &Parallel,
+    config: &Config,
     parts: &[&Accelerator],
     slower: &dyn Fn(usize, usize) -> bool,
     folding: Folding,
 ) -> Vec<Variant> {
+    let parallel = &config.parallel;
     let uniform = parts.len() == 1 && fabric.slow_accelerators().next().is_none();
     let paces = |d: u64| -> Vec<Pace> {
         if uniform {
@@ -74,7 +75,8 @@ pub(super) fn variants(
     if folding == Folding::Unfolded {
         return (0..parallel.data).map(|d| Variant { members: vec![d], paces: paces(d) }).collect();
     }
-    let hashed = |d: u64| paces(d).iter().fold(0, |h, p| mix(mix(h, p.part as u64), p.speed.to_bits()));
+    let share = |d: u64| if config.batch_shares.is_some() { config.microbatches_of(d) } else { 0 };
+    let hashed = |d: u64| paces(d).iter().fold(share(d), |h, p| mix(mix(h, p.part as u64), p.speed.to_bits()));
     let kinds = kinds(fabric, parallel, &hashed);
     let mut out: Vec<(u64, Variant)> = Vec::new();
     for d in 0..parallel.data {

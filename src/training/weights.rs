@@ -44,9 +44,17 @@ impl Weights {
     }
     /// Those whose optimizer state one rank holds.
     pub(super) fn owned(self, config: &Config) -> f64 {
-        let experts = if config.sharding == Sharding::None { 1.0 } else { config.parallel.expert_replicas() as f64 };
+        let copies = if config.parallel.two_copies() { 2.0 } else { 1.0 };
+        let experts = if config.sharding == Sharding::None { 1.0 } else { copies * config.parallel.expert_replicas() as f64 };
         self.common / config.optimizer_shards() + self.routed / experts
     }
+}
+
+/// Layers that come before a virtual stage in its copy of the model.
+pub(super) fn layers_before(config: &Config, layers: &[Vec<u64>], virtual_stage: u64) -> u64 {
+    let p = &config.parallel;
+    let at = |v: u64| p.place(v);
+    (p.first_of(virtual_stage)..virtual_stage).map(at).map(|(s, c)| layers[s as usize][c as usize]).sum()
 }
 
 /// Dense layers and layers with experts of a stage.
@@ -55,25 +63,26 @@ pub(super) fn stage_layers(config: &Config, layers: &[Vec<u64>], stage: u64) -> 
     if !config.has_experts() {
         return (own, 0);
     }
-    let stages = layers.len();
-    let (mut before, mut dense) = (0, 0);
-    for (chunk, _) in layers[0].iter().enumerate() {
-        for (s, chunks) in layers.iter().enumerate().take(stages) {
-            let after = before + chunks[chunk];
-            if s as u64 == stage {
-                dense += chunks[chunk] - (config.model.expert_layers_before(after) - config.model.expert_layers_before(before));
-            }
-            before = after;
-        }
+    let mut dense = 0;
+    for (chunk, &held) in layers[stage as usize].iter().enumerate() {
+        let before = layers_before(config, layers, config.parallel.virtual_stage(stage, chunk as u64));
+        dense += held - (config.model.expert_layers_before(before + held) - config.model.expert_layers_before(before));
     }
     (dense, own - dense)
+}
+
+/// Whether a stage has the embedding, and whether it has the head.
+pub(super) fn ends_of(config: &Config, stage: u64) -> (bool, bool) {
+    let p = &config.parallel;
+    let any = |has: &dyn Fn(u64) -> bool| (0..p.virtual_stages).any(|c| has(p.virtual_stage(stage, c)));
+    (any(&|at| p.enters(at)), any(&|at| p.leaves(at)))
 }
 
 /// Weights on one rank of a stage.
 #[must_use]
 pub(super) fn stage_weights(config: &Config, layers: &[Vec<u64>], stage: u64) -> Weights {
     let model = &config.model;
-    let (first, last) = (stage == 0, stage + 1 == config.parallel.pipeline);
+    let (first, last) = ends_of(config, stage);
     let mut tables = 0.0;
     if first {
         tables += model.entry_parameters();

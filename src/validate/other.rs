@@ -9,7 +9,9 @@ use super::table::{Columns, Record};
 use crate::fabric::Fabric;
 use crate::kernels::OptimizerKind;
 use crate::model::{Architecture, Preset};
-use crate::training::{Attention, Config, Parallel, Precision, Recompute, Schedule, Sharding, Stack, expert_stacks, simulate_step};
+use crate::training::{
+    Attention, Config, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Stack, Uneven, expert_stacks, simulate_step,
+};
 
 pub(super) const COLUMNS: Columns = Columns {
     needed: &[
@@ -54,8 +56,6 @@ fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {
         virtual_stages: 1,
         schedule: Schedule::OneForwardOneBackward,
         sequence: tensor > 1,
-        first_stage_layers: None,
-        last_stage_layers: None,
     }
 }
 
@@ -84,12 +84,16 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         parallel: parallel(1, 1, 1, ranks),
         global_batch: record.count("global_batch")?,
         microbatch: 1,
+        uneven: Uneven::default(),
+        batch_shares: None,
         precision: Precision::from_word(dtype).ok_or_else(|| format!("training in `{dtype}` is not modelled yet"))?,
         recompute: Recompute::None,
         optimizer,
         attention: if submitted { Attention::Flash } else { Attention::Unfused },
         sharding: if submitted && ranks > 1 && adapter_rank.is_none() { Sharding::Optimizer } else { Sharding::None },
         shard_group: None,
+        offload: Offload::default(),
+        hierarchical: false,
         adapter_rank,
         stack: stack.clone(),
         experts: expert_stacks()[0].clone(),

@@ -6,7 +6,8 @@ use super::table::{Columns, Record};
 use crate::kernels::OptimizerKind;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
-    Attention, Config, ExpertStack, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, expert_stacks, simulate_step, split,
+    Attention, Config, ExpertStack, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks,
+    simulate_step,
 };
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -169,8 +170,6 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         virtual_stages: record.count("virtual_stages")?,
         schedule: Schedule::OneForwardOneBackward,
         sequence: yes(record, "sequence_parallel"),
-        first_stage_layers: None,
-        last_stage_layers: None,
     };
     let (global_batch, microbatch) = (record.count("global_batch")?, record.count("microbatch")?);
     if parallel.ranks() != record.count("accelerators")? {
@@ -191,9 +190,6 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         3 => Sharding::Weights,
         other => return Err(format!("ZeRO stage {other} is unknown")),
     };
-    if sharding == Sharding::Weights && parallel.pipeline > 1 {
-        return Err("fully sharded weights inside pipeline stages are not modelled".into());
-    }
     let stack = if sharding == Sharding::Weights { sharding_layers(stack) } else { stack.clone() };
     let group = if word("shard_group").is_empty() { parallel.replicas() } else { record.count("shard_group")? };
     if !parallel.replicas().is_multiple_of(group) {
@@ -204,12 +200,16 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         parallel,
         global_batch,
         microbatch,
+        uneven: Uneven::default(),
+        batch_shares: None,
         precision: Precision::from_word(&word("dtype")).ok_or_else(|| format!("training in `{}` is not modelled yet", word("dtype")))?,
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
         optimizer: OptimizerKind::Adam,
         sharding,
         shard_group: (sharding != Sharding::None && group < parallel.replicas()).then_some(group),
+        offload: Offload::default(),
+        hierarchical: false,
         adapter_rank: None,
         stack,
         experts: expert_stacks()[0].clone(),
@@ -219,10 +219,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
 
 /// Recipes of models with experts list the layers of every stage; where equal parts do not work out, the remainder is on the last.
 fn with_remainder_last(mut config: Config) -> Config {
-    let p = &config.parallel;
-    let extra = 2 * config.model.prediction_layers;
-    let equal = split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, None, None, extra);
-    if config.has_experts() && equal.is_err() {
+    if config.has_experts() && config.layers().is_err() {
         config.stack.split.value = Split::Greedy;
     }
     config

@@ -50,6 +50,8 @@ pub enum TaskKind {
     DataComm,
     /// Optimizer.
     Optimizer,
+    /// Copies between an accelerator, its host and storage.
+    Offload,
     /// Anything else.
     Other,
 }
@@ -65,6 +67,7 @@ impl TaskKind {
             Self::PipelineComm => "pipeline transfer",
             Self::DataComm => "data-parallel communication",
             Self::Optimizer => "optimizer",
+            Self::Offload => "offload",
             Self::Other => "other work",
         }
     }
@@ -81,11 +84,13 @@ pub enum Track {
     Pipeline,
     /// Data-parallel communication.
     Data,
+    /// The host: its processors, and copies to and from it.
+    Host,
 }
 
 impl Track {
     /// All tracks in the order of a timeline.
-    pub const ALL: [Self; 4] = [Self::Compute, Self::Tensor, Self::Pipeline, Self::Data];
+    pub const ALL: [Self; 5] = [Self::Compute, Self::Tensor, Self::Pipeline, Self::Data, Self::Host];
     /// The name in a timeline.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -94,6 +99,7 @@ impl Track {
             Self::Tensor => "tensor parallel",
             Self::Pipeline => "pipeline",
             Self::Data => "data parallel",
+            Self::Host => "host",
         }
     }
 }
@@ -216,29 +222,65 @@ impl GraphBuilder {
     pub fn finish(mut self) -> TaskGraph {
         self.holds.sort_unstable_by_key(|h| h.first);
         self.holds.dedup_by_key(|h| h.first);
-        self.edges.sort_unstable();
-        self.edges.dedup();
         let n = self.tasks.len();
-        let (successor_start, successors) = compress(n, self.edges.iter().copied());
-        self.edges.sort_unstable_by_key(|&(a, b)| (b, a));
-        let (predecessor_start, predecessors) = compress(n, self.edges.iter().map(|&(a, b)| (b, a)));
+        let (successor_start, successors) = rows(n, &self.edges);
+        let (predecessor_start, predecessors) = turned(&successor_start, &successors);
         let (holds, lanes) = (self.holds, self.lanes);
         TaskGraph { tasks: self.tasks, successor_start, successors, predecessor_start, predecessors, holds, lanes }
     }
 }
 
-/// Turns edges that are sorted by their first end into row starts and second ends.
-fn compress(n: usize, edges: impl Iterator<Item = (u32, u32)>) -> (Vec<u32>, Vec<u32>) {
-    let mut start = vec![0u32; n + 1];
-    let mut to = Vec::new();
-    for (a, b) in edges {
-        start[a as usize + 1] += 1;
-        to.push(b);
+/// Row starts: sums of counts that are given one place on.
+fn starts(mut counts: Vec<u32>) -> Vec<u32> {
+    for i in 1..counts.len() {
+        counts[i] += counts[i - 1];
     }
+    counts
+}
+
+/// Row starts and second ends of edges, every edge once, second ends in order.
+fn rows(n: usize, edges: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
+    let mut counts = vec![0u32; n + 1];
+    edges.iter().for_each(|&(a, _)| counts[a as usize + 1] += 1);
+    let mut start = starts(counts);
+    let (mut next, mut to) = (start.clone(), vec![0; edges.len()]);
+    for &(a, b) in edges {
+        to[next[a as usize] as usize] = b;
+        next[a as usize] += 1;
+    }
+    let (mut kept, mut first) = (0, 0);
     for i in 0..n {
-        start[i + 1] += start[i];
+        let last = start[i + 1] as usize;
+        to[first..last].sort_unstable();
+        start[i] = kept as u32;
+        let row = kept;
+        for j in first..last {
+            if kept == row || to[kept - 1] != to[j] {
+                to[kept] = to[j];
+                kept += 1;
+            }
+        }
+        first = last;
     }
+    start[n] = kept as u32;
+    to.truncate(kept);
     (start, to)
+}
+
+/// The same edges by their second ends.
+fn turned(start: &[u32], to: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let n = start.len() - 1;
+    let mut counts = vec![0u32; n + 1];
+    to.iter().for_each(|&b| counts[b as usize + 1] += 1);
+    let back = starts(counts);
+    let (mut next, mut from) = (back.clone(), vec![0; to.len()]);
+    for a in 0..n {
+        for &b in &to[start[a] as usize..start[a + 1] as usize] {
+            from[next[b as usize] as usize] = a as u32;
+            next[b as usize] += 1;
+        }
+    }
+    (back, from)
 }
 
 impl TaskGraph {

@@ -73,12 +73,48 @@ fn stages() -> String {
     render(&diags, Style::Plain)
 }
 
-/// Sharded weights inside pipeline stages.
+/// Weights that are gathered layer by layer under a schedule that splits backward passes.
 fn sharded_stages() -> String {
+    said_with("framework = \"torchtitan\"\nsharding = \"weights\"", "pipeline = 2\nschedule = \"zb-v\"")
+}
+
+/// What the good scenario says with other keys of training and of the layout.
+fn said_with(training: &str, parallel: &str) -> String {
     let mut diags = Diagnostics::new();
-    let text = GOOD.replace("tensor = 2", "pipeline = 2").replace("global_batch = 16", "framework = \"torchtitan\"\nglobal_batch = 16");
-    assert!(load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags).is_none());
+    let text = GOOD.replace("tensor = 2", parallel).replace("[training]\n", &format!("[training]\n{training}\n"));
+    assert!(load_text("scenarios/training/bad.toml", &text, &[], None, &mut diags).is_none(), "{training} {parallel} was taken");
     render(&diags, Style::Plain)
+}
+
+/// Schedules, shares, offload and tensor fusion where they do nothing or cannot be.
+#[test]
+fn combinations_of_training() {
+    let text: String = [
+        ("", "schedule = \"zb-v\""),
+        ("", "pipeline = 2\nvirtual_stages = 4\nschedule = \"zb-v\""),
+        ("", "pipeline = 2\nvirtual_stages = 2\nschedule = \"gpipe\""),
+        ("", "pipeline = 1\nschedule = \"dualpipe\""),
+        ("", "pipeline = 4\ndata = 4\nschedule = \"dualpipe\""),
+        ("shard_group = 2", "pipeline = 2\ntensor = 4\nschedule = \"dualpipe\""),
+        ("", "pipeline = 2\nschedule = \"dualpipe\"\nfirst_stage_layers = 15"),
+        ("", "pipeline = 2\nstage_layers = [16, 15]"),
+        ("", "pipeline = 2\nstage_layers = [16, 16]\nlast_stage_layers = 16"),
+        ("batch_shares = [8, 9]", "tensor = 8"),
+        ("batch_shares = [7, 9]\nmicrobatch = 2", "tensor = 8"),
+        ("batch_shares = [7, 9]\nframework = \"torchtitan\"", "tensor = 8"),
+        ("offload = {}", "tensor = 8"),
+        ("offload = { optimizer = \"hots\" }", "tensor = 8"),
+        ("offload = { weights = \"host\" }", "tensor = 8"),
+        ("offload = { activations = true }", "pipeline = 2\nschedule = \"zb-v\""),
+        ("horovod = { hierarchical = true }", "tensor = 8"),
+        ("framework = \"horovod\"", "tensor = 8"),
+        ("framework = \"deepspeed\"\nsharding = \"weights\"", "pipeline = 2"),
+    ]
+    .map(|(training, parallel)| {
+        format!("{} | {}\n{}\n", training.replace('\n', ", "), parallel.replace('\n', ", "), said_with(training, parallel))
+    })
+    .concat();
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("training", text) });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use orrery::diag::{Diagnostics, Style, render};
 use orrery::fabric::{Fabric, PlaceKind};
 use orrery::operations::{FeedPlan, Host, Order, feed_host, sustained};
 use orrery::scenario::{Job, execute, load_text};
-use orrery::training::{shards, split};
+use orrery::training::shards;
 use serde_json::Value;
 
 fn run(file: &str, set: &[&str]) -> Value {
@@ -29,10 +29,7 @@ fn checkpoint_bytes(model: &str, nodes: u32, parallel: &str) -> f64 {
     let scenario = load_text("scenarios/training/t.toml", &text, &[], None, &mut diags);
     let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
     let Job::Training { config, .. } = scenario.job else { panic!("no training") };
-    let p = &config.parallel;
-    let layers =
-        split(config.model.layers, p.pipeline, p.virtual_stages, *config.stack.split, None, None, 2 * config.model.prediction_layers)
-            .unwrap();
+    let layers = config.layers().unwrap();
     shards(&config, &layers).iter().map(|s| s.written).sum()
 }
 
