@@ -72,7 +72,10 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
     if let Some(f) = &s.fleet {
         let starts = if f.starts == 1 { "1 start".into() } else { format!("{} starts", f.starts) };
         let on = percent(f.engines_on_share);
-        out.push(("engines", format!("{on} of them on on average, {starts}, {} requests moved after failures", f.moved_requests)));
+        out.push((
+            "engines",
+            format!("{on} of them are on (mean over time), {starts}, {} requests moved after failures", f.moved_requests),
+        ));
     }
     if s.shed > 0 {
         out.push(("refused", format!("{} requests, because too many waited", s.shed)));
