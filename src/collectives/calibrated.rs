@@ -83,7 +83,7 @@ impl Communicator<'_> {
             Op::AllReduce | Op::AllGather | Op::ReduceScatter | Op::Broadcast | Op::Reduce => {
                 Some(in_domain(&self.lines, op, n, bytes).line.time(bytes))
             }
-            Op::Gather | Op::Scatter | Op::Barrier | Op::SendRecv => None,
+            Op::Gather | Op::Scatter | Op::Barrier | Op::SendRecv | Op::Dispatch | Op::Combine => None,
         }
     }
 }

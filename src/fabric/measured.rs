@@ -3,7 +3,7 @@
 
 use super::graph::{Fabric, LinkId, LinkKind};
 use super::store::Reach;
-use super::tiers::{Rates, TierKind};
+use super::tier::{Rates, TierKind};
 use crate::hardware::{Accelerator, Catalogue};
 use crate::ids::Id;
 use crate::measured::{Direction, LinkPath, Measured, Stamp, StorageRow};

@@ -109,6 +109,6 @@ fn value(value: &Value) -> String {
             let inner: Vec<String> = t.entries.iter().map(|(k, e)| format!("{} = {}", quoted_key(k), self::value(&e.node.value))).collect();
             format!("{{ {} }}", inner.join(", "))
         }
-        Value::Datetime => "\"\"".into(),
+        Value::Datetime | Value::Null => "\"\"".into(),
     }
 }

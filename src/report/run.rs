@@ -85,7 +85,8 @@ fn recovery_text(run: &RunOutcome) -> String {
         let _ = writeln!(out, "Recovery point (work lost at most) and recovery time\n{}", rows.trim_fmt());
     }
     for s in &run.shrunk {
-        let _ = writeln!(out, "With nodes missing ({} or more) the same work takes {} times as long", s.missing_nodes, three(s.time_factor));
+        let _ =
+            writeln!(out, "With nodes missing ({} or more) the same work takes {} times as long", s.missing_nodes, three(s.time_factor));
     }
     out
 }

@@ -7,7 +7,7 @@ use super::operations_input::{CheckpointInput, Interval, ReshardInput};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::operations::{CheckpointPlan, Incremental, LevelPlan, Place};
-use crate::training::{Config, Parallel, Sharding, split};
+use crate::training::{Config, Parallel, Sharding, Uneven};
 use crate::units::BytesPerSecond;
 
 /// How checkpoints are taken, how often, and how many are kept.
@@ -146,10 +146,9 @@ pub(super) fn reshard_of(
         let (tensor, pipeline) = (input.tensor.unwrap_or(config.parallel.tensor), input.pipeline.unwrap_or(config.parallel.pipeline));
         let model = tensor.saturating_mul(pipeline).saturating_mul(config.parallel.context);
         let data = input.data.unwrap_or((fabric.accelerator_count() as u64 / model.max(1)).max(1));
-        let parallel =
-            Parallel { tensor, pipeline, data, virtual_stages: 1, first_stage_layers: None, last_stage_layers: None, ..config.parallel };
+        let parallel = Parallel { tensor, pipeline, data, virtual_stages: 1, ..config.parallel };
         let sharding = if parallel.replicas() == 1 { Sharding::None } else { config.sharding };
-        Config { parallel, sharding, shard_group: None, ..config.clone() }
+        Config { parallel, sharding, shard_group: None, uneven: Uneven::default(), ..config.clone() }
     });
     if let Some(to) = &to {
         let p = &to.parallel;
@@ -191,7 +190,5 @@ pub(super) fn reshard_of(
 
 /// Layers of the stages of a layout.
 pub(super) fn layers_of(config: &Config) -> Option<Vec<Vec<u64>>> {
-    let (p, model) = (&config.parallel, &config.model);
-    let ends = (p.first_stage_layers, p.last_stage_layers);
-    split(model.layers, p.pipeline, p.virtual_stages, *config.stack.split, ends.0, ends.1, 2 * model.prediction_layers).ok()
+    config.layers().ok()
 }

@@ -4,7 +4,9 @@ use super::load::head;
 use super::operations::{FailureClass, Failures, conflict};
 use super::operations_input::FailuresInput;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
-use crate::operations::{Component, Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, domain_nodes, failure_presets, rate_of};
+use crate::operations::{
+    Component, Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, domain_nodes, failure_presets, rate_of,
+};
 use crate::units::Seconds;
 
 /// The failures of a scenario, from a preset and classes of its own.

@@ -138,7 +138,7 @@ pub(super) fn offload(input: &TrainingInput, model: &Architecture, job: &Sharded
         let message = format!("weights that lie elsewhere are not modelled under the schedule `{}`", job.parallel.schedule);
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(weights.span, "here").hint("set schedule = \"1f1b\""));
     }
-    if activations.value && (job.parallel.schedule.sends_aside() || model.is_convolutional()) {
+    if activations.value && (job.parallel.schedule.sends_aside() || model.is_network()) {
         let message = "activations that leave the accelerator are not modelled with split backward passes or convolutional networks";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(activations.span, "here").hint("set activations = false"));
     }

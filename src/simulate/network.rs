@@ -58,6 +58,13 @@ impl Route<'_> {
             Way::Copies { traffic, .. } => Rc::clone(traffic),
         }
     }
+    /// Seconds of a rank's memory that a byte of payload takes; what copies over PCIe take of it is too little to show.
+    fn memory_time(&self, algorithm: Algorithm) -> f64 {
+        match &self.way {
+            Way::Groups { communicator, op, .. } => communicator.memory_time(*op, algorithm),
+            Way::Copies { .. } => 0.0,
+        }
+    }
 }
 
 /// Traffic that runs beside a workload from its start and is no part of it (a checkpoint that drains).
@@ -170,7 +177,7 @@ impl<'f> Network<'f> {
         let mut out: Vec<LinkId> = settled.channels.iter().flat_map(|c| c.traffic.iter().map(|t| t.0)).collect();
         for &(id, each, _) in inside {
             let route = &self.routes[id];
-            out.extend(route.communicator.traffic(route.op, self.plan(id, each).algorithm).iter().map(|t| t.0));
+            out.extend(route.traffic(self.plan(id, each).algorithm).iter().map(|t| t.0));
         }
         out.sort_unstable();
         out.dedup();
@@ -247,7 +254,7 @@ impl<'f> Network<'f> {
                     settled.channels.push(Channel { uses: Vec::new(), traffic, solo: f64::INFINITY });
                     settled.channels.len() as u32 - 1
                 });
-                let memory = route.communicator.memory_time(route.op, plan.algorithm);
+                let memory = route.memory_time(plan.algorithm);
                 settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share, memory });
                 settled.costs.len() as u32 - 1
             });

@@ -7,7 +7,7 @@ use super::place::expert_groups;
 use crate::collectives::{Algorithm, Communicator, Library, Op as Collective, Routing, TOKEN_KERNEL_UNITS};
 use crate::fabric::AcceleratorId;
 use crate::model::Bags;
-use crate::simulate::Route;
+use crate::simulate::{Route, Way};
 use crate::workload::{ClassId, RouteId};
 use std::rc::Rc;
 
@@ -61,7 +61,11 @@ impl Lowering<'_, '_> {
         };
         let group = Rc::new(Communicator::new(self.network.fabric(), library, &groups).with_routing(routing));
         let classes = classes.iter().map(|&c| ClassId(c as u32)).collect();
-        let dispatch = Route { name, communicator: Rc::clone(&group), op: Collective::Dispatch, classes, algorithm: Some(ONE_COPY) };
+        let dispatch = Route {
+            name,
+            way: Way::Groups { communicator: Rc::clone(&group), op: Collective::Dispatch, algorithm: Some(ONE_COPY) },
+            classes,
+        };
         let route = self.network.add(dispatch);
         let one_way = |op| {
             let bytes = tokens * routing.row(op, ONE_COPY);

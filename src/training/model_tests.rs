@@ -22,12 +22,12 @@ fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
         virtual_stages: 1,
         schedule: Schedule::OneForwardOneBackward,
         sequence: false,
-        first_stage_layers: None,
-        last_stage_layers: None,
     };
     Config {
         model,
         parallel,
+        uneven: Uneven::default(),
+        batch_shares: None,
         global_batch: microbatch * ranks,
         microbatch,
         precision: Precision::Bf16,
@@ -36,6 +36,8 @@ fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
         optimizer: crate::kernels::OptimizerKind::Adam,
         sharding: Sharding::None,
         shard_group: None,
+        offload: Offload::default(),
+        hierarchical: false,
         adapter_rank: None,
         stack: Stack::named("megatron-2022").unwrap().clone(),
         experts: ExpertStack::named("eager").unwrap().clone(),

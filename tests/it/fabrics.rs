@@ -64,7 +64,9 @@ fn planes_and_groups_are_what_the_file_says() {
     // A full mesh of eight: one hop between any two.
     assert!((1..8).all(|b| links("mi300x-xgmi.toml", 0, b) == [LinkKind::ScaleUp]));
     // Rails without a network between them: another rail is reached over NVLink first.
-    assert!(links("rail-only-h100.toml", 0, 9).contains(&LinkKind::ScaleUp) && !links("rail-only-h100.toml", 0, 8).contains(&LinkKind::ScaleUp));
+    assert!(
+        links("rail-only-h100.toml", 0, 9).contains(&LinkKind::ScaleUp) && !links("rail-only-h100.toml", 0, 8).contains(&LinkKind::ScaleUp)
+    );
     // Slices of a TPU pod are apart: only the data-centre network joins them.
     assert!(links("tpu-v5p-two-slices.toml", 0, 100).iter().all(|k| *k == LinkKind::ScaleUp));
     assert!(links("tpu-v5p-two-slices.toml", 0, 200).contains(&LinkKind::Nic));

@@ -3,7 +3,7 @@
 use crate::{fabric, gpt, whole_nodes};
 use orrery::collectives::{Communicator, Library, Op};
 use orrery::fabric::{AcceleratorId, Fabric};
-use orrery::simulate::{Network, Route, execute};
+use orrery::simulate::{Network, Route, Way, execute};
 use orrery::training::{Config, Op as Step, Parallel, Schedule, program_of, simulate_step};
 use orrery::workload::{ClassId, GraphBuilder, Task, TaskKind, Track, Work};
 use proptest::prelude::*;
@@ -194,7 +194,8 @@ fn beside_gathers(part: &str, memory: f64, gathers: u32, bytes: f64) -> (f64, f6
     graph.add(Task { memory, ..compute(0, 1e-3) }, &[]);
     for i in 0..gathers {
         let (name, communicator) = (format!("gather {i}"), Rc::clone(&communicator));
-        let route = network.add(Route { name, communicator, op: Op::AllGather, classes: vec![ClassId(0)], algorithm: None });
+        let route =
+            network.add(Route { name, way: Way::Groups { communicator, op: Op::AllGather, algorithm: None }, classes: vec![ClassId(0)] });
         graph.add(Task::new(ClassId(0), Track::Data, TaskKind::Other, Work::Transfer { route, bytes }), &[]);
     }
     let run = execute(&graph.finish(), &network, 1, &[]).unwrap();

@@ -61,6 +61,6 @@ fn shown(value: &Value) -> String {
         Value::Float(f) => f.to_string(),
         Value::Bool(b) => b.to_string(),
         Value::Array(list) => format!("[{}]", list.iter().map(|n| shown(&n.value)).collect::<Vec<_>>().join(", ")),
-        Value::Table(_) | Value::Datetime => String::new(),
+        Value::Table(_) | Value::Datetime | Value::Null => String::new(),
     }
 }

@@ -11,7 +11,7 @@ use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Dtype;
 use crate::metrics::Percentiles;
 use crate::scenario::{Job, Scenario};
-use crate::serving::{Arrivals, Deployment, Request, serve};
+use crate::serving::{Arrivals, Deployment, Fleet, Request, serve};
 
 /// Kernels of small batches may be slower than of larger ones by this share.
 const SLACK: f64 = 0.05;
@@ -31,8 +31,8 @@ impl Alone {
         if job.deployment.speculation.is_some() {
             return None;
         }
-        let one = Deployment { replicas: 1, ..job.deployment.clone() };
-        let mut pool = one.pool(&scenario.fabric, &job.stack).ok()?;
+        let one = Deployment { replicas: 1, fleet: Fleet::default(), ..job.deployment.clone() };
+        let mut pool = one.pool(&scenario.fabric, &scenario.profiles, &job.stack).ok()?;
         let arrivals = Arrivals::Closed { clients: 1, pause: 0.0 };
         let served = serve(&mut pool, &plan.requests, arrivals, 0.0, &Streams::new(scenario.seed));
         let rows = plan.requests.list.iter().zip(&served.records).filter(|(q, r)| r.is_done() && q.arrival >= plan.warm_up);
@@ -71,7 +71,7 @@ impl Work {
         let peak = |d: Dtype| part.peak.of(d).map_or(f64::INFINITY, crate::units::FlopsPerSecond::get);
         let peak = peak(formats.linear).max(peak(formats.attention)).max(peak(Dtype::Bf16));
         let active = shape.mixture.map_or(0.0, |m| shape.expert_parameters() * m.per_token as f64 / m.experts as f64);
-        let weights = shape.layers as f64 * shape.attention_parameters() + shape.dense_ffn_parameters() + active;
+        let weights = shape.mixer_parameters() + shape.dense_ffn_parameters() + active;
         let ranks = deployment.ranks() as f64;
         Self {
             token: 2.0 * weights / (ranks * peak),

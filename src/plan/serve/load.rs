@@ -10,7 +10,7 @@ use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, Value, codes};
 use crate::economics::{CostPlan, Ownership};
 use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
 use crate::scenario::{Base, Change, Job, Scenario};
-use crate::serving::{Arrivals, Requests};
+use crate::serving::{Arrivals, Fleet, Requests};
 use crate::units::DAY;
 use std::sync::Arc;
 
@@ -239,6 +239,14 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked>
             Diagnostic::error(codes::UNSUPPORTED, "the base's requests come at no rate of their own")
                 .at(input.base.span, "closed or offline traffic")
                 .hint("plan with traffic of kind poisson, gamma, bursty, diurnal or trace"),
+        );
+        return None;
+    }
+    if job.deployment.prompts.is_some() || job.deployment.pipeline > 1 || job.deployment.fleet != Fleet::default() {
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, "the search knows engines of one kind and stage that neither come and go nor fail")
+                .at(input.base.span, "prefill engines, pipeline stages, scaling or failures")
+                .hint("leave them out of the base; run the answer with them afterwards"),
         );
         return None;
     }

@@ -10,7 +10,7 @@ use crate::economics::CostPlan;
 use crate::fabric::Fabric;
 use crate::fleet::{BackfillKind, Cluster, Maintenance, OrderKind, Outages, PlacementKind, Policy, Team, Within};
 use crate::kernels::Profiles;
-use crate::operations::{Class, Counts, Effect, EffectKind, FailureClassInput};
+use crate::operations::{Class, Counts, Effect, EffectKind, FailureClassInput, Loses};
 use crate::scenario::failures::failures_of;
 use crate::scenario::input::ScenarioInput;
 use crate::scenario::load::head;
@@ -270,7 +270,11 @@ fn outages(given: &FleetInput, input: &ScenarioInput, cluster: &Cluster, fabric:
     }
     if let Some(failures) = &input.failures.value {
         let accelerators: f64 = cluster.nodes().iter().map(|n| f64::from(cluster.pools()[n.pool as usize].accelerators)).sum();
-        let counts = if fabric.node_count() > 0 { Counts::of(fabric) } else { Counts { nodes: count as f64, accelerators, nics: 0.0, places: [None; 3] } };
+        let counts = if fabric.node_count() > 0 {
+            Counts::of(fabric)
+        } else {
+            Counts { nodes: count as f64, accelerators, nics: 0.0, places: [None; 3] }
+        };
         failing(failures, input.failures.span, &counts, &mut out, diags);
     }
     (diags.error_count() == before).then_some(out)
@@ -284,7 +288,12 @@ fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages
         conflict(given.fleet_spread.span, "`fleet_spread` does nothing for a fleet: one run is simulated", "leave it out", diags);
     }
     if given.elastic.is_some() {
-        conflict(given.elastic.span, "`elastic` does nothing here: jobs of a fleet say themselves how small they may become", "leave it out", diags);
+        conflict(
+            given.elastic.span,
+            "`elastic` does nothing here: jobs of a fleet say themselves how small they may become",
+            "leave it out",
+            diags,
+        );
     }
     let Some(failures) = failures_of(given, span, counts, diags) else { return };
     for class in given.class.iter().filter(|c| *c.loses == Some(Loses::Region)) {
