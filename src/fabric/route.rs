@@ -359,7 +359,8 @@ fn torus_route<F: FnMut(LinkId, f64) + ?Sized>(domain: &Domain, from: usize, to:
                 break;
             }
             let ahead = (goal + side - here) % side;
-            let forward = ahead * 2 <= side;
+            // An open line has no way around.
+            let forward = if domain.wrap { ahead * 2 <= side } else { here < goal };
             let Some(link) = domain.direct[at * domain.width + dimension * 2 + usize::from(!forward)] else { return false };
             v.hop(link);
             let next = if forward { (here + 1) % side } else { (here + side - 1) % side };

@@ -60,8 +60,7 @@ fn pauses_of_lossless_ethernet_are_within_a_tenth() {
     let pauses = Transport::Pauses(f64::INFINITY);
     for (hosts, ports, mean_of_packets) in [(128, 8, 122.0), (1024, 16, 144.8)] {
         let (fluid, _) = seen(hosts, ports, "ecmp", Pattern::Permutation, hosts, Transport::Fair);
-        let (mean, most) = seen(hosts, ports, "ecmp", Pattern::Permutation, hosts, pauses);
-        println!("{hosts} hosts: fluid {fluid}, pauses {mean}, packets {mean_of_packets}; last {most}");
+        let (mean, _) = seen(hosts, ports, "ecmp", Pattern::Permutation, hosts, pauses);
         assert!((mean / mean_of_packets - 1.0).abs() < 0.1, "{hosts} hosts: {mean} us against {mean_of_packets} us");
         assert!(fluid < mean, "{hosts} hosts: pauses only slow down");
     }
@@ -85,7 +84,6 @@ fn incast_under_pauses_is_unfair() {
         sum += 1e6 * (finish.iter().sum::<f64>() / 16.0 + way_back) / 5.0;
         last += 1e6 * (finish[15] + way_back) / 5.0;
     }
-    println!("first {first}, mean {sum}, last {last}");
     assert!((sum / 556.3 - 1.0).abs() < 0.1, "mean {sum} us against 556 us");
     assert!((last / 662.4 - 1.0).abs() < 0.05, "last {last} us against 662 us");
     assert!(first < 0.6 * last, "first {first} us: 336 us of the packets");
