@@ -86,7 +86,7 @@ pub(super) fn write(from: &Path, out: impl Write + Send) -> Result<(), ParquetEr
             match kind {
                 Kind::Whole => put::<Int64Type>(&mut group, cells, |c| c.parse().unwrap_or_default())?,
                 Kind::Number => put::<DoubleType>(&mut group, cells, |c| c.parse().unwrap_or_default())?,
-                Kind::Text => put::<ByteArrayType>(&mut group, cells, ByteArray::from)?,
+                Kind::Text => put::<ByteArrayType>(&mut group, cells, |c| ByteArray::from(c))?,
             }
         }
         group.close()?;

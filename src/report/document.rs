@@ -95,7 +95,7 @@ th.sorts{cursor:pointer;user-select:none}th.sorts:after{content:' ↕';opacity:.
 th.sorts[aria-sort=descending]:after{content:' ↓';opacity:1}th.sorts:focus-visible{outline:2px solid var(--soft)}
 circle.dot{cursor:pointer}circle.dot:hover{stroke:var(--ink);stroke-width:2}.tip{position:fixed;z-index:9;max-width:320px;pointer-events:none;background:var(--ink);color:var(--page);
 font-size:12.5px;line-height:1.4;padding:6px 9px;border-radius:6px;opacity:.95}
-@media(max-width:600px){body{padding:14px}.tile b{font-size:17px}th,td{padding:4px 6px}}
+@media(max-width:600px){figure{overflow-x:auto}figure svg{min-width:620px}body{padding:14px}.tile b{font-size:17px}th,td{padding:4px 6px}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--page:#fff;--tile:#f4f4f4}body{font-size:11pt}th.sorts:after{content:''}.wide{overflow:visible}
 table{font-size:9pt}.tip{display:none}tr,figure,.tile,.answer{break-inside:avoid}h2{break-after:avoid}pre{break-inside:auto;font-size:8pt}@page{margin:15mm}}
 </style>";
@@ -178,12 +178,10 @@ fn shown(block: &Block) -> Markup {
 
 fn table_of(table: &Table) -> Markup {
     let left = |i: usize| if table.head.is_empty() || table.head[i].starts_with('<') { "left" } else { "" };
-    let class = if table.head.is_empty() {
-        "facts"
-    } else if table.rows.len() > 1 {
-        "sort"
-    } else {
-        ""
+    let class = match (table.head.is_empty(), table.sorts && table.rows.len() > 1) {
+        (true, _) => "facts",
+        (false, true) => "sort",
+        _ => "",
     };
     html! { div.wide { table class=(class) {
         @if !table.head.is_empty() {

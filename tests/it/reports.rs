@@ -69,3 +69,28 @@ fn validation_pages_are_current() {
         }
     }
 }
+
+/// The scenario in a report's appendix gives the report's own numbers.
+#[test]
+fn the_scenario_of_an_answer_runs_to_the_same_numbers() {
+    let work = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("reports/plan")).unwrap() {
+        let plan: serde_json::Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path().join("plan.json")).unwrap()).unwrap();
+        let Some(text) = plan["scenario"].as_str() else { continue };
+        // Paths are relative to the folder of the plan.
+        let text = text.replace("\"../", &format!("\"{}/scenarios/", root().display()));
+        let path = work.path().join("again.toml");
+        std::fs::write(&path, text).unwrap();
+        let out = orrery(&["run", path.to_str().unwrap(), "--json"]);
+        let again: serde_json::Value =
+            serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+        let (have, want) = match plan["best"].get("serving") {
+            Some(_) => (&again["serving"]["tpot_s"]["p99"], &plan["service"]["ordinary"]["tpot_s"]["p99"]),
+            None => (&again["training"]["step_time_s"], &plan["best"]["step_time_s"]),
+        };
+        assert_eq!(have, want);
+        count += 1;
+    }
+    assert!(count >= 3);
+}

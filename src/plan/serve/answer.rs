@@ -376,6 +376,12 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     if let Some(rate) = out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
         list.push(format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate)));
     }
+    if plan.candidates[plan.sizes[best.point.size].candidate].payments[best.payment].0 == "spot" {
+        list.push(
+            "Spot capacity may be taken away: spare nodes cover as many at a time, and the time until others are there is not modelled."
+                .into(),
+        );
+    }
     list.push(format!(
         "Cache: at most {} % of an engine's key-value cache is in use, {} requests were put back.",
         three(100.0 * best.numbers.kv_peak_share),
