@@ -123,6 +123,8 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
         .take(64)
         .map(|s| BarRow { name: s.name.clone(), parts: s.memory.parts().iter().map(|p| p.1 / 1_073_741_824.0).collect() })
         .collect();
+    let copies = outcome.detail.tracks.iter().any(|t| t == "host");
+    let sent = if copies { "pipeline transfer, copies to and from the host" } else { "pipeline transfer" };
     html! {
         h2 { "Where the step goes" }
         figure { (PreEscaped(stacked_bars(&[bar], "seconds", None))) (key(&names)) }
@@ -135,7 +137,7 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
         h2 { "Pipeline of one step" }
         p.soft { "The whole step, and its beginning and end enlarged." }
         @for (from, to) in windows(outcome, t.step_time_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
-        figure { (key(&["forward", "backward", "tensor communication", "pipeline transfer", "data-parallel communication", "optimizer"])) }
+        figure { (key(&["forward", "backward", "tensor communication", sent, "data-parallel communication", "optimizer"])) }
         h2 { "Memory by stage" }
         figure {
             (PreEscaped(stacked_bars(&memory, "GiB", Some((t.memory_bytes.capacity / 1_073_741_824.0, "capacity")))))

@@ -258,7 +258,9 @@ fn training(
 ) -> Result<Outcome, Failure> {
     let p = &config.parallel;
     // Passes and messages; where weights are sharded, tasks of every layer. Collectives of their own multiply this by up to eight.
-    let layered = if config.sharding >= Sharding::Gradients { 2.0 * config.model.layers as f64 } else { 1.0 };
+    let chunks = (p.pipeline * p.virtual_stages) as f64;
+    let by_layer = config.sharding >= Sharding::Gradients || config.offload.any();
+    let layered = if by_layer { (2.0 * config.model.layers as f64 / chunks).max(1.0) } else { 1.0 };
     let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64 * layered;
     // A run is simulated some twenty times beside its seeds, for curves and changes.
     let runs = if operations.failures.is_some() { (operations.seeds + 2_000) as f64 * 2e-4 } else { 0.0 };

@@ -60,7 +60,7 @@ pub(super) fn schedule(input: &TrainingInput, job: &Sharded<'_>, shares: Option<
         let even = if job.parallel.two_copies() { " and an even number" } else { "" };
         let message = format!("the schedule `{schedule}` needs at least {least} microbatches{even} on every data-parallel rank");
         let found = counts.iter().min().copied().unwrap_or(0);
-        diags.push(Diagnostic::error(codes::BATCH, message).at(p.schedule.span, &format!("has {found}")).hint("raise global_batch"));
+        diags.push(Diagnostic::error(codes::BATCH, message).at(p.schedule.span, format!("has {found}")).hint("raise global_batch"));
     }
     if job.gathers() && schedule.sends_aside() {
         let message = format!("weights that are gathered layer by layer are not modelled under the schedule `{schedule}`");

@@ -145,8 +145,7 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
         activations += layer_kept(config, Recompute::None, if config.parallel.sequence { t } else { 1.0 });
     }
     if ends_of(config, stage).1 {
-        // Logits in fp32 and their gradient in 16 bit.
-        activations += 6.0 * tokens * config.model.predicted * config.model.vocabulary as f64 / t;
+        activations += *config.stack.logit_kept_bytes * tokens * config.model.predicted * config.model.vocabulary as f64 / t;
     }
     let exchange = if config.parallel.pipeline > 1 { 4.0 * 2.0 * tokens * h } else { 0.0 };
     let (held_weights, gradients) =

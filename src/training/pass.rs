@@ -81,7 +81,7 @@ impl Lowering<'_, '_> {
         let mut weights = Weights::of_layers(self.config, piece.dense, piece.expert);
         let model = &self.config.model;
         // A tied table on one rank is whole with the embedding, which comes last.
-        let own_head = piece.head && !(model.tied_embeddings && !self.config.parallel.ends_apart());
+        let own_head = piece.head && (!model.tied_embeddings || self.config.parallel.ends_apart());
         let tables =
             if piece.embedding { model.entry_parameters() } else { 0.0 } + if own_head { model.embedding_parameters() } else { 0.0 };
         weights.common += tables / self.config.parallel.tensor as f64;

@@ -18,6 +18,7 @@ mod operations;
 mod packets;
 mod physics;
 mod plan;
+mod policies;
 mod reports;
 mod serving;
 mod sweep;

@@ -2,6 +2,7 @@
 
 use crate::root;
 use orrery::diag::{Diagnostics, Style, render};
+use orrery::fabric::Fabric;
 use orrery::scenario::{Job, load_text};
 use orrery::training::{Config, MemoryPlan, Op, Schedule, program_of, shards, stage_memory};
 
@@ -11,12 +12,20 @@ fn job(topology: &str, nodes: u64, training: &str) -> Config {
 }
 
 fn job_on(topology: &str, training: &str) -> Config {
-    let text = format!("title = \"t\"\n{topology}[training]\n{training}");
+    job_and_fabric(topology, training).0
+}
+
+/// A job and its cluster.
+pub(crate) fn job_and_fabric(topology: &str, training: &str) -> (Config, std::sync::Arc<Fabric>) {
+    let layout = if training.contains("[training.parallel]") { "" } else { "[training.parallel]\n" };
+    let (head, degraded) = topology.split_once("[[degraded]]").map_or((topology, String::new()), |(h, d)| (h, format!("[[degraded]]{d}")));
+    let text = format!("title = \"t\"\n{head}[training]\n{training}{layout}{degraded}");
     let place = root().join("scenarios/training/t.toml");
     let mut diags = Diagnostics::new();
     let scenario = load_text(&place.display().to_string(), &text, &[], None, &mut diags);
-    match scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).job {
-        Job::Training { config, .. } => *config,
+    let scenario = scenario.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain)));
+    match scenario.job {
+        Job::Training { config, .. } => (*config, scenario.fabric),
         _ => unreachable!(),
     }
 }
