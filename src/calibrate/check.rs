@@ -161,7 +161,7 @@ mod tests {
             parts: vec![("compute", compute), ("data_comm", data), ("optimizer", optimizer)],
             known: Vec::new(),
         };
-        let steps = [step(1.0, 0.5, 0.1), step(2.0, 0.3, 0.05), step(0.5, 0.5, 0.1)];
+        let steps = [step(1.0, 0.5, 0.05), step(2.0, 0.3, 0.4), step(0.5, 0.5, 0.3)];
         let judged = Component::judge(&steps);
         assert_eq!(judged[0].name, "data_comm");
         assert!((judged[0].factor - 2.0).abs() < 1e-9 && judged[0].left < 1e-9 && judged[1].left > 0.02, "{judged:?}");

@@ -213,9 +213,9 @@ pub fn fit_curve(points: &[Point]) -> Option<CurveFit> {
             (score, lines, errors)
         })
         .collect();
-    // The fewest lines that are within a twentieth of the best.
+    // The fewest lines that are within a fifth of the best: noise alone gains a tenth by one line more.
     let best = candidates.iter().map(|c| c.0).fold(f64::INFINITY, f64::min);
-    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.05 * best + 1e-4)?;
+    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.2 * best + 2e-3)?;
     lines.retain({
         let all = lines.clone();
         move |l| sizes_where_least(&all, l, points)
@@ -265,10 +265,13 @@ fn intervals(lines: &[Line], points: &[Point], sizes: &[(f64, f64)]) -> (Vec<Lin
         draws.push(again);
     }
     let floor = if names.len() < 5 { FLOOR } else { 0.0 };
+    // Few sessions: their draws spread too little, and Student's quantile is wider than that of a normal distribution.
+    let n = names.len() as f64;
+    let wide = if n > 1.0 { (n / (n - 1.0)).sqrt() * (1.0 + 0.926 / (n - 1.0)) } else { 1.0 };
     let interval = |value: f64, all: Vec<f64>| Interval {
         value,
-        low: quantile(all.clone(), 0.05).min(value * (1.0 - floor)).max(0.0),
-        high: quantile(all, 0.95).max(value * (1.0 + floor)),
+        low: (value + wide * (quantile(all.clone(), 0.05) - value)).min(value * (1.0 - floor)).max(0.0),
+        high: (value + wide * (quantile(all, 0.95) - value)).max(value * (1.0 + floor)),
     };
     let mut undetermined = Vec::new();
     let fits = lines.iter().enumerate().map(|(i, l)| {

@@ -49,7 +49,7 @@ pub fn part_named(device: &str) -> Option<String> {
     }
     let words: Vec<&str> = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let has = |wanted: &&str| words.iter().any(|w| w == wanted);
-    NAMES.iter().find(|(all, _)| all.iter().all(|w| has(w))).map(|(_, part)| (*part).to_owned())
+    NAMES.iter().find(|(all, _)| all.iter().all(has)).map(|(_, part)| (*part).to_owned())
 }
 
 #[cfg(test)]

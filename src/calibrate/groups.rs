@@ -221,10 +221,7 @@ fn few(keys: &[(&'static str, String)], n: usize, left: &mut IndexMap<String, us
 }
 
 /// Keeps a fit, or quarantines it where no such part can do what it says.
-fn keep<F: Sized>(share: f64, what: String, fit: Fit<F>, good: &mut Vec<Fit<F>>, bad: &mut Vec<Implausible>)
-where
-    F: Counted,
-{
+fn keep<F: Counted>(share: f64, what: String, fit: Fit<F>, good: &mut Vec<Fit<F>>, bad: &mut Vec<Implausible>) {
     if share > PLAUSIBLE {
         bad.push(Implausible { what, points: fit.fit.count(), seal: fit.seal, share });
     } else {

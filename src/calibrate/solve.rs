@@ -154,15 +154,19 @@ impl Problem<'_> {
     }
 
     fn errors(&self, points: &[usize], theta: &[f64]) -> Vec<f64> {
-        let (a, _) = self.normal(points, theta);
         let mut size: Vec<f64> = points.iter().map(|&i| self.residual(i, theta).abs()).collect();
         size.sort_unstable_by(f64::total_cmp);
         // The median of absolute residuals of a normal distribution is 0.6745 of its standard deviation.
         let spread = size.get(size.len() / 2).copied().unwrap_or(0.0) / 0.6745;
+        self.leverage(points, theta).map_or_else(|| vec![1.0; theta.len()], |l| l.into_iter().map(|l| spread * l).collect())
+    }
+
+    /// Standard errors of the logarithms for one unit of relative error of a point; `None` where nothing determines them.
+    pub(super) fn leverage(&self, points: &[usize], theta: &[f64]) -> Option<Vec<f64>> {
         let n = theta.len();
-        let Some(factor) = Cholesky::new(a + DMatrix::identity(n, n) * 1e-12) else { return vec![1.0; n] };
-        let inverse = factor.inverse();
-        (0..n).map(|j| spread * inverse[(j, j)].max(0.0).sqrt()).collect()
+        let (a, _) = self.normal(points, theta);
+        let inverse = Cholesky::new(a + DMatrix::identity(n, n) * 1e-12)?.inverse();
+        Some((0..n).map(|j| inverse[(j, j)].max(0.0).sqrt()).collect())
     }
 
     /// Seconds of a point at parameters.

@@ -36,6 +36,9 @@ const PARAMETERS: [Parameter; 3] = [
 /// Weight of the prior: a decade of a parameter weighs like 1 % of error of one point.
 const PRIOR: f64 = 0.004;
 
+/// Relative error that a single measurement of storage has at least.
+const NOISE: f64 = 0.03;
+
 /// A parameter is determined when its 90 % interval is narrower than a factor of two on both sides.
 const DETERMINED: f64 = std::f64::consts::LN_2;
 
@@ -61,8 +64,10 @@ pub(super) fn fit_storage(group: &[&Measurement]) -> StorageFit {
     let all: Vec<usize> = (0..rows.len()).collect();
     let starts = [vec![80.0, 300.0, 3.0], vec![20.0, 50.0, 1.0], vec![5000.0, 0.2, 0.2]];
     let solution = problem.solve(&all, &starts);
-    // Standard errors of few points are no better than a few percent.
-    let wide = |j: usize| 1.645 * solution.errors[j].max(0.02);
+    // However well few points are met, each is known to a few percent at most.
+    let theta: Vec<f64> = solution.values.iter().map(|v| libm::log(*v)).collect();
+    let leverage = problem.leverage(&all, &theta).unwrap_or_else(|| vec![f64::INFINITY; 3]);
+    let wide = |j: usize| 1.645 * solution.errors[j].max(NOISE * leverage[j]).max(0.02);
     let mut undetermined = Vec::new();
     let mut value = |j: usize, factor: f64| {
         if wide(j) > DETERMINED {

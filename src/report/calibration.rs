@@ -223,7 +223,7 @@ fn overview(list: &[Item]) -> Markup {
             tbody { @for i in list { tr {
                 td { (i.name) }
                 td { (i.from.as_ref().map_or("imported", |f| f.origin.word())) }
-                @if let Some(q) = &i.quality { td { (*q.points) } td { (three(100.0 * *q.median)) " %" } td { (three(100.0 * *q.worst)) " %" } }
+                @if let Some(q) = &i.quality { td { (*q.points) } td style="white-space:nowrap" { (three(100.0 * *q.median)) " %" } td style="white-space:nowrap" { (three(100.0 * *q.worst)) " %" } }
                 @else { td { "–" } td { "–" } td { "–" } }
                 td { (i.open.len()) }
             } } }

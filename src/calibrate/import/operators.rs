@@ -157,7 +157,8 @@ pub(super) fn is_cublaslt(log: &Log<'_>) -> bool {
 }
 
 pub(super) fn cublaslt(log: &Log<'_>) -> Result<Vec<Measurement>, Vec<Fault>> {
-    let Some(kernel) = log.lines().map(|l| l.text).find(|t| t.starts_with('"') && t.contains("gemm_") && t.ends_with('"')) else {
+    let Some(kernel) = log.lines().map(|l| l.text).find(|t| t.starts_with('"') && t.contains("gemm_") && t.matches("\",\"").count() > 4)
+    else {
         return Err(log.truncated("the table with the kernel's name is missing"));
     };
     let dtype = if kernel.contains("f8_f8") {

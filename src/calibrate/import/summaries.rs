@@ -40,7 +40,11 @@ pub(super) fn gpcnet(log: &Log<'_>) -> Result<Vec<Measurement>, Vec<Fault>> {
         return Err(faults);
     }
     let whole = !log.text.starts_with("NetworkLoad") || log.has("Key Results");
-    if out.is_empty() || !whole || !log.text.trim_end().ends_with('+') { Err(log.truncated("a table has no end")) } else { Ok(out) }
+    if out.is_empty() || !whole || !log.text.trim_end().ends_with('+') || !log.text.ends_with('\n') {
+        Err(log.truncated("a table has no end"))
+    } else {
+        Ok(out)
+    }
 }
 
 pub(super) fn is_hpl(log: &Log<'_>) -> bool {
