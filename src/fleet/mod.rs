@@ -1,7 +1,7 @@
 //! Many jobs on one cluster: queues, placement, preemption, quotas, outages, services that scale.
 //!
 //! A [`Fleet`] is a cluster with jobs; a [`Policy`] says who is next (`order`), what may pass (`backfill`), where jobs go (`place`) and
-//! whom they may stop (`pass`). [`replay`] runs jobs as events. What the steps of a job take on the nodes that it got comes from the
+//! whom they may stop (`pass`). [`replay()`] runs jobs as events. What the steps of a job take on the nodes that it got comes from the
 //! simulation of training (`pace`), together with those of the jobs with which it shares links.
 
 mod autoscale;

@@ -283,6 +283,8 @@ mod reference {
     use super::*;
 
     type Ends = Vec<f64>;
+    /// Who runs, from the time and (job, remaining, runs now).
+    type Choice<'a> = &'a dyn Fn(f64, &[(usize, f64, bool)]) -> Vec<usize>;
 
     fn peak(booked: &[(f64, f64, u32)], from: f64, to: f64) -> u32 {
         let used = |t: f64| booked.iter().filter(|b| b.0 <= t && t < b.1).map(|b| b.2).sum::<u32>();
@@ -311,7 +313,7 @@ mod reference {
     }
 
     /// At every event: who runs is decided anew by `choose`, from (job, remaining, runs now) in order of submission. Returns ends.
-    pub(super) fn stepped(jobs: &[Job], choose: &dyn Fn(f64, &[(usize, f64, bool)]) -> Vec<usize>) -> Ends {
+    pub(super) fn stepped(jobs: &[Job], choose: Choice<'_>) -> Ends {
         let mut left: Vec<f64> = jobs.iter().map(|j| if let Work::Time(d) = j.work { d } else { unreachable!() }).collect();
         let mut end = vec![-1.0; jobs.len()];
         let mut runs = vec![false; jobs.len()];

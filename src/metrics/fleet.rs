@@ -121,13 +121,16 @@ pub struct PolicyOutcome {
     pub numbers: FleetNumbers,
 }
 
+/// Values over time, in seconds.
+pub type Course<const N: usize> = Vec<(f64, [f64; N])>;
+
 /// What reports draw of a fleet.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FleetDetail {
     /// Use over time by policy: seconds, then accelerators in use, free, free on nodes in part used, there, and jobs that wait.
-    pub series: Vec<(String, Vec<(f64, [f64; 5])>)>,
+    pub series: Vec<(String, Course<5>)>,
     /// Replicas over time by service: seconds, then requests a second, warm replicas, wanted ones, requests that wait.
-    pub services: Vec<(String, Vec<(f64, [f64; 4])>)>,
+    pub services: Vec<(String, Course<4>)>,
     /// Where jobs lay under the first policy: the first nodes and stays.
     pub stays: Vec<Stay>,
     /// Accelerators of each of these nodes, and its pool.

@@ -170,7 +170,7 @@ impl<'f> Network<'f> {
             self.routes[RouteId::from_index(i)].classes.iter_mut().for_each(|c| c.0 += by);
         }
     }
-    /// The links that a workload loads, in order; `inside` as for [`super::execute`].
+    /// The links that a workload loads, in order; `inside` as for [`super::execute()`].
     #[must_use]
     pub fn links(&self, graph: &TaskGraph, inside: &[(RouteId, f64, f64)]) -> Vec<LinkId> {
         let settled = self.settle(graph);

@@ -127,7 +127,7 @@ record! {
         pub checkpoint: Option<Pos<Seconds>>,
         /// How long a checkpoint blocks it (with `checkpoint`).
         pub checkpoint_cost: Option<NonNeg<Seconds>>,
-        /// Time from getting accelerators again until it works; absent: `restart` and `warm_up` of [failures], else 0.
+        /// Time from getting accelerators again until it works; absent: `restart` and `warm_up` of `[failures]`, else 0.
         pub restart: Option<NonNeg<Seconds>>,
         /// Accelerators that it can grow to (policies with `grow`).
         pub most: Option<Count>,
