@@ -139,7 +139,7 @@ fn memory_tiers_are_local() {
     let (dram, cxl) = (fabric.tier_named("dram").unwrap(), fabric.tier_named("cxl").unwrap());
     assert!(
         (fabric.tier(cxl).capacity / 8e12 - 1.0).abs() < 1e-12
-            && (fabric.tier(dram).capacity / (8.0 * 0.25 * 2.0f64.powi(41)) - 1.0).abs() < 1e-9
+            && (fabric.tier(dram).capacity / (8.0 * 0.25 * 2_199_023_255_552.0) - 1.0).abs() < 1e-9
     );
     for direction in [Direction::Read, Direction::Write] {
         let pool = transfer(&fabric, cxl, direction, &all(&fabric, 1e9), 1e6).unwrap();
