@@ -31,7 +31,7 @@ fn shipped_scenarios_keep_the_contract() {
         trained += 1;
         let step = training["step_time_s"].as_f64().unwrap();
         let parts = training["breakdown_s"].as_object().unwrap();
-        assert_eq!(parts.len(), 11);
+        assert_eq!(parts.len(), 12);
         let sum: f64 = parts.values().map(|v| v.as_f64().unwrap()).sum();
         assert!((sum - step).abs() <= 1e-9 * step, "{}: {sum} against {step}", path.display());
         assert!(parts.values().all(|v| v.as_f64().unwrap() >= 0.0), "{}: a part is negative", path.display());
