@@ -213,9 +213,9 @@ pub fn fit_curve(points: &[Point]) -> Option<CurveFit> {
             (score, lines, errors)
         })
         .collect();
-    // The fewest lines that are within a fifth of the best: noise alone gains a tenth by one line more.
+    // The fewest lines that are within 15 % of the best: noise alone gains a tenth by one line more.
     let best = candidates.iter().map(|c| c.0).fold(f64::INFINITY, f64::min);
-    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.2 * best + 2e-3)?;
+    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.15 * best + 5e-4)?;
     lines.retain({
         let all = lines.clone();
         move |l| sizes_where_least(&all, l, points)
