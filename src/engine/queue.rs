@@ -129,6 +129,7 @@ fn least_of<T>(children: &[Entry<T>]) -> Option<(usize, u128)> {
     children.iter().enumerate().map(|(i, child)| (i, child.key)).min_by_key(|&(_, key)| key)
 }
 
+#[inline]
 fn time_of(key: u128) -> SimTime {
     SimTime::new(f64::from_bits((key >> 64) as u64))
 }

@@ -288,12 +288,14 @@ impl SimTime {
     /// When the value is NaN or negative: a bug in a model.
     #[track_caller]
     #[must_use]
+    #[inline]
     pub const fn new(seconds: f64) -> Self {
         assert!(seconds >= 0.0, "simulated time is never NaN and never negative");
         Self(seconds)
     }
     /// Seconds since the start.
     #[must_use]
+    #[inline]
     pub const fn seconds(self) -> f64 {
         self.0
     }
@@ -305,17 +307,20 @@ impl SimTime {
 }
 impl Eq for SimTime {}
 impl PartialOrd for SimTime {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 impl Ord for SimTime {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.total_cmp(&other.0)
     }
 }
 impl Add<f64> for SimTime {
     type Output = Self;
+    #[inline]
     fn add(self, seconds: f64) -> Self {
         Self::new(self.0 + seconds)
     }
