@@ -106,9 +106,10 @@ impl Pauses {
         for at in uses.chunk_by(|a, b| a.rank == b.rank) {
             let link = at[0].link as usize;
             let capacity = self.capacities[link];
-            let next = open[link] + STEP * ((factor[link] * carried[link]).min(capacity) - open[link]);
-            // A link that is not full may open and close as it likes.
-            if carried[link] >= open[link] * (1.0 - 1e-9) || next < carried[link] {
+            let target = (factor[link] * carried[link]).min(capacity);
+            let next = open[link] + STEP * (target - open[link]);
+            // A link that is not full, and will not be, may open and close as it likes.
+            if carried[link] >= open[link] * (1.0 - 1e-9) || target < carried[link] * (1.0 - 1e-9) {
                 most = most.max((next - open[link]).abs() / capacity);
             }
             open[link] = next;
@@ -191,6 +192,14 @@ mod tests {
         // Host 0 sends to full link 3 (with hosts 1 and 2) and to free link 4.
         let paths = vec![vec![0, 5, 3], vec![0, 4], vec![1, 3], vec![2, 3]];
         near(&Pauses::new(vec![12.0; 6], paths).rates(&[0, 1, 2, 3]), &[4.0; 4]);
+    }
+
+    /// Link 3 is not full when link 5 begins to pause it, on its way to host 0: two flows to the full link hold back the third one.
+    #[test]
+    fn a_pause_passes_a_link_that_was_not_full() {
+        // Host 0: one flow to free link 4, two over link 3 to link 5, where host 1 takes half.
+        let paths = vec![vec![0, 4], vec![0, 3, 5], vec![0, 3, 5], vec![1, 6, 5], vec![1, 7]];
+        near(&Pauses::new(vec![12.0; 8], paths).rates(&[0, 1, 2, 3, 4]), &[3.0, 3.0, 3.0, 6.0, 6.0]);
     }
 
     /// A port that offers less than its share leaves the rest to others.
