@@ -14,7 +14,7 @@ pub(super) const STYLE: &str = "
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:1000px;padding:24px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
 p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:12px;margin:20px 0}
-.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 14px}.tile b{display:block;font-size:20px;white-space:nowrap}.tile span{color:var(--soft);font-size:13px}
+.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 10px}.tile b{display:block;font-size:18px;white-space:nowrap}.tile span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;margin:8px 0;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}caption{text-align:left;color:var(--soft);padding:4px 0}
 .facts td{text-align:left}.facts td:first-child{color:var(--soft);width:130px}svg{width:100%;height:auto;display:block}

@@ -3,7 +3,7 @@
 use crate::economics::CostPlan;
 use crate::engine::Streams;
 use crate::fleet::{
-    Cluster, Fleet, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team, draw_jobs, replay,
+    BackfillKind, Cluster, Fleet, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team, draw_jobs, replay,
 };
 use crate::metrics::{
     CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups, fleet_numbers,
@@ -160,7 +160,8 @@ fn facts(scenario: &Scenario, job: &FleetJob, accelerators: u64) -> Vec<Fact> {
     .map(|m| m.1)
     .collect();
     let more = if more.is_empty() { String::new() } else { format!("; {}", more.join(", ")) };
-    let words = format!("{} order, {} backfill, {} placement{more}", policy.order, policy.backfill, policy.placement);
+    let backfill = if policy.backfill == BackfillKind::None { "no".to_owned() } else { policy.backfill.to_string() };
+    let words = format!("{} order, {backfill} backfill, {} placement{more}", policy.order, policy.placement);
     out.push(fact("Policy", if policy.name.contains(',') { words } else { format!("{}: {words}", policy.name) }));
     if let Some(horizon) = job.horizon {
         out.push(fact("Horizon", Seconds::new(horizon).to_string()));
