@@ -4,11 +4,10 @@
 //! one that fits the measured steps best; the component whose hypothesis leaves the least error is named, with how much better it is than
 //! the next one. Measured components, where a job's trace gave them, are compared directly.
 
-use super::fit::quantile;
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::metrics::BreakdownSeconds;
 use crate::scenario::{Job, execute, load};
-use crate::tables::{Columns, read};
+use crate::tables::{Columns, quantile, read};
 
 /// A component of a step.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@
 //! A slow pair whose ends are both slow elsewhere is not news; an end that is slow in most of its pairs is a slow node or NIC; else
 //! the link between the two is named.
 
-use super::fit::quantile;
 use super::record::{Measurement, Unit, What};
+use crate::tables::quantile;
 use indexmap::IndexMap;
 
 /// A node, a device or a link that is out of line.

@@ -4,8 +4,8 @@
 //! (weights 1/t², Huber's in a few rounds); all cuts are tried, the best one is polished by turns of "who is least here" and "fit
 //! again". How many lines there are is decided by leaving sizes out.
 
-use super::fit::quantile;
 use crate::engine::Streams;
+use crate::tables::quantile;
 use nalgebra::{Matrix2, Vector2};
 use rand_pcg::rand_core::Rng;
 

@@ -1,6 +1,7 @@
 //! One entry from its points: the fit over all of them, and what it says of shapes that it did not see.
 
 use super::solve::{Parameter, Problem, Solution};
+use crate::tables::quantile;
 
 /// Measured points of entries that are fitted together because they share some parameters.
 pub(super) struct Group<'a> {
@@ -157,13 +158,4 @@ fn starts(parameters: &[Parameter]) -> Vec<Vec<f64>> {
         .into_iter()
         .map(|(wave, step, overlap)| place(wave, step, overlap))
         .collect()
-}
-
-/// A quantile by linear interpolation; 0 of nothing.
-pub(super) fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
-    let at = q * last as f64;
-    let low = at.floor() as usize;
-    values[low] + (values[(low + 1).min(last)] - values[low]) * (at - low as f64)
 }

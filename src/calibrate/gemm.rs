@@ -1,12 +1,12 @@
 //! Matrix products: the entries of one part and format share what the hardware does and differ in what the library does.
 
-use super::fit::{Group, quantile};
+use super::fit::Group;
 use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
 use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles, gemm_of_row};
 use crate::measured::ValueOrigin;
-use crate::tables::Table;
+use crate::tables::{Table, quantile};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 

@@ -1,11 +1,11 @@
 //! Measurements of one thing gathered and fitted: collectives, links, memories, storage tiers. What cannot be placed is counted by reason.
 
 use super::curve::{CurveFit, FEWEST_SIZES, Interval, LineFit, Point, fit_curve};
-use super::fit::quantile;
 use super::record::{Measurement, What};
 use super::storage::{StorageFit, fit_storage};
 use crate::hardware::Catalogue;
 use crate::measured::ValueOrigin;
+use crate::tables::quantile;
 use crate::units::Quantity;
 use indexmap::IndexMap;
 

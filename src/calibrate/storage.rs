@@ -1,9 +1,9 @@
 //! Storage: a request at depth q takes `latency + q (1/iops + bytes/bandwidth)`, the model of `docs/models/storage.md`.
 
 use super::curve::Interval;
-use super::fit::quantile;
 use super::record::{Measurement, What};
 use super::solve::{Parameter, Problem};
+use crate::tables::quantile;
 
 /// A fitted direction of a tier.
 #[derive(Debug, Clone, PartialEq)]

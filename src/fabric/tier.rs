@@ -2,7 +2,7 @@
 
 use super::tiers::StorageTierInput;
 use crate::diag::At;
-use crate::units::{Bytes, BytesPerSecond, Seconds, Usd};
+use crate::units::{Bytes, BytesPerSecond, MONTH, Seconds, Usd};
 
 /// What a tier is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +98,6 @@ const CLIENT_WRITE: f64 = 0.5;
 /// The same for a disk array over a general network file system (0.24 to 0.48 in MLPerf Storage v1.0), write 0.7 of read.
 const ARRAY_READ: f64 = 0.45;
 const ARRAY_WRITE: f64 = 0.315;
-/// Seconds of a month, a twelfth of a year.
-const MONTH: f64 = 365.25 / 12.0 * 86_400.0;
 
 impl StorageTierInput {
     /// The tier on a cluster whose nodes reach `ports` bytes per second and carry `drives` (bandwidths, rates, latency, bytes, count), or

@@ -1,5 +1,6 @@
 //! What this machine is: name, processor, memory, clock, and whether CUDA's driver is there.
 
+use crate::units::Date;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,21 +38,7 @@ pub(super) fn threads() -> usize {
 pub fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days as i64);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-/// Year, month and day of a day since 1970 (Gregorian; eras of 400 years that begin in March).
-const fn date(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let of_era = z.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, of_year - (153 * shifted + 2) / 5 + 1)
+    format!("{}T{:02}:{:02}:{:02}Z", Date::since_1970(days as i64).iso(), rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 /// The library of CUDA's driver.
@@ -79,8 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_dates() {
-        assert_eq!([date(0), date(59), date(11_016), date(20_783)], [(1970, 1, 1), (1970, 3, 1), (2000, 2, 29), (2026, 11, 26)]);
+    fn the_time_has_its_form() {
         assert!(now().ends_with('Z') && now().len() == 20);
     }
 }

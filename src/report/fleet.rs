@@ -1,6 +1,7 @@
 //! Fleets: as text, as a page with the policies side by side and the nodes over time, as CSV.
 
 use super::csv::rows as csv_rows;
+use super::document::escaped;
 use super::html::{key_of, tile};
 use super::plot::{PALETTE, lines};
 use super::text::{bar, grouped, percent, table};
@@ -254,7 +255,7 @@ fn gantt(detail: &FleetDetail, end: f64) -> String {
                 out,
                 "<text x=\"2\" y=\"{:.1}\" font-size=\"10\" fill=\"currentColor\">{}</text>",
                 y + row * 0.5 + 4.0,
-                escape(&name)
+                escaped(&name)
             );
         }
     }
@@ -272,10 +273,6 @@ fn gantt(detail: &FleetDetail, end: f64) -> String {
     }
     out.push_str("</svg>");
     out
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Policies as CSV.

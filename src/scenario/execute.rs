@@ -324,9 +324,9 @@ fn training(
     })
 }
 
-/// Share of the way from idle to design power that a busy accelerator draws in training (DGX systems under training load
+/// Share of the way from idle to design power that a busy accelerator draws in training, and is taken to draw while it serves, where it draws less (DGX systems under training load
 /// are planned at 80 to 90 % of their maximum; from memory, unverified).
-const BUSY_POWER: f64 = 0.85;
+pub(super) const BUSY_POWER: f64 = 0.85;
 
 /// Splits cost and energy of a run as its time is split; `power` is that of the site while the job is down and while it trains, watts.
 fn by_loss(run: &mut RunOutcome, cost: &CostOutcome, (idle, busy): (f64, f64)) {

@@ -4,6 +4,16 @@ use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
 use rustc_hash::FxHashMap;
 use std::str::FromStr;
 
+/// A quantile by linear interpolation; 0 of nothing.
+#[must_use]
+pub fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let at = q * last as f64;
+    let low = at.floor() as usize;
+    values[low] + (values[(low + 1).min(last)] - values[low]) * (at - low as f64)
+}
+
 /// Columns of a kind of table: those that are needed, and the measured ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {

@@ -29,6 +29,11 @@ impl Date {
         let (civil, more) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
         Self { year: year + 400 * era + more, month: civil as u8, day: (day - (153 * month + 2) / 5 + 1) as u8 }
     }
+    /// The day that is `days` after 1 January 1970.
+    #[must_use]
+    pub fn since_1970(days: i64) -> Self {
+        Self::of_number(days + 719_468)
+    }
     /// The day that is some days later; a begun day counts.
     #[must_use]
     pub fn after(self, days: f64) -> Self {
@@ -75,6 +80,7 @@ mod tests {
         assert_eq!(date("2026-01-19").unwrap().after(54.3).to_string(), "14 March 2026");
         assert_eq!(date("2024-02-28").unwrap().after(1.0).iso(), "2024-02-29");
         assert_eq!(date("1999-12-31").unwrap().after(1.0).iso(), "2000-01-01");
+        assert_eq!([0, 59, 11_016, 20_783].map(|d| Date::since_1970(d).iso()), ["1970-01-01", "1970-03-01", "2000-02-29", "2026-11-26"]);
         for bad in ["2026-02-29", "2026-13-01", "2026-1-1", "26-01-01", "2026-01-00", "tomorrow", "+026-01-01"] {
             assert!(date(bad).is_err(), "{bad}");
         }

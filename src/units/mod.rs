@@ -233,6 +233,8 @@ quantities! {
 pub const HOUR: f64 = 3600.0;
 /// Seconds in a day.
 pub const DAY: f64 = 86400.0;
+/// Seconds in a month, a twelfth of a year.
+pub const MONTH: f64 = 365.25 / 12.0 * DAY;
 /// Joules in a kilowatt-hour.
 pub const KWH: f64 = 3.6e6;
 

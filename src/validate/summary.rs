@@ -1,6 +1,7 @@
 //! The answer of a validation: every row once, errors, quantiles, bounds.
 
 use super::Kind;
+use crate::tables::quantile;
 use serde_json::{Map, Value as Json, json};
 
 /// One row: predicted, or skipped with the reason.
@@ -54,16 +55,6 @@ pub struct Summary {
     pub p90: f64,
     /// Median of the signed error.
     pub bias: f64,
-}
-
-/// A quantile by linear interpolation; 0 of nothing.
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
-    let at = q * last as f64;
-    let low = at.floor() as usize;
-    let high = (low + 1).min(last);
-    values[low] + (values[high] - values[low]) * (at - low as f64)
 }
 
 impl Summary {

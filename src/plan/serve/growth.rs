@@ -1,9 +1,10 @@
 //! The best deployment under other loads: purchases while demand grows, the rate that it holds, what a change of rate or latencies costs.
 
 use super::super::outcome::{Phase, Purchases, Swing};
-use super::load::{MONTH, Point, ServePlan};
+use super::load::{Point, ServePlan};
 use super::search::{Load, Ran, hold};
 use crate::economics::cost;
+use crate::units::MONTH;
 
 /// Bisections of the rate that is held: to a percent of a factor of four.
 const BISECTIONS: u32 = 7;

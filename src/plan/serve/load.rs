@@ -11,13 +11,11 @@ use crate::economics::{CostPlan, Ownership};
 use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
 use crate::scenario::{Base, Change, Job, Scenario};
 use crate::serving::{Arrivals, Fleet, Requests};
-use crate::units::DAY;
+use crate::units::MONTH;
 use std::sync::Arc;
 
 /// Numbers of nodes that are tried unless they are named.
 const NODES: u64 = 32;
-/// Seconds of a month.
-pub(super) const MONTH: f64 = 365.25 * DAY / 12.0;
 
 /// Demand that grows.
 #[derive(Debug, Clone, Copy, PartialEq)]

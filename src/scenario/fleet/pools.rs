@@ -8,14 +8,12 @@ use crate::economics::{CostPlan, Ownership};
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
 use crate::fleet::{Cluster, ElasticPool, Node, Pool, read_nodes};
 use crate::hardware::{Catalogue, PriceKind};
+use crate::scenario::execute::BUSY_POWER;
 
 /// Accelerators of a node and nodes of a fleet at most.
 const MOST_ACCELERATORS: u32 = 64;
 const MOST_NODES: u64 = 1_000_000;
 const MOST_POOLS: usize = 64;
-
-/// Share of the way from idle to design power that a busy accelerator draws (as in training).
-const BUSY_POWER: f64 = 0.85;
 
 /// The cluster of a fleet.
 pub(super) fn cluster(

@@ -1,6 +1,6 @@
 //! A checked serving job to its outcome.
 
-use super::super::execute::{Failure, empty};
+use super::super::execute::{BUSY_POWER, Failure, empty};
 use super::super::load::Scenario;
 use crate::economics::cost;
 use crate::engine::Streams;
@@ -136,9 +136,6 @@ impl ServingJob {
         }
     }
 }
-
-/// Share of the way from idle to design power that a busy accelerator draws while it serves (assumed as in training; decoding draws less).
-const BUSY_POWER: f64 = 0.85;
 
 /// Runs a serving job.
 pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: f64) -> Result<Outcome, Failure> {
