@@ -51,15 +51,11 @@ impl Offload {
     }
 }
 
-/// Memory traffic of the optimizer on the host: master weight and two moments read and written in fp32, gradient and weight in 16 bit.
-const HOST_ADAM_BYTES: f64 = 28.0;
-/// Share of the host's memory bandwidth that it reaches: 1 to 10 G parameters take 0.22 to 2.57 s on two Xeon 8168 of 256 GB/s, 0.43 to
+/// Share of the host's memory bandwidth that the optimizer reaches there: 1 to 10 G parameters take 0.22 to 2.57 s on two Xeon 8168 of 256 GB/s, 0.43 to
 /// 0.50 (arXiv 2101.06840, table 4; from memory, unverified).
-const HOST_ADAM_SHARE: f64 = 0.45;
+const HOST_OPTIMIZER_SHARE: f64 = 0.45;
 /// Pieces of the optimizer step that follow each other through drives, processors and PCIe.
 const PIECES: usize = 8;
-/// Optimizer state of a parameter, bytes.
-pub(super) const STATE_BYTES: f64 = 12.0;
 /// Layers whose activations are on their way at a time.
 const ON_THE_WAY: usize = 2;
 /// Layers whose activations are on the accelerator: those on their way, and those of the end of the model that stay.
@@ -73,7 +69,7 @@ pub(super) struct HostRoutes {
     state: [Option<RouteId>; 2],
     weights: [Option<RouteId>; 2],
     /// Parameters that the host updates for one rank, per second.
-    adam: f64,
+    updates: f64,
 }
 
 /// Activations of a rank class on their way.
@@ -117,7 +113,9 @@ impl Lowering<'_, '_> {
         out.weights = drives("weights", config.offload.weights);
         let node = fabric.site(clients.first().map_or(AcceleratorId(0), |c| c.at)).node;
         let shares = f64::from(fabric.accelerators_per_node(node).max(1));
-        out.adam = HOST_ADAM_SHARE * fabric.host(node).memory_bandwidth.get() / shares / HOST_ADAM_BYTES;
+        let bandwidth = fabric.host(node).memory_bandwidth.get() / shares;
+        // A gradient comes in 16 bit.
+        out.updates = HOST_OPTIMIZER_SHARE * bandwidth / config.optimizer.bytes_per_parameter(2.0);
         out
     }
 
@@ -163,16 +161,16 @@ impl Lowering<'_, '_> {
     pub(super) fn host_optimizer(&mut self, class: u64, norm: TaskId) -> TaskId {
         let ways = self.host[class as usize];
         let owned = stage_weights(self.config, self.layers, self.stage(class)).trained(self.config).owned(self.config) / PIECES as f64;
-        let weights = self.config.weight_bytes() * owned;
+        let (weights, kept) = (self.config.weight_bytes() * owned, self.config.optimizer.state_bytes() * owned);
         let (mut updated, mut ends) = (norm, Vec::new());
         for _ in 0..PIECES {
-            let state = (STATE_BYTES + self.config.gradient_bytes()) * owned;
+            let state = kept + self.config.gradient_bytes() * owned;
             let read = ways.state[0].map(|r| self.host_copy(class, r, state, &[norm]));
-            let work = Work::Delay { seconds: owned / ways.adam };
+            let work = Work::Delay { seconds: owned / ways.updates };
             let task = Task::new(ClassId(class as u32), Track::Host, TaskKind::Optimizer, work);
             updated = self.graph.add(task, &[Some(updated), read].into_iter().flatten().collect::<Vec<_>>());
             ends.push(updated);
-            ends.extend(ways.state[1].map(|w| self.host_copy(class, w, STATE_BYTES * owned, &[updated])));
+            ends.extend(ways.state[1].map(|w| self.host_copy(class, w, kept, &[updated])));
             let back = if self.config.offload.weights.is_some() { ways.weights[1] } else { ways.up };
             ends.extend(back.map(|r| self.host_copy(class, r, weights, &[updated])));
         }

@@ -132,6 +132,10 @@ fn offload_moves_what_the_papers_say() {
     let moved = bytes(&drives, TaskKind::Offload);
     assert!((moved / ((4.0 + 2.0 + 14.0 + 12.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
     assert!(drives.execution.makespan > host.execution.makespan);
+    // An optimizer that keeps half as much moves half of it.
+    let (_, small) = run(ONE, &text("optimizer = \"adam-8bit\"\n[training.offload]\noptimizer = \"nvme\"\n"));
+    let moved = bytes(&small, TaskKind::Offload);
+    assert!((moved / ((4.0 + 2.0 + 8.0 + 6.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
     // Activations of all but the last two layers leave and come back, for each of 4 microbatches.
     let (config, away) = run(ONE, &text("[training.offload]\noptimizer = \"host\"\nactivations = true\n"));
     let kept = 2.0 * 1024.0 * config.model.hidden as f64;
