@@ -131,8 +131,14 @@ pub(super) fn operations(input: &ScenarioInput, config: &Config, fabric: &Fabric
     }
     let failures = input.failures.value.as_ref().and_then(|f| failures_of(f, input.failures.span, &Counts::of(fabric), diags));
     let checkpoint = input.checkpoint.value.as_ref().and_then(|c| checkpoint_of(c, input, fabric, diags));
-    if let Some(elastic) = input.failures.value.as_ref().map(|f| &f.elastic).filter(|e| e.value == Some(true) && config.parallel.data < 2) {
-        conflict(elastic.span, "a job of one replica cannot go on with fewer", "leave `elastic` out", diags);
+    if let Some(elastic) = input.failures.value.as_ref().map(|f| &f.elastic).filter(|e| e.value == Some(true)) {
+        if config.parallel.data < 2 {
+            conflict(elastic.span, "a job of one replica cannot go on with fewer", "leave `elastic` out", diags);
+        }
+        if config.batch_shares.is_some() {
+            let message = "`batch_shares` does not say what fewer replicas would take each";
+            conflict(elastic.span, message, "leave one of `elastic` and `batch_shares` out", diags);
+        }
     }
     let reshard = input.checkpoint.value.as_ref().and_then(|c| c.reshard.value.as_ref().map(|r| (r, c.reshard.span)));
     let reshard = reshard.and_then(|(r, span)| reshard_of(r, span, input, (config, fabric), diags));

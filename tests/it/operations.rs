@@ -384,6 +384,18 @@ fn what_does_nothing_is_refused() {
 }
 
 #[test]
+fn elastic_jobs_have_equal_shares() {
+    // 16 accelerators, TP 2: eight replicas.
+    let text = GOOD.replace("global_batch = 64", "global_batch = 64\nsharding = \"optimizer\"\nbatch_shares = [9, 9, 8, 8, 8, 8, 7, 7]");
+    let mut diags = Diagnostics::new();
+    assert!(load_text("scenarios/run/good.toml", &text, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
+    let mut diags = Diagnostics::new();
+    let text = text.replace("[failures]\n", "[failures]\nspares = 1\nelastic = true\n");
+    assert!(load_text("scenarios/run/bad.toml", &text, &[], None, &mut diags).is_none());
+    assert!(render(&diags, Style::Plain).contains("`batch_shares` does not say what fewer replicas would take each"));
+}
+
+#[test]
 fn tiers_that_do_not_fit_are_refused() {
     let node = "[[node]]\nname = \"n\"\naccelerator = \"l40s\"\naccelerators = 4\nscale_up = \"pcie\"\nhost = \"pcie-8\"\n";
     let said = |storage: &str| {
