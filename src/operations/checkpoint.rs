@@ -160,8 +160,8 @@ pub fn checkpoint_cost(config: &Config, layers: &[Vec<u64>], fabric: &Fabric, pl
     let needed = clients(&shards, |s| s.needed);
     let bytes: f64 = written.iter().map(|c| c.bytes).sum();
     let largest_shard = written.iter().map(|c| c.bytes).fold(0.0, f64::max);
-    let to_host = copy(fabric, &written, true, plan.copy_rate).time(fabric);
-    let to_device = copy(fabric, &needed, false, plan.copy_rate).time(fabric);
+    let to_host = copy(fabric, &clients(&shards, |s| s.copied[0]), true, plan.copy_rate).time(fabric);
+    let to_device = copy(fabric, &clients(&shards, |s| s.copied[1]), false, plan.copy_rate).time(fabric);
     let serialise = largest_shard * plan.incremental.written() / plan.serialise_rate;
     let mut levels: Vec<LevelCost> = Vec::new();
     for level in &plan.levels {
@@ -191,8 +191,9 @@ pub fn checkpoint_cost(config: &Config, layers: &[Vec<u64>], fabric: &Fabric, pl
 /// process that cuts them anew (infinite where readers fetch ranges of bytes); `None` where a place cannot be reached.
 #[must_use]
 pub fn reshard_cost(to: &Config, layers: &[Vec<u64>], fabric: &Fabric, plan: &CheckpointPlan, rate: f64) -> Option<Vec<(f64, f64)>> {
-    let needed = clients(&shards(to, layers), |s| s.needed);
-    let to_device = copy(fabric, &needed, false, plan.copy_rate).time(fabric);
+    let shards = shards(to, layers);
+    let needed = clients(&shards, |s| s.needed);
+    let to_device = copy(fabric, &clients(&shards, |s| s.copied[1]), false, plan.copy_rate).time(fabric);
     let largest = needed.iter().map(|c| c.bytes).fold(0.0, f64::max);
     let one = |level: &LevelPlan| {
         let read = match level.place {

@@ -4,6 +4,7 @@
 //! optimizer (ZeRO-1) the first replica writes the weights and every replica its part of the rest, so the first writes most.
 
 use super::config::{Config, Parallel, Sharding};
+use super::offload::Shelf;
 use super::place::rank;
 use super::weights::stage_weights;
 use crate::fabric::AcceleratorId;
@@ -20,6 +21,8 @@ pub struct Shard {
     pub written: f64,
     /// Bytes that it needs to go on.
     pub needed: f64,
+    /// Of both, the bytes that lie on the accelerator: the rest is on hosts or drives already.
+    pub copied: [f64; 2],
 }
 
 /// The shards of all ranks of a job whose layers are split so. What several replicas hold is written by the first of them; frozen weights
@@ -44,14 +47,23 @@ pub fn shards(config: &Config, layers: &[Vec<u64>]) -> Vec<Shard> {
             for tensor in 0..p.tensor {
                 // Experts lie over the ranks of a stage in order; the first group writes them.
                 let first_experts = first_copy && tensor + p.tensor * replica < p.expert;
-                let mut written = if first_copy && replica < of_weights { weights } else { 0.0 };
                 let own = first_copy || config.sharding != Sharding::None;
-                written += if own && (replica as f64) < of_optimizer { optimizer } else { 0.0 };
-                written += if first_experts { experts } else { 0.0 };
-                written += if first_experts || config.sharding != Sharding::None { own_experts } else { 0.0 };
-                written += config.bag_bytes();
-                let needed = config.bag_bytes() + WEIGHT * (held.common / of_weights as f64 + held.routed) + optimizer + own_experts;
-                out.push(Shard { at: rank(p, tensor, replica, stage), written, needed });
+                let mut narrow = if first_copy && replica < of_weights { weights } else { 0.0 };
+                narrow += if first_experts { experts } else { 0.0 };
+                let mut wide = if own && (replica as f64) < of_optimizer { optimizer } else { 0.0 };
+                wide += if first_experts || config.sharding != Sharding::None { own_experts } else { 0.0 };
+                wide += config.bag_bytes();
+                let all = WEIGHT * (held.common / of_weights as f64 + held.routed);
+                let state = optimizer + own_experts + config.bag_bytes();
+                // What lies on hosts or drives anyway is not copied there.
+                let here = |shelf: Option<Shelf>, bytes: f64| if shelf.is_some() { 0.0 } else { bytes };
+                let of_device = |narrow, wide| here(config.offload.weights, narrow) + here(config.offload.optimizer, wide);
+                out.push(Shard {
+                    at: rank(p, tensor, replica, stage),
+                    written: narrow + wide,
+                    needed: all + state,
+                    copied: [of_device(narrow, wide), of_device(all, state)],
+                });
             }
         }
     }

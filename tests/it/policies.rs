@@ -136,6 +136,13 @@ fn offload_moves_what_the_papers_say() {
     let (_, small) = run(ONE, &text("optimizer = \"adam-8bit\"\n[training.offload]\noptimizer = \"nvme\"\n"));
     let moved = bytes(&small, TaskKind::Offload);
     assert!((moved / ((4.0 + 2.0 + 8.0 + 6.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
+    // A checkpoint copies the weights only; what it writes is the same.
+    let copied = |c: &orrery::training::Config| {
+        let all = orrery::training::shards(c, &c.layers().unwrap());
+        [all.iter().map(|s| s.written).sum::<f64>(), all.iter().map(|s| s.copied[0]).sum()]
+    };
+    let [written, over_pcie] = copied(&config);
+    assert!((written / (14.0 * parameters) - 1.0).abs() < 1e-9 && (over_pcie / (2.0 * parameters) - 1.0).abs() < 1e-9);
     // Activations of all but the last two layers leave and come back, for each of 4 microbatches.
     let (config, away) = run(ONE, &text("[training.offload]\noptimizer = \"host\"\nactivations = true\n"));
     let kept = 2.0 * 1024.0 * config.model.hidden as f64;
