@@ -170,8 +170,12 @@ fn predict(name: &str, meta: &Json, logged: &[Logged]) -> Result<Vec<f64>, Strin
         blocks: meta.get("num_gpu_blocks").or_else(|| settings.get("num_gpu_blocks_override")).and_then(Json::as_u64),
         ..Deployment::plain(Shape::of_preset(preset)?, Formats { linear: Dtype::Bf16, attention: Dtype::Bf16, kv: Dtype::Bf16 })
     };
+    let accelerator = part(name, meta)?;
+    // Cards in slots of their own: the catalogue's host is an Intel one, across whose bridges NCCL makes no peer copies (`ncclTopoCheckP2p`).
+    let cards = tensor > 1 && Catalogue::embedded().accelerators.get(&accelerator).is_some_and(|a| a.scale_up.is_none());
     let cluster = FabricShape {
-        accelerator: part(name, meta)?,
+        peer_access: !cards || meta.get("peer_access").and_then(Json::as_bool).unwrap_or(false),
+        accelerator,
         nodes: 1,
         per_node: tensor,
         domain: None,
