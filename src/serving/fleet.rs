@@ -63,6 +63,8 @@ pub struct Start {
 pub struct EngineFailure {
     /// Which.
     pub engine: u64,
+    /// Node that fails with all engines on it, where it is not the engine alone.
+    pub node: Option<u64>,
     /// When, seconds.
     pub at: f64,
     /// Seconds until the router notices: until then requests go to it and wait.
@@ -207,7 +209,7 @@ impl Run<'_, '_> {
             return;
         };
         let site = &self.pool.engines[engine];
-        let (first, ranks, weights) = (site.first.0, site.accelerators(), self.pool.weights);
+        let (first, ranks, weights) = (site.first.0, site.accelerators(), site.weights);
         let clients: Vec<Client> = (0..ranks).map(|r| Client { at: AcceleratorId(first + r as u32), bytes: weights, files: 1.0 }).collect();
         let bytes = weights * ranks as f64;
         let Some(flows) = &mut self.flows else { return };

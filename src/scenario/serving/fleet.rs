@@ -9,6 +9,7 @@ use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric, TierId, TierKind};
 use crate::model::presets;
 use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Scaling, Shape, StackRow, Start};
+use std::ops::Range;
 
 /// Engines that a scenario may name, and the longest time, seconds.
 const MOST_ENGINES: u64 = 1 << 12;
@@ -130,8 +131,50 @@ pub(super) fn offload(input: &ServingInput, fabric: &Fabric, diags: &mut Diagnos
     Some(Offload { tier: found, capacity: given.capacity.get(), shared })
 }
 
+/// Engines that fail, alone or with their node; `engines` are their accelerators.
+fn failures(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags: &mut Diagnostics) -> Vec<EngineFailure> {
+    let mut out = Vec::new();
+    for given in &input.failure.value {
+        let f = &given.value;
+        let none_such = |what: &str, number: u64, most: usize, span: Span, diags: &mut Diagnostics| {
+            diags.push(
+                Diagnostic::error(codes::OUT_OF_RANGE, format!("there is no {what} {number}"))
+                    .at(span, "too large")
+                    .hint(format!("{what}s are 0 to {}", most.saturating_sub(1))),
+            );
+        };
+        soon("at", f.at.get(), f.at.span, diags);
+        soon("detection", f.detection.get(), f.detection.span, diags);
+        let repair = f.repair.map(crate::units::Seconds::get);
+        soon("repair", repair.unwrap_or(0.0), f.repair.span, diags);
+        if repair.is_some_and(|r| r < f.detection.get()) {
+            conflict("an engine is not repaired before its failure is noticed", f.repair.span, diags);
+        }
+        let one = |engine: usize, node| EngineFailure { engine: engine as u64, node, at: f.at.get(), detection: f.detection.get(), repair };
+        match (*f.engine, *f.node) {
+            (Some(engine), None) if engine >= engines.len() as u64 => none_such("engine", engine, engines.len(), f.engine.span, diags),
+            (None, Some(node)) if node >= fabric.node_count() as u64 => none_such("node", node, fabric.node_count(), f.node.span, diags),
+            (Some(engine), None) => out.push(one(engine as usize, None)),
+            (None, Some(node)) => {
+                let on = |r: &Range<u64>| r.clone().any(|a| u64::from(fabric.site(AcceleratorId(a as u32)).node.0) == node);
+                let before = out.len();
+                out.extend((0..engines.len()).filter(|&e| on(&engines[e])).map(|e| one(e, Some(node))));
+                if out.len() == before {
+                    conflict(format!("no engine lies on node {node}"), f.node.span, diags);
+                }
+            }
+            _ => {
+                let message = "a failure is of one `engine` or of one `node`";
+                diags.push(Diagnostic::error(codes::CONFLICT, message).at(head(given.span, diags), "give one of them"));
+            }
+        }
+    }
+    out
+}
+
 /// Engines that come and go.
-pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags: &mut Diagnostics) -> Fleet {
+pub(super) fn fleet(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags: &mut Diagnostics) -> Fleet {
+    let replicas = engines.len() as u64;
     let scaling = input.scaling.value.as_ref().map(|s| {
         if *s.least >= replicas {
             conflict(
@@ -159,24 +202,7 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
             patience: *s.patience,
         }
     });
-    let mut failures = Vec::new();
-    for f in &input.failure.value {
-        if *f.engine >= replicas {
-            diags.push(
-                Diagnostic::error(codes::OUT_OF_RANGE, format!("there is no engine {}", *f.engine))
-                    .at(f.engine.span, "too large")
-                    .hint(format!("engines are 0 to {}", replicas - 1)),
-            );
-        }
-        soon("at", f.at.get(), f.at.span, diags);
-        soon("detection", f.detection.get(), f.detection.span, diags);
-        let repair = f.repair.map(crate::units::Seconds::get);
-        soon("repair", repair.unwrap_or(0.0), f.repair.span, diags);
-        if repair.is_some_and(|r| r < f.detection.get()) {
-            conflict("an engine is not repaired before its failure is noticed", f.repair.span, diags);
-        }
-        failures.push(EngineFailure { engine: *f.engine, at: f.at.get(), detection: f.detection.get(), repair });
-    }
+    let failures = failures(input, engines, fabric, diags);
     if input.speculation.is_some() && !failures.is_empty() {
         unsupported("guesses of an engine that fails are not modelled", "leave out [serving.speculation]", input.failure.span, diags);
     }

@@ -71,7 +71,7 @@ impl Replica {
             let found = self.look_up(id, s);
             let target = self.target(id, s);
             let chunk = (target - found).min(budget);
-            if !self.admit(id, found, (found + chunk).div_ceil(self.limits.block_tokens), s) {
+            if !self.admit(id, found, self.limits.lasting(found + chunk) + self.near_of(id, s), s) {
                 break;
             }
             self.chunks.push((id, chunk as u32));
@@ -136,7 +136,7 @@ impl Replica {
             if chunk > budget && !self.chunks.is_empty() {
                 break;
             }
-            if !self.admit(id, found, target.div_ceil(self.limits.block_tokens), s) {
+            if !self.admit(id, found, self.limits.lasting(target) + self.near_of(id, s), s) {
                 break;
             }
             self.chunks.push((id, chunk as u32));

@@ -14,6 +14,7 @@ use super::lengths::uniform;
 use super::prefix::PrefixCache;
 use super::request::{Record, Requests};
 use super::series::Series;
+use super::shape::Windowed;
 use super::stack::Batching;
 use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
@@ -35,6 +36,8 @@ pub enum Role {
 pub struct Limits {
     /// What it does of a request.
     pub role: Role,
+    /// Which model of the cluster it serves.
+    pub model: u16,
     /// How batches are formed.
     pub batching: Batching,
     /// Whether room for the whole answer is reserved.
@@ -61,6 +64,20 @@ pub struct Limits {
     pub speculation: Option<Speculation>,
     /// Seconds that a block takes to host memory or back; absent: what is put back is computed again.
     pub swap: Option<f64>,
+    /// What requests keep in layers with a window: set aside for each when it is admitted, for its whole length or the window.
+    pub windowed: Option<Windowed>,
+}
+
+impl Limits {
+    /// Blocks of some tokens in the layers that keep them to the end.
+    pub(super) fn lasting(&self, tokens: u64) -> u64 {
+        if self.windowed.is_some_and(|w| w.alone) { 0 } else { tokens.div_ceil(self.block_tokens) }
+    }
+
+    /// Blocks that a request of `tokens` in all takes in layers with a window.
+    pub(super) fn near(&self, tokens: u64) -> u64 {
+        self.windowed.map_or(0, |w| (tokens.min(w.tokens) as f64 * w.share / self.block_tokens as f64).ceil() as u64)
+    }
 }
 
 /// Where a request stands.
@@ -259,6 +276,11 @@ impl Replica {
     fn work(&self, id: u32, requests: &Requests) -> u64 {
         let request = &requests.list[id as usize];
         u64::from(request.input) + if self.limits.role == Role::Prompts { 0 } else { u64::from(request.output) }
+    }
+
+    /// Whether a router may send it requests for a model.
+    pub(super) const fn serves(&self, model: u16) -> bool {
+        self.open && self.limits.model == model
     }
 
     /// What it does of a request.
