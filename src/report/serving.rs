@@ -115,7 +115,7 @@ pub(super) fn text(outcome: &Outcome, s: &ServingOutcome) -> String {
     out
 }
 
-const MODEL_COLUMNS: [&str; 8] = ["accelerators", "requests", "lost", "TTFT p50", "TTFT p99", "TPOT p50", "output tokens/s", "in target"];
+const MODEL_COLUMNS: [&str; 8] = ["accelerators", "requests", "lost", "TTFT p50", "TTFT p99", "TPOT p50", "tokens/s", "in target"];
 
 /// The columns of one of several models.
 fn model_cells(m: &ModelOutcome) -> [String; 8] {

@@ -10,7 +10,7 @@ use super::router::RouterPolicy;
 use super::shape::Shape;
 use super::simulation::{EngineSite, Pool};
 use super::stack::{Batching, StackRow};
-use crate::collectives::{Communicator, Library};
+use crate::collectives::{Communicator, Library, Routing, TOKEN_KERNEL_UNITS};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
 use std::ops::Range;
@@ -319,6 +319,14 @@ impl Deployment {
         Ok(())
     }
 
+    /// All ranks of an engine as a group that exchanges the tokens of its experts.
+    fn exchange_group<'f>(&self, group: Communicator<'f>) -> Communicator<'f> {
+        let Some(x) = self.shape.mixture else { return group };
+        let (experts, per_token) = (x.experts + self.redundant, x.per_token);
+        let compute_units = TOKEN_KERNEL_UNITS as f64;
+        group.with_routing(Routing { hidden: self.shape.hidden, experts, per_token, groups: None, dispatch_bytes: 1.0, compute_units })
+    }
+
     fn cost<'f>(&self, on: (&'f Fabric, &Profiles), stack: &StackRow, group: &[AcceleratorId], speed: f64) -> Result<Cost<'f>, String> {
         let (fabric, profiles) = on;
         let mut own = fabric.part(group[0]).clone();
@@ -332,14 +340,12 @@ impl Deployment {
         let mut borrower = part.clone();
         borrower.generation.value = "hopper".into();
         let tensor = self.tensor as usize;
-        let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
-        nodes.dedup();
         let parts = |drafts: u64| Parts {
             attention: DeviceModel::with(profiles, &borrower, Some(&stack.library)),
             device: DeviceModel::with(profiles, part, Some(&stack.library)),
-            joint: stack.joint_attention.iter().any(|g| **g == *part.generation),
+            generation: part.generation.value.clone(),
             group: (tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..tensor].to_vec()])),
-            all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),
+            all: (self.data > 1).then(|| self.exchange_group(Communicator::new(fabric, &library, &[group.to_vec()]))),
             next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor]]])),
             context: self.context,
             spread: (self.context > 1).then(|| {
@@ -354,7 +360,6 @@ impl Deployment {
             redundant: self.redundant,
             imbalance: self.imbalance,
             two_batches: self.two_batches,
-            nodes: nodes.len() as u64,
             adapters: self.adapters,
             speed,
         };

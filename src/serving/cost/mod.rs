@@ -84,7 +84,6 @@ pub struct Cost<'f> {
     redundant: u64,
     imbalance: f64,
     two_batches: bool,
-    nodes: u64,
     context: u64,
     context_group: Option<Communicator<'f>>,
     adapters: Option<Adapters>,
@@ -134,8 +133,8 @@ pub struct Parts<'f> {
     pub device: DeviceModel,
     /// Whose attention kernels are taken where it has none.
     pub attention: DeviceModel,
-    /// Whether decodes and prompts of a batch share one attention kernel, which gives every decode a tile of queries.
-    pub joint: bool,
+    /// Generation of the accelerators.
+    pub generation: String,
     /// The tensor-parallel group, where there are several ranks.
     pub group: Option<Communicator<'f>>,
     /// All ranks of the engine, where attention is data-parallel.
@@ -154,8 +153,6 @@ pub struct Parts<'f> {
     pub imbalance: f64,
     /// Whether one half of a batch computes while the other half's tokens are exchanged.
     pub two_batches: bool,
-    /// Nodes of the engine.
-    pub nodes: u64,
     /// Groups of ranks over which every prompt is spread, and one rank of each of them where there are several.
     pub context: u64,
     /// The same as a group.
@@ -186,7 +183,7 @@ impl<'f> Cost<'f> {
             stack: stack.clone(),
             formats,
             query: Dtype::Bf16,
-            joint: parts.joint && shape.latent.is_none(),
+            joint: shape.latent.is_none() && stack.joint_attention.iter().any(|g| g.value == parts.generation),
             tensor: parts.tensor,
             data: parts.data,
             expert: parts.expert,
@@ -194,13 +191,12 @@ impl<'f> Cost<'f> {
             redundant: parts.redundant,
             imbalance: parts.imbalance,
             two_batches: parts.two_batches,
-            nodes: parts.nodes,
             context: parts.context,
             context_group: parts.spread,
             adapters: parts.adapters,
             drafts: parts.drafts,
             draft_model: None,
-            expert_kernel: ExpertKernel::of(formats.linear),
+            expert_kernel: ExpertKernel::of(formats.linear, &parts.generation, parts.expert),
             bulk: *stack.bulk_all_reduce,
             slow: 1.0,
             speed: parts.speed,
