@@ -345,8 +345,9 @@ impl Deployment {
             device: DeviceModel::with(profiles, part, Some(&stack.library)),
             generation: part.generation.value.clone(),
             group: (tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..tensor].to_vec()])),
-            all: (self.data > 1).then(|| self.exchange_group(Communicator::new(fabric, &library, &[group.to_vec()]))),
-            next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor]]])),
+            all: (self.data > 1)
+                .then(|| self.exchange_group(Communicator::new(fabric, &library, &[group[..tensor * self.data as usize].to_vec()]))),
+            next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor * self.data as usize]]])),
             context: self.context,
             spread: (self.context > 1).then(|| {
                 let ranks = (0..self.context as usize).map(|c| group[c * tensor]).collect();

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn grouped_products_of_the_published_benchmark() {
         let kernel = ExpertKernel::of(Dtype::Fp8Block, "hopper", 8);
-        let rows = [(4, 8192, 4096, 7168, 1297.0), (8, 4096, 7168, 2048, 1093.0), (2, 512, 4096, 7168, 1040.0), (4, 256, 7168, 2048, 815.0)];
+        let rows =
+            [(4, 8192, 4096, 7168, 1297.0), (8, 4096, 7168, 2048, 1093.0), (2, 512, 4096, 7168, 1040.0), (4, 256, 7168, 2048, 815.0)];
         for (groups, each, n, k, rate) in rows {
             let experts = Mixture { experts: groups, per_token: groups, width: n, shared: 0, dense_layers: 0 };
             let rank = Rank { hidden: k, inputs: 0, tensor: 1, expert: 1, bytes: 1.0, peak: 1979e12, bandwidth: 3.35e12 };

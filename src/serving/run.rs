@@ -53,7 +53,7 @@ pub(super) struct Run<'a, 'f> {
     /// Arrival of the last request of an open stream in the queue.
     sent_until: f64,
     pub(super) records: Vec<Record>,
-    live: Vec<Live>,
+    pub(super) live: Vec<Live>,
     /// Where requests stand on engines of prompts, where those are apart.
     pub(super) live_prompts: Vec<Live>,
     gaps: Gaps,

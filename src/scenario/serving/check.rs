@@ -295,13 +295,6 @@ fn spread(parallel: &ServingParallelInput, shape: &Shape, diags: &mut Diagnostic
         let message = format!("pipeline = {pipeline} is more than {} layers", shape.layers);
         diags.push(Diagnostic::error(codes::TOO_MANY_STAGES, message).at(parallel.pipeline.span, "too many stages"));
     }
-    if pipeline > 1 && data > 1 {
-        diags.push(
-            Diagnostic::error(codes::UNSUPPORTED, "stages of data-parallel attention are not modelled")
-                .at(parallel.pipeline.span, "not modelled")
-                .hint("set pipeline or data to 1"),
-        );
-    }
 }
 
 /// Guessing engines: where their answers have room, and no more guesses than anybody makes.

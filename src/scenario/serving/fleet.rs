@@ -3,12 +3,12 @@
 use super::super::load::head;
 use super::super::operations::tier;
 use super::check::{conflict, too_large};
-use super::fleet_input::{PrefillInput, TransferInput};
+use super::fleet_input::{PrefillInput, ScaledInput, TransferInput};
 use super::input::{ServingInput, ServingParallelInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric, TierId, TierKind};
 use crate::model::presets;
-use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Scaling, Shape, StackRow, Start};
+use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Role, Scaling, Shape, StackRow, Start};
 use std::ops::Range;
 
 /// Engines that a scenario may name, and the longest time, seconds.
@@ -80,10 +80,6 @@ pub(super) fn prompts(
     let span = input.prefill.span;
     if *stack.batching == Batching::Static {
         unsupported("static batches have no prompts of their own", "choose another engine or policy", span, diags);
-    }
-    if input.scaling.is_some() || !input.failure.is_empty() {
-        let hint = "leave out [serving.prefill], or [serving.scaling] and [[serving.failure]]";
-        unsupported("engines that come and go beside engines of prompts are not modelled", hint, span, diags);
     }
     let mut own = stack.clone();
     if let Some(tokens) = given.max_tokens.value {
@@ -174,7 +170,13 @@ fn failures(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags
 
 /// Engines that come and go.
 pub(super) fn fleet(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags: &mut Diagnostics) -> Fleet {
-    let replicas = engines.len() as u64;
+    let apart = input.prefill.value.as_ref().map(|p| p.parallel.replicas.unwrap_or(1));
+    let prompts = input.scaling.value.as_ref().is_some_and(|s| *s.engines == Some(ScaledInput::Prompts));
+    let replicas = match apart {
+        Some(fronts) if prompts => fronts,
+        Some(fronts) => (engines.len() as u64).saturating_sub(fronts),
+        None => engines.len() as u64,
+    };
     let scaling = input.scaling.value.as_ref().map(|s| {
         if *s.least >= replicas {
             conflict(
@@ -193,7 +195,16 @@ pub(super) fn fleet(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabri
                     .at(s.below.span, "here"),
             );
         }
+        if s.engines.is_some() && apart.is_none() {
+            conflict("`engines` does nothing without [serving.prefill]", s.engines.span, diags);
+        }
+        let role = match apart {
+            None => Role::Both,
+            Some(_) if prompts => Role::Prompts,
+            Some(_) => Role::Decodes,
+        };
         Scaling {
+            role,
             least: *s.least,
             measure: *s.measure,
             interval: s.interval.get(),

@@ -63,9 +63,21 @@ record! {
     }
 }
 
+choice! {
+    /// Engines of one kind.
+    pub enum ScaledInput {
+        /// Those of prompts.
+        Prompts = "prompts",
+        /// Those that decode.
+        Decodes = "decodes",
+    }
+}
+
 record! {
     /// Number of engines by load.
     pub struct ScalingInput {
+        /// Which engines, where those of prompts are apart; absent: those that decode.
+        pub engines: Option<ScaledInput>,
         /// Engines at the start, and the fewest; the most is `parallel.replicas`.
         pub least: Count = 1,
         /// What is measured.

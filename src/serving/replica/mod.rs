@@ -136,6 +136,21 @@ impl Live {
         }
     }
 
+    /// Tokens generated when it last began to decode or was put back.
+    pub(super) const fn generated(&self) -> u32 {
+        self.generated
+    }
+    /// When its last token came.
+    pub(super) const fn token_at(&self) -> f64 {
+        self.token_at
+    }
+    /// Back at the start, with tokens that had been generated elsewhere.
+    pub(super) const fn resume(&mut self, generated: u32, token_at: f64) {
+        self.stage = Stage::Waiting;
+        (self.done, self.own, self.shared) = (0, 0, 0);
+        (self.generated, self.token_at) = (generated, token_at);
+    }
+
     /// Tokens of the prompt that are in the cache.
     pub(super) const fn done(&self) -> u32 {
         self.done
@@ -169,6 +184,10 @@ pub(super) struct Replica {
     joining: Vec<(u32, f64)>,
     /// Whether a router may send it anything.
     pub(super) open: bool,
+    /// Whether it takes no keys and values from engines of prompts.
+    pub(super) closed: bool,
+    /// Prompts that are through and not all handed on.
+    handing: u64,
     /// Running requests with unfinished prompts.
     prefilling: Vec<u32>,
     /// All running requests in order of admission, with entries that are void.
@@ -220,6 +239,8 @@ impl Replica {
             waiting: VecDeque::new(),
             joining: Vec::new(),
             open: true,
+            closed: false,
+            handing: 0,
             prefilling: Vec::new(),
             order: Vec::new(),
             running: 0,
@@ -286,6 +307,11 @@ impl Replica {
     /// What it does of a request.
     pub(super) const fn role(&self) -> Role {
         self.limits.role
+    }
+
+    /// Whether nobody is here, nor keys and values to be handed on.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.present == 0 && self.handing == 0
     }
 
     /// Blocks of its cache.
@@ -410,6 +436,7 @@ impl Replica {
             s.gaps.push(live.token_at, now, 1);
         }
         live.generated += 1;
+        live.token_at = now;
         if live.generated >= request.output {
             self.finish(id, now, s);
         } else if self.limits.role == Role::Prompts {

@@ -82,3 +82,25 @@ fn a_mix_has_its_shares_and_sessions_stay() {
     }
     assert!(chats.models.contains(&0) && chats.models.contains(&1));
 }
+
+#[test]
+fn stages_of_data_parallel_attention() {
+    let shape = Shape::of_preset(presets().iter().find(|p| p.id.value == "qwen3-30b-a3b").unwrap()).unwrap();
+    let run = |pipeline: u64, list: &Requests| {
+        let cluster = fabric(2 * pipeline);
+        let deployment =
+            Deployment { data: 2, expert: 2, pipeline, router: RouterPolicy::LeastTokens, ..deployment(shape.clone(), 1, None) };
+        let mut pool = deployment.pool(&cluster, Profiles::embedded(), &engine("vllm", 256)).unwrap();
+        assert_eq!(pool.engines[0].accelerators(), 2 * pipeline);
+        let served = serve(&mut pool, list, Arrivals::Open, 0.0, &Streams::new(1));
+        assert!(served.records.iter().all(Record::is_done) && served.held_blocks == 0);
+        (served.end_s, pool.engines[0].weights)
+    };
+    // One request passes both halves of the layers; many fill both stages.
+    let (one, many) = (requests([(0.0, 100, 200)]), requests((0..400).map(|_| (0.0, 500, 100))));
+    let ((alone, whole), (staged, half)) = (run(1, &one), run(2, &one));
+    assert!((0.99..1.1).contains(&(staged / alone)), "{staged} against {alone}");
+    assert!((0.45..0.6).contains(&(half / whole)), "{half} of {whole}");
+    let gain = run(1, &many).0 / run(2, &many).0;
+    assert!((1.1..2.0).contains(&gain), "{gain}");
+}

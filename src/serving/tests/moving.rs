@@ -53,7 +53,7 @@ fn engines_follow_the_load() {
     // Ten busy seconds, then a trickle.
     let busy = (0..300).map(|i| (f64::from(i) / 30.0, 500, 60));
     let list = requests(busy.chain((0..60).map(|i| (20.0 + f64::from(i), 500, 60))));
-    let scaling = Scaling { least: 1, measure: Measure::Queue, interval: 0.5, above: 4.0, below: 0.5, patience: 4 };
+    let scaling = Scaling { role: Role::Both, least: 1, measure: Measure::Queue, interval: 0.5, above: 4.0, below: 0.5, patience: 4 };
     let start = Start { boot: 1.0, tier: None, warm_up: 1.0 };
     let served = with_fleet(&fabric, 4, Fleet { scaling: Some(scaling), start, ..Fleet::default() }, &stack, &list);
     all_done(&list, &served);
@@ -184,7 +184,7 @@ proptest! {
         }
         let mut failures = vec![EngineFailure { engine: 0, node: None, at, detection, repair: Some(detection + 1.0) }];
         failures.extend(second.map(|at| EngineFailure { engine: 1, node: None, at, detection, repair: Some(detection + 2.0) }));
-        let scaling = scaled.then_some(Scaling { least: 1, measure: Measure::Cache, interval: 0.5, above: 0.4, below: 0.1, patience: 2 });
+        let scaling = scaled.then_some(Scaling { role: Role::Both, least: 1, measure: Measure::Cache, interval: 0.5, above: 0.4, below: 0.1, patience: 2 });
         let start = Start { boot: 0.7, tier: None, warm_up: 0.3 };
         let fleet = Fleet { scaling, failures, start, max_waiting: waiting };
         let offload = offload.then_some(Offload { tier: None, capacity: 1e9, shared: false });
