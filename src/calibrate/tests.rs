@@ -101,6 +101,8 @@ fn same_as_shipped(calibration: &Calibration) -> usize {
 
 #[test]
 fn the_shipped_profile_is_the_fit_of_the_shipped_tables() {
+    assert_eq!(same_as_shipped(&fit_text(&read_shipped("layers_gemm.csv", |_| true))), 1);
+    assert_eq!(same_as_shipped(&fit_text(&read_shipped("layers_attention.csv", |l| l.contains(",decode,")))), 1);
     assert_eq!(same_as_shipped(&fit_text(&read_shipped("gemm.csv", |l| l.contains("h100-sxm") && l.contains(",bf16,")))), 3);
     assert_eq!(same_as_shipped(&fit_text(&read_shipped("attention.csv", |l| l.contains("b200-sxm,decode")))), 8);
 }

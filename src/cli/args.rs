@@ -221,6 +221,24 @@ pub(super) enum ValidateKind {
     Storage,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum HalfKind {
+    /// The requests that came first
+    First,
+    /// The others
+    Second,
+}
+
+impl HalfKind {
+    pub(super) const fn of(half: Option<Self>) -> crate::validate::Half {
+        match half {
+            None => crate::validate::Half::Both,
+            Some(Self::First) => crate::validate::Half::First,
+            Some(Self::Second) => crate::validate::Half::Second,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ValidateArgs {
     /// What the table holds
@@ -232,9 +250,12 @@ pub(super) struct ValidateArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Profiles that go before the shipped ones (collective, gemm)
+    /// Profiles that go before the shipped ones (collective, gemm, serving-log)
     #[arg(long, value_name = "PROFILE.toml")]
     pub(super) profile: Vec<PathBuf>,
+    /// Requests of a serving log that count, in order of arrival; all are served
+    #[arg(long, value_enum)]
+    pub(super) half: Option<HalfKind>,
     /// Write report.html and rows.json into a folder
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -295,6 +316,9 @@ pub(super) struct ImportArgs {
     /// Catalogue id of the accelerator where logs do not say it
     #[arg(long, value_name = "ID")]
     pub(super) accelerator: Option<String>,
+    /// Requests of a serving log that its all-reduces are taken from, in order of arrival
+    #[arg(long, value_enum)]
+    pub(super) half: Option<HalfKind>,
 }
 
 #[derive(Debug, Args)]

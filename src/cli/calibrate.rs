@@ -1,16 +1,17 @@
 //! `orrery calibrate`: measurements to a profile, and what a profile is worth.
 
 use super::Status;
-use super::args::{CalibrateCommand, FitArgs, ImportArgs, MessageFormat, SchedulerKind, ScriptArgs, ShowArgs, StepsArgs};
+use super::args::{CalibrateCommand, FitArgs, HalfKind, ImportArgs, MessageFormat, SchedulerKind, ScriptArgs, ShowArgs, StepsArgs};
 use super::stream::Stream;
 use crate::calibrate::{
-    Component, FitOptions, Imported, Scheduler, StepCheck, check_steps, compare_nodes, fit, import, is_known, points_csv, script, summary,
-    to_lines, write,
+    Component, FitOptions, Imported, Measurement, Scheduler, StepCheck, Unit, What, check_steps, compare_nodes, fit, import, is_known,
+    points_csv, script, summary, to_lines, write,
 };
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::hardware::Catalogue;
-use crate::kernels::read_profile;
+use crate::kernels::{Profiles, read_profile};
 use crate::report::{calibration_html, calibration_text, points_of, write_atomically, write_folder};
+use crate::validate::{implied_all_reduce, is_serving_log};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +58,12 @@ fn import_logs(args: &ImportArgs, out: &mut Stream) -> Status {
     if !known(args.accelerator.as_deref(), out) {
         return Status::BadInput;
     }
-    let files = match expand(&args.files) {
+    let (logs, rest): (Vec<_>, Vec<_>) = args.files.iter().cloned().partition(|f| is_serving_log(f));
+    if args.half.is_some() && logs.is_empty() {
+        out.note("error: --half: only folders with serving logs have halves\nhint: leave it out");
+        return Status::BadInput;
+    }
+    let files = match expand(&rest) {
         Ok(files) => files,
         Err(error) => {
             return out.refuse_file(&args.files[0], codes::CANNOT_READ, crate::diag::reason(&error), "name a folder that you may read");
@@ -66,6 +72,9 @@ fn import_logs(args: &ImportArgs, out: &mut Stream) -> Status {
     let mut diags = Diagnostics::new();
     let mut list = Vec::new();
     let mut text = format!("{:<44}{:<34}{:>8}\n", "file", "format", "values");
+    for folder in &logs {
+        list.extend(all_reduces(folder, args, &mut text, &mut diags));
+    }
     for (path, found) in &files {
         let Some(source) = diags.read_file(path, None) else { continue };
         let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
@@ -97,6 +106,22 @@ fn import_logs(args: &ImportArgs, out: &mut Stream) -> Status {
         let _ = writeln!(text, "slow {}: {} at {:.0} % of the median of {} ({})", odd.kind, odd.name, 100.0 * odd.share, odd.of, odd.what);
     }
     out.result(&text)
+}
+
+/// What the all-reduces of a serving log take.
+fn all_reduces(folder: &Path, args: &ImportArgs, text: &mut String, diags: &mut Diagnostics) -> Vec<Measurement> {
+    let name = folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let Some(found) = implied_all_reduce(folder, Profiles::embedded(), HalfKind::of(args.half), diags) else { return Vec::new() };
+    let ranks = found.ranks;
+    let _ = writeln!(text, "{name:<44}{:<34}{:>8}   all-reduces {:.2} times the model's", "serving log", found.points.len(), found.factor);
+    let one = |&(bytes, seconds): &(f64, f64)| {
+        let (op, library, launch) = ("all_reduce".into(), "nccl".into(), "graph".into());
+        let what = What::Collective { op, bytes, ranks, nodes: 1, library, launch, variant: String::new() };
+        let mut m = Measurement::new(what, seconds, Unit::Seconds, "serving log");
+        (m.part, m.source, m.session) = (found.part.clone(), name.clone(), name.clone());
+        m
+    };
+    found.points.iter().map(one).collect()
 }
 
 fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {

@@ -1,7 +1,7 @@
 //! `orrery validate`: predictions against a table of measurements.
 
 use super::Status;
-use super::args::{MessageFormat, ValidateArgs, ValidateKind};
+use super::args::{HalfKind, MessageFormat, ValidateArgs, ValidateKind};
 use super::stream::Stream;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::kernels::Profiles;
@@ -29,11 +29,15 @@ pub(super) fn run(args: &ValidateArgs, out: &mut Stream) -> Status {
         }
     };
     let mut diags = Diagnostics::new();
+    if args.half.is_some() && kind != Kind::ServingLog {
+        out.note("error: --half: only serving logs have halves\nhint: leave it out");
+        return Status::BadInput;
+    }
+    let profiles = read_profiles(args, kind, &mut diags);
     let report = if kind == Kind::ServingLog {
-        validate_logs(&args.files, &mut diags)
+        if diags.has_errors() { None } else { validate_logs(&args.files, &profiles, HalfKind::of(args.half), &mut diags) }
     } else {
         let sources: Vec<_> = args.files.iter().filter_map(|f| diags.read_file(f, None)).collect();
-        let profiles = read_profiles(args, kind, &mut diags);
         if diags.has_errors() { None } else { validate(kind, &sources, &profiles, &mut diags) }
     };
     let Some(report) = report else { return out.refuse(&diags, MessageFormat::Human) };
@@ -67,11 +71,11 @@ fn read_profiles(args: &ValidateArgs, kind: Kind, diags: &mut Diagnostics) -> Pr
     let mut out = Profiles::embedded().clone();
     for file in args.profile.iter().rev() {
         let Some(source) = diags.read_file(file, None) else { continue };
-        if !matches!(kind, Kind::Collective | Kind::Gemm) {
+        if !matches!(kind, Kind::Collective | Kind::Gemm | Kind::ServingLog) {
             let place = Span { source, start: 0, end: 0 };
             let said =
                 Diagnostic::error(codes::CONFLICT, format!("`--profile` does nothing for {}", kind.word())).at(place, "this profile");
-            diags.push(said.hint("it serves collective and gemm"));
+            diags.push(said.hint("it serves collective, gemm and serving-log"));
         } else if let Some(with) = out.with(source, diags) {
             out = with;
         }

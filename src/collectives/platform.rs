@@ -199,6 +199,11 @@ pub(super) fn lines_of(fabric: &Fabric, group: &[AcceleratorId]) -> (ScaleUpLine
     }
 }
 
+/// Copies through host memory: rate of a ring edge and one step of the bulk protocol. The low-latency protocol keeps its start-ups.
+/// Cluster configurations that LLMServingSim 2.x publishes for boxes of two RTX PRO 6000 and of two RTX 4090 (16 GB/s, 20 us a step).
+const STAGED_RATE: f64 = 16.0 * GB;
+const STAGED_HOP: f64 = 20.0 * US;
+
 /// PCIe boxes: 0.75 of the DMA rate for a pair, 0.47 where a ring crosses root ports (an edge through the CPU passes twice), and no more
 /// than an n-th of what all share; LL floors of L40S and RTX PRO 6000.
 fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
@@ -206,5 +211,13 @@ fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
     let shared =
         fabric.peer_copy_limit(fabric.standing(domain.first)).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
     let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
+<<<<<<< HEAD
     ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() }.at(rate)
+=======
+    let lines = ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() };
+    if fabric.peer_access(fabric.standing(domain.first)) {
+        return lines.at(rate);
+    }
+    ScaleUpLines { bulk_base: 0.0, bulk_hop: STAGED_HOP, ..lines }.at(rate.min(STAGED_RATE).min(shared / n as f64))
+>>>>>>> r12-serve
 }

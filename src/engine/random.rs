@@ -15,6 +15,17 @@ impl Streams {
     pub const fn new(seed: u64) -> Self {
         Self { seed }
     }
+    /// Streams of a part of the simulation, by its name.
+    #[must_use]
+    pub fn of(&self, part: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(b"part ");
+        hasher.update(part.as_bytes());
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self { seed: u64::from_le_bytes(seed) }
+    }
     /// The stream of a purpose: the same seed and name always give the same draws.
     #[must_use]
     pub fn stream(&self, name: &str) -> Pcg64Mcg {

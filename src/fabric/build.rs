@@ -243,6 +243,7 @@ fn template(input: &NodeInput, nodes: u64, catalogue: &Catalogue, diags: &mut Di
         torus,
         wrap: input.wrap.unwrap_or(true),
         peer_copy_limit: input.peer_copy_limit.map_value(|l| l.map(crate::units::BytesPerSecond::get)).value,
+        peer_access: input.peer_access.unwrap_or(true),
         host: host.clone(),
         nic: nic.flatten().cloned(),
         nics: *input.nics as u32,
@@ -370,6 +371,10 @@ fn domain(input: &NodeInput, part: &Accelerator, diags: &mut Diagnostics) -> Opt
     if kind != DomainKind::Pcie && input.peer_copy_limit.is_some() {
         let message = "`peer_copy_limit` does nothing with this scale_up".into();
         return refuse(input.peer_copy_limit.span, message, "set scale_up = \"pcie\", or leave it out");
+    }
+    if kind != DomainKind::Pcie && input.peer_access.is_some() {
+        let message = "`peer_access` does nothing with this scale_up".into();
+        return refuse(input.peer_access.span, message, "set scale_up = \"pcie\", or leave it out");
     }
     if kind != DomainKind::Torus && !torus.is_empty() {
         return refuse(input.torus.span, "`torus` does nothing with this scale_up".into(), "set scale_up = \"torus\", or leave it out");

@@ -230,6 +230,7 @@ pub(super) struct Template {
     pub(super) torus: Vec<u32>,
     pub(super) wrap: bool,
     pub(super) peer_copy_limit: Option<f64>,
+    pub(super) peer_access: bool,
     pub(super) host: Host,
     pub(super) nic: Option<Nic>,
     pub(super) nics: u32,
@@ -458,6 +459,11 @@ impl Fabric {
     #[must_use]
     pub fn peer_copy_limit(&self, a: AcceleratorId) -> Option<f64> {
         self.templates[self.site(a).template as usize].peer_copy_limit
+    }
+    /// Whether the accelerators of the node copy straight into each other's memory.
+    #[must_use]
+    pub fn peer_access(&self, a: AcceleratorId) -> bool {
+        self.templates[self.site(a).template as usize].peer_access
     }
     /// Whether the network's switches can reduce (SHARP).
     #[must_use]

@@ -65,6 +65,9 @@ record! {
         pub wrap: Option<bool>,
         /// What all peer copies of a PCIe node share (copies through host memory, a redirecting bridge), measured with all its accelerators.
         pub peer_copy_limit: Option<Pos<BytesPerSecond>>,
+        /// Whether accelerators of a PCIe node copy straight into each other's memory. Without, copies are staged through host memory: cards on
+        /// host bridges of their own in Intel and ARM hosts (as NCCL decides), and where a driver or an IOMMU forbids it.
+        pub peer_access: Option<bool>,
         /// Catalogue id of the host.
         pub host: Name,
         /// Catalogue id of the NICs.

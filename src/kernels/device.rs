@@ -108,6 +108,11 @@ impl DeviceModel {
     pub fn peak(&self, dtype: Dtype) -> Option<f64> {
         self.peaks.iter().find(|(d, _)| *d == dtype).map(|(_, p)| *p)
     }
+    /// Compute units of the data sheet.
+    #[must_use]
+    pub const fn units(&self) -> f64 {
+        self.units
+    }
     /// Memory bandwidth of the data sheet, bytes per second.
     #[must_use]
     pub const fn memory_bandwidth(&self) -> f64 {

@@ -27,8 +27,11 @@ pub struct Profiles {
     measured: Arc<Measured>,
 }
 
-const FILES: [(&str, &str); 2] =
-    [("kernels/fitted.toml", include_str!("fitted.toml")), ("kernels/training.toml", include_str!("training.toml"))];
+const FILES: [(&str, &str); 3] = [
+    ("kernels/fitted.toml", include_str!("fitted.toml")),
+    ("kernels/layers.toml", include_str!("layers.toml")),
+    ("kernels/training.toml", include_str!("training.toml")),
+];
 
 /// Decodes the text of a profile file into profiles and measured entries.
 fn decode(source: SourceId, diags: &mut Diagnostics) -> Option<(Vec<Arc<Profile>>, Measured)> {

@@ -4,6 +4,7 @@ mod fleet;
 mod outcome;
 mod run;
 mod serving;
+mod serving_models;
 mod trace;
 mod training;
 mod uncertainty;
@@ -21,5 +22,6 @@ pub use run::{
     RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,
 };
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
+pub use serving_models::ModelOutcome;
 pub use trace::trace_outcome;
 pub use training::training_outcome;

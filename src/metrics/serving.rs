@@ -1,8 +1,9 @@
 //! Requests that were served to numbers: latencies with exact percentiles, throughput, goodput, load.
 
+use super::serving_models::{ModelOutcome, facts as models_facts, models};
 use super::{Detail, Fact, ProfileUse};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::serving::{Deployment, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
+use crate::serving::{Deployment, EngineFailure, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
 use crate::units::{Bytes, Seconds};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -142,6 +143,9 @@ pub struct ServingOutcome {
     /// Keys and values between engines, where prompts have engines of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<HandoverOutcome>,
+    /// Every model, where there are several: the first and those beside it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelOutcome>,
     /// Engines that come and go, where they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetOutcome>,
@@ -168,6 +172,8 @@ pub struct RequestRow {
     pub output: u32,
     /// Whether it goes before others.
     pub urgent: bool,
+    /// Which model it is for.
+    pub model: u16,
 }
 
 /// What reports of serving draw.
@@ -203,6 +209,8 @@ pub struct ServingFrame<'a, 'f> {
     pub warm_up: f64,
     /// Rows of a trace that were left out.
     pub skipped: u64,
+    /// Further models: names, targets and the share that has to meet them.
+    pub models: Vec<(String, Option<[f64; 4]>)>,
     /// The traffic in words.
     pub title: String,
 }
@@ -228,13 +236,16 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         input: q.input,
         output: q.output,
         urgent: requests.is_urgent(i as u32),
+        model: requests.model_of(i as u32),
     };
     let all: Vec<RequestRow> = requests.list.iter().zip(&served.records).enumerate().map(row).collect();
     let counted: Vec<&RequestRow> = all.iter().filter(|r| r.record.is_done() && r.record.arrival >= frame.warm_up).collect();
     let n = counted.len() as f64;
     let last = counted.iter().map(|r| r.record.last).fold(0.0, f64::max);
     let duration = if counted.is_empty() { served.end_s.max(1e-9) } else { last - frame.warm_up };
-    let good = counted.iter().filter(|r| frame.goals.is_none_or(|g| meets(r, g))).count() as f64;
+    let models = models(frame, &all, &served, duration);
+    let goals = |r: &RequestRow| if r.model == 0 { frame.goals } else { frame.models.get(r.model as usize - 1).and_then(|m| m.1) };
+    let good = counted.iter().filter(|r| goals(r).is_none_or(|g| meets(r, g))).count() as f64;
     let input: f64 = counted.iter().map(|r| f64::from(r.input)).sum();
     let output: f64 = counted.iter().map(|r| f64::from(r.output)).sum();
     let accelerators = frame.fabric.accelerator_count() as f64;
@@ -261,7 +272,11 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         requests_per_s: n / duration,
         goodput_requests_per_s: good / duration,
         slo_attainment: attainment,
-        slo_met: !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3]),
+        slo_met: match models.is_empty() {
+            true => !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3]),
+            false => models.iter().all(|m| m.slo_met),
+        },
+        models,
         completed: counted.len() as u64,
         rejected: served.rejected,
         shed: served.shed,
@@ -330,7 +345,7 @@ fn handover(
     }
 }
 
-fn meets(r: &RequestRow, goals: [f64; 4]) -> bool {
+pub(super) fn meets(r: &RequestRow, goals: [f64; 4]) -> bool {
     r.record.ttft() <= goals[0] && r.record.tpot(r.output).unwrap_or(0.0) <= goals[1] && r.record.e2e() <= goals[2]
 }
 
@@ -381,16 +396,23 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
         let rule = format!("{} to {}; one more above {what} {}, one fewer below {}", x.least, d.replicas, x.above, x.below);
         out.push(fact("Scaling", format!("{rule} ({} looks in a row), looked at every {unit}", x.patience)));
     }
-    for f in &d.fleet.failures {
+    out.extend(models_facts(frame));
+    for (i, f) in d.fleet.failures.iter().enumerate() {
+        let same = |o: &EngineFailure| f.node.is_some() && o.node == f.node && o.at == f.at;
+        if d.fleet.failures[..i].iter().any(same) {
+            continue;
+        }
         let back = f.repair.map_or_else(|| "for good".into(), |r| format!("for {}", Seconds::new(r)));
-        let when = format!("engine {} at {} {back}", f.engine, Seconds::new(f.at));
+        let engines = d.fleet.failures.iter().filter(|o| same(o)).count();
+        let what = f.node.map_or_else(|| format!("engine {}", f.engine), |n| format!("node {n} with {engines} engines"));
+        let when = format!("{what} at {} {back}", Seconds::new(f.at));
         out.push(fact("Failure", format!("{when}, noticed after {}", Seconds::new(f.detection))));
     }
     out
 }
 
 /// Degrees of engines in words.
-fn layout(d: &Deployment) -> String {
+pub(super) fn layout(d: &Deployment) -> String {
     let mut out = format!("{} × TP {}", d.replicas, d.tensor);
     for (name, degree) in [("PP", d.pipeline), ("attention DP", d.data)] {
         if degree > 1 {

@@ -1,7 +1,7 @@
 //! Serving in text, HTML, CSV and pictures.
 
 use super::plot::{PALETTE, lines};
-use crate::metrics::{Outcome, Percentiles, RequestRow, ServingDetail, ServingOutcome};
+use crate::metrics::{ModelOutcome, Outcome, Percentiles, RequestRow, ServingDetail, ServingOutcome};
 use crate::units::{Bytes, Seconds, si, three};
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
@@ -105,8 +105,31 @@ pub(super) fn text(outcome: &Outcome, s: &ServingOutcome) -> String {
     for (name, value) in figures(s, goals) {
         let _ = writeln!(out, "  {name:<10}{value}");
     }
+    if !s.models.is_empty() {
+        let _ = writeln!(out, "\n{:<24}{}", "model", MODEL_COLUMNS.map(|c| format!("{c:>15}")).concat());
+        for m in &s.models {
+            let _ = writeln!(out, "{:<24}{}", m.name, model_cells(m).map(|c| format!("{c:>15}")).concat());
+        }
+    }
     let _ = writeln!(out, "\n{DEFINITIONS}\n");
     out
+}
+
+const MODEL_COLUMNS: [&str; 8] = ["accelerators", "requests", "lost", "TTFT p50", "TTFT p99", "TPOT p50", "tokens/s", "in target"];
+
+/// The columns of one of several models.
+fn model_cells(m: &ModelOutcome) -> [String; 8] {
+    let seconds = |v: f64| Seconds::new(v).to_string();
+    [
+        m.accelerators.to_string(),
+        m.completed.to_string(),
+        m.lost.to_string(),
+        seconds(m.ttft_s.p50),
+        seconds(m.ttft_s.p99),
+        seconds(m.tpot_s.p50),
+        three(m.output_tokens_per_s),
+        percent(m.slo_attainment),
+    ]
 }
 
 /// The serving part of the report.
@@ -119,6 +142,13 @@ pub(super) fn markup(outcome: &Outcome, s: &ServingOutcome) -> Markup {
             tbody { @for (name, p) in latencies(s) { tr { td { (name) } @for v in [p.mean, p.p50, p.p90, p.p99] { td { (Seconds::new(v)) } } } } }
         }
         p.soft { (DEFINITIONS) }
+        @if !s.models.is_empty() {
+            h2 { "Models" }
+            table {
+                thead { tr { th { "" } @for c in MODEL_COLUMNS { th { (c) } } } }
+                tbody { @for m in &s.models { tr { td { (m.name) } @for c in model_cells(m) { td { (c) } } } } }
+            }
+        }
         h2 { "Throughput and load" }
         table.facts { tbody { @for (name, value) in figures(s, detail.goals) { tr { td { (name) } td { (value) } } } } }
         h2 { "Distribution of latencies" }
@@ -249,17 +279,20 @@ pub fn load_metrics(outcome: &Outcome) -> Option<String> {
 #[must_use]
 pub fn requests_csv(outcome: &Outcome) -> Option<String> {
     let detail = outcome.detail.serving.as_ref()?;
+    let several = outcome.serving.as_ref().is_some_and(|s| !s.models.is_empty());
     let mut out = String::from(
-        "request,arrival_s,scheduled_s,first_token_s,last_token_s,ttft_s,tpot_s,e2e_s,input_tokens,output_tokens,cached_tokens,preemptions,replica\n",
+        "request,arrival_s,scheduled_s,first_token_s,last_token_s,ttft_s,tpot_s,e2e_s,input_tokens,output_tokens,cached_tokens,preemptions,replica",
     );
+    out.push_str(if several { ",model\n" } else { "\n" });
     for (i, r) in detail.requests.iter().enumerate() {
         let q = &r.record;
         let cell = |v: f64| if v.is_finite() { v.to_string() } else { String::new() };
         let tpot = q.tpot(r.output).map_or_else(String::new, cell);
         let replica = if q.is_done() { q.replica.to_string() } else { String::new() };
+        let model = if several { format!(",{}", r.model) } else { String::new() };
         let _ = writeln!(
             out,
-            "{i},{},{},{},{},{},{tpot},{},{},{},{},{},{replica}",
+            "{i},{},{},{},{},{},{tpot},{},{},{},{},{},{replica}{model}",
             q.arrival,
             cell(q.scheduled),
             cell(q.first),

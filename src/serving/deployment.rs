@@ -10,9 +10,10 @@ use super::router::RouterPolicy;
 use super::shape::Shape;
 use super::simulation::{EngineSite, Pool};
 use super::stack::{Batching, StackRow};
-use crate::collectives::{Communicator, Library};
+use crate::collectives::{Communicator, Library, Routing, TOKEN_KERNEL_UNITS};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
+use std::ops::Range;
 
 /// Engines of one kind on the accelerators of a cluster.
 #[derive(Debug, Clone)]
@@ -59,6 +60,19 @@ pub struct Deployment {
     pub offload: Option<Offload>,
     /// Starts, stops and failures of engines, refusal of requests.
     pub fleet: Fleet,
+    /// Further models on the same cluster, in order of their numbers from 1.
+    pub beside: Vec<Beside>,
+}
+
+/// A further model on the cluster.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Its engines; they lie behind those before it.
+    pub engines: Deployment,
+    /// Their settings.
+    pub stack: StackRow,
+    /// Whether they lie on the accelerators of the first model's engines instead, whose iterations they then take turns with.
+    pub shared: bool,
 }
 
 /// Engines that compute prompts and hand their keys and values on.
@@ -90,6 +104,8 @@ pub enum DeployError {
     NoRoom(Memory),
     /// An engine would mix parts.
     Mixed,
+    /// Engines that share accelerators need more memory than there is.
+    Shared(f64, f64),
 }
 
 impl std::fmt::Display for DeployError {
@@ -107,6 +123,9 @@ impl std::fmt::Display for DeployError {
                 )
             }
             Self::Mixed => f.write_str("an engine would span accelerators of different kinds"),
+            Self::Shared(need, capacity) => {
+                write!(f, "engines that share accelerators take {:.1} GB of {:.1} GB of memory", need / 1e9, capacity / 1e9)
+            }
         }
     }
 }
@@ -137,6 +156,7 @@ impl Deployment {
             prompts: None,
             offload: None,
             fleet: Fleet::default(),
+            beside: Vec::new(),
         }
     }
 
@@ -144,6 +164,28 @@ impl Deployment {
     #[must_use]
     pub const fn ranks(&self) -> u64 {
         self.tensor * self.context * self.data * self.pipeline
+    }
+
+    /// Accelerators of every engine, in the order of the pool.
+    #[must_use]
+    pub fn sites(&self) -> Vec<Range<u64>> {
+        let mut out: Vec<Range<u64>> = Vec::new();
+        let lay = |start: u64, d: &Self| (0..d.replicas).map(move |e| start + e * d.ranks()).map(|s| s..s + d.ranks()).collect::<Vec<_>>();
+        let mut next = 0;
+        let mut add = |d: &Self, at: Option<u64>| {
+            out.extend(lay(at.unwrap_or(next), d));
+            let start = next;
+            next += if at.is_some() { 0 } else { d.replicas * d.ranks() };
+            start
+        };
+        if let Some(p) = &self.prompts {
+            add(&p.engines, None);
+        }
+        let first = add(self, None);
+        for b in &self.beside {
+            add(&b.engines, b.shared.then_some(first));
+        }
+        out
     }
 
     /// Memory of one rank on the part of an accelerator.
@@ -167,6 +209,7 @@ impl Deployment {
     pub fn limits(&self, stack: &StackRow, blocks: u64, role: Role) -> Limits {
         Limits {
             role,
+            model: 0,
             batching: *stack.batching,
             reserve_output: *stack.reserve_output || *stack.batching == Batching::Static || role == Role::Prompts,
             max_tokens: *stack.max_tokens,
@@ -180,6 +223,7 @@ impl Deployment {
             prefix_cache: self.prefix_cache && role != Role::Decodes,
             speculation: self.speculation.filter(|_| role != Role::Prompts),
             swap: None,
+            windowed: self.shape.windowed(),
         }
     }
 
@@ -197,17 +241,24 @@ impl Deployment {
             handed_token: self.shape.kv_bytes_per_token(self.formats.kv, self.tensor) * self.tensor as f64,
             stored_token: self.shape.kv_bytes_per_token(self.formats.kv, 1),
             layers: self.shape.layers as f64,
-            weights: self.memory(fabric, stack, AcceleratorId(0)).weights,
             offload: self.offload.clone(),
             fleet: self.fleet.clone(),
         };
         let mut first = 0;
         if let Some(prompts) = &self.prompts {
-            prompts.engines.add(&mut pool, (fabric, profiles), &prompts.stack, (0, Role::Prompts))?;
+            prompts.engines.add(&mut pool, (fabric, profiles), &prompts.stack, (0, Role::Prompts, 0))?;
             first = prompts.engines.replicas * prompts.engines.ranks();
         }
         let role = if self.prompts.is_some() { Role::Decodes } else { Role::Both };
-        self.add(&mut pool, (fabric, profiles), stack, (first, role))?;
+        self.add(&mut pool, (fabric, profiles), stack, (first, role, 0))?;
+        let start = first;
+        first += self.replicas * self.ranks();
+        for (i, b) in self.beside.iter().enumerate() {
+            let at = if b.shared { start } else { first };
+            b.engines.add(&mut pool, (fabric, profiles), &b.stack, (at, Role::Both, i as u16 + 1))?;
+            first += if b.shared { 0 } else { b.engines.replicas * b.engines.ranks() };
+        }
+        pool.share_turns()?;
         Ok(pool)
     }
 
@@ -216,7 +267,7 @@ impl Deployment {
         pool: &mut Pool<'f>,
         on: (&'f Fabric, &Profiles),
         stack: &StackRow,
-        (first, role): (u64, Role),
+        (first, role, model): (u64, Role, u16),
     ) -> Result<(), DeployError> {
         let fabric = on.0;
         let before = pool.costs.len();
@@ -245,7 +296,7 @@ impl Deployment {
                     pool.costs.len() - 1
                 }
             };
-            let mut limits = self.limits(stack, blocks, role);
+            let mut limits = Limits { model, ..self.limits(stack, blocks, role) };
             if self.swap && !limits.reserve_output {
                 let mut rate = f64::INFINITY;
                 fabric.copy_route(group[0], true, &mut |link, share| rate = rate.min(fabric.link(link).capacity / share));
@@ -258,10 +309,22 @@ impl Deployment {
                 lanes: self.pipeline as usize,
                 first: group[0],
                 tensor: self.tensor * self.context,
+                weights: memory.weights,
+                taken: memory.weights + memory.workspace + (blocks * *stack.block_tokens) as f64 * memory.token,
+                turns: pool.engines.len(),
+                shares: false,
             };
             pool.engines.push(site);
         }
         Ok(())
+    }
+
+    /// All ranks of an engine as a group that exchanges the tokens of its experts.
+    fn exchange_group<'f>(&self, group: Communicator<'f>) -> Communicator<'f> {
+        let Some(x) = self.shape.mixture else { return group };
+        let (experts, per_token) = (x.experts + self.redundant, x.per_token);
+        let compute_units = TOKEN_KERNEL_UNITS as f64;
+        group.with_routing(Routing { hidden: self.shape.hidden, experts, per_token, groups: None, dispatch_bytes: 1.0, compute_units })
     }
 
     fn cost<'f>(&self, on: (&'f Fabric, &Profiles), stack: &StackRow, group: &[AcceleratorId], speed: f64) -> Result<Cost<'f>, String> {
@@ -277,14 +340,14 @@ impl Deployment {
         let mut borrower = part.clone();
         borrower.generation.value = "hopper".into();
         let tensor = self.tensor as usize;
-        let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
-        nodes.dedup();
         let parts = |drafts: u64| Parts {
             attention: DeviceModel::with(profiles, &borrower, Some(&stack.library)),
             device: DeviceModel::with(profiles, part, Some(&stack.library)),
+            generation: part.generation.value.clone(),
             group: (tensor > 1).then(|| Communicator::new(fabric, &library, &[group[..tensor].to_vec()])),
-            all: (self.data > 1).then(|| Communicator::new(fabric, &library, &[group.to_vec()])),
-            next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor]]])),
+            all: (self.data > 1)
+                .then(|| self.exchange_group(Communicator::new(fabric, &library, &[group[..tensor * self.data as usize].to_vec()]))),
+            next: (self.pipeline > 1).then(|| Communicator::new(fabric, &library, &[vec![group[0], group[tensor * self.data as usize]]])),
             context: self.context,
             spread: (self.context > 1).then(|| {
                 let ranks = (0..self.context as usize).map(|c| group[c * tensor]).collect();
@@ -298,7 +361,6 @@ impl Deployment {
             redundant: self.redundant,
             imbalance: self.imbalance,
             two_batches: self.two_batches,
-            nodes: nodes.len() as u64,
             adapters: self.adapters,
             speed,
         };

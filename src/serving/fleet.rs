@@ -1,6 +1,7 @@
 //! Engines that come and go: started and stopped by load, failed and repaired; requests that are refused.
 
 use super::flows::Purpose;
+use super::replica::Role;
 use super::run::{Event, Run};
 use crate::choice;
 use crate::fabric::{AcceleratorId, TierId};
@@ -33,6 +34,8 @@ choice! {
 /// Number of engines by load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scaling {
+    /// Which engines, where those of prompts are apart.
+    pub role: Role,
     /// Engines at the start, and the fewest.
     pub least: u64,
     /// What is measured.
@@ -63,6 +66,8 @@ pub struct Start {
 pub struct EngineFailure {
     /// Which.
     pub engine: u64,
+    /// Node that fails with all engines on it, where it is not the engine alone.
+    pub node: Option<u64>,
     /// When, seconds.
     pub at: f64,
     /// Seconds until the router notices: until then requests go to it and wait.
@@ -97,7 +102,7 @@ impl Run<'_, '_> {
     /// Puts engines that are not needed yet out of service and schedules what is known beforehand.
     pub(super) fn prepare(&mut self) {
         if let Some(scaling) = self.pool.fleet.scaling {
-            for engine in scaling.least as usize..self.pool.engines.len() {
+            for engine in self.scaled(scaling).into_iter().skip(scaling.least as usize) {
                 self.set_state(engine, State::Off, 0.0);
             }
             self.queue.push(SimTime::new(scaling.interval), Event::Scale);
@@ -105,6 +110,11 @@ impl Run<'_, '_> {
         for failure in 0..self.pool.fleet.failures.len() {
             self.queue.push(SimTime::new(self.pool.fleet.failures[failure].at), Event::Fail(failure as u32));
         }
+    }
+
+    /// The engines whose number follows the load.
+    fn scaled(&self, scaling: Scaling) -> Vec<usize> {
+        (0..self.pool.engines.len()).filter(|&e| self.pool.engines[e].limits.role == scaling.role).collect()
     }
 
     /// Whether engines of a state take rent.
@@ -126,6 +136,11 @@ impl Run<'_, '_> {
                 State::Ready => !self.is_behind(engine),
                 State::Failed => self.replicas[r].open,
                 _ => false,
+            };
+            self.replicas[r].closed = match state {
+                State::Ready => false,
+                State::Failed => self.replicas[r].closed,
+                _ => true,
             };
         }
     }
@@ -155,19 +170,25 @@ impl Run<'_, '_> {
     }
 
     fn adjust(&mut self, scaling: Scaling, now: f64) {
-        let ready: Vec<usize> = (0..self.states.len()).filter(|&e| self.states[e] == State::Ready).collect();
+        let scaled = self.scaled(scaling);
+        let ready: Vec<usize> = scaled.iter().copied().filter(|&e| self.states[e] == State::Ready).collect();
         let of = |run: &Self, e: usize| match scaling.measure {
             Measure::Queue => run.replicas_of(e).map(|r| run.replicas[r].queued() as f64).sum::<f64>(),
             Measure::Cache => run.replicas_of(e).map(|r| run.replicas[r].use_share()).sum::<f64>() / run.pool.engines[e].replicas() as f64,
         };
-        let held = if scaling.measure == Measure::Queue { self.held.len() as f64 } else { 0.0 };
+        let held = match (scaling.measure, scaling.role) {
+            (Measure::Cache, _) => 0.0,
+            (Measure::Queue, Role::Decodes) => self.homeless() as f64,
+            (Measure::Queue, _) => self.held.len() as f64,
+        };
         let load = (ready.iter().map(|&e| of(self, e)).sum::<f64>() + held) / ready.len().max(1) as f64;
-        let starting = self.states.contains(&State::Starting);
+        let starting = scaled.iter().any(|&e| self.states[e] == State::Starting);
         if load > scaling.above || (ready.len() as u64) < scaling.least {
             self.calm = 0;
-            if !starting && let Some(engine) = self.states.iter().position(|&s| matches!(s, State::Off | State::Emptying)) {
+            let idle = |&e: &usize| matches!(self.states[e], State::Off | State::Emptying);
+            if !starting && let Some(engine) = scaled.iter().copied().find(idle) {
                 if self.states[engine] == State::Emptying {
-                    self.set_state(engine, State::Ready, now);
+                    self.ready(engine, now);
                 } else {
                     self.start_engine(engine, now);
                 }
@@ -185,7 +206,7 @@ impl Run<'_, '_> {
 
     /// An emptying engine without requests is off.
     pub(super) fn stop_if_empty(&mut self, engine: usize, now: f64) {
-        if self.states[engine] == State::Emptying && self.replicas_of(engine).all(|r| self.replicas[r].present == 0) {
+        if self.states[engine] == State::Emptying && self.replicas_of(engine).all(|r| self.replicas[r].is_empty()) {
             for r in self.replicas_of(engine) {
                 let (replica, mut shared) = self.split(r);
                 replica.lose(&mut shared);
@@ -207,7 +228,7 @@ impl Run<'_, '_> {
             return;
         };
         let site = &self.pool.engines[engine];
-        let (first, ranks, weights) = (site.first.0, site.accelerators(), self.pool.weights);
+        let (first, ranks, weights) = (site.first.0, site.accelerators(), site.weights);
         let clients: Vec<Client> = (0..ranks).map(|r| Client { at: AcceleratorId(first + r as u32), bytes: weights, files: 1.0 }).collect();
         let bytes = weights * ranks as f64;
         let Some(flows) = &mut self.flows else { return };
@@ -222,6 +243,9 @@ impl Run<'_, '_> {
         self.set_state(engine, State::Ready, now);
         for id in std::mem::take(&mut self.held) {
             self.route(id, now);
+        }
+        if self.is_behind(engine) {
+            self.house(now);
         }
     }
 
@@ -247,9 +271,17 @@ impl Run<'_, '_> {
     pub(super) fn notice(&mut self, engine: usize, now: f64) {
         let mut lost = Vec::new();
         for r in self.replicas_of(engine) {
-            self.replicas[r].open = false;
+            (self.replicas[r].open, self.replicas[r].closed) = (false, true);
+        }
+        for r in self.replicas_of(engine) {
             let (replica, mut shared) = self.split(r);
-            lost.extend(replica.lose(&mut shared));
+            let mut own = replica.lose(&mut shared);
+            match self.pool.engines[engine].limits.role {
+                Role::Both => {}
+                Role::Decodes => self.lose_decoder(r, &own, now),
+                Role::Prompts => self.lose_prompts(r, &mut own, now),
+            }
+            lost.extend(own);
         }
         self.moved_requests += lost.len() as u64;
         for id in lost {

@@ -98,7 +98,7 @@ impl<'f> Flows<'f> {
         // First rank of a piece of the layers, in an engine with stages the stage that holds it.
         let start = |(_, site, data): (u32, &EngineSite, usize), piece: u64, pieces: u64| {
             let stage = piece * site.lanes as u64 / pieces;
-            u64::from(site.first.0) + (data as u64 + stage) * site.tensor
+            u64::from(site.first.0) + (data as u64 + stage * site.ranks as u64) * site.tensor
         };
         let pieces = from.1.lanes.max(to.1.lanes) as u64;
         let (s, d) = (from.1.tensor, to.1.tensor);

@@ -1,6 +1,7 @@
 //! Keys and values on their way from engines of prompts to engines that decode: room is reserved there first, layers may be sent while
 //! the prompt runs, and the blocks of the prompt are kept until all is there.
 
+use super::fleet::State;
 use super::flows::Purpose;
 use super::replica::{Replica, Role};
 use super::request::Request;
@@ -20,6 +21,17 @@ struct Hand {
     /// Tokens whose keys and values are there or under way.
     sent: u32,
     flows: u32,
+    /// Flows of earlier attempts that have not ended.
+    stale: u32,
+    /// Tokens that had been generated before an engine was lost and that are computed again with the prompt.
+    before: u32,
+}
+
+impl Hand {
+    /// The same request before anything of its keys and values was promised or sent.
+    fn again(self) -> Self {
+        Self { from: self.from, through: self.through, stale: self.stale + self.flows, before: self.before, ..Self::default() }
+    }
 }
 
 /// All requests between engines.
@@ -30,6 +42,8 @@ pub(super) struct Hands {
     parked: Vec<VecDeque<u32>>,
     /// Flows of layers whose prompts run: replica, flow and its way.
     streams: Vec<(u32, ActivityId, usize)>,
+    /// Requests whose prompts are through and for which no engine that decodes is there.
+    homeless: Vec<u32>,
     /// Bytes handed over.
     pub(super) bytes: f64,
 }
@@ -48,26 +62,34 @@ impl Hands {
 }
 
 impl Run<'_, '_> {
-    /// Chooses who decodes a request: the rank with the least work among those that could hold it.
-    fn choose_decoder(&mut self, id: u32, from: usize, now: f64) {
+    /// Chooses who decodes a request: the rank with the least work among those that could hold it; false where there is none.
+    fn choose_decoder(&mut self, id: u32, from: usize, now: f64) -> bool {
+        self.hands.list[id as usize].from = from as u32;
         if self.hands.list[id as usize].chosen {
-            return;
+            return true;
         }
         let request = &self.requests.list[id as usize];
-        let fits = |r: &Replica| r.role() == Role::Decodes && r.can_hold(request.input, request.output);
+        let fits = |r: &Replica| r.role() == Role::Decodes && !r.closed && r.can_hold(request.input, request.output);
         let least = self.replicas.iter().enumerate().filter(|(_, r)| fits(r)).min_by_key(|(i, r)| (r.outstanding, *i));
-        let to = least.map_or(0, |(i, _)| i);
+        let Some((to, _)) = least else { return false };
         self.replicas[to].expect(id, self.requests);
-        self.hands.list[id as usize] = Hand { from: from as u32, to: to as u32, chosen: true, ..Hand::default() };
+        self.hands.list[id as usize] = Hand { to: to as u32, chosen: true, ..self.hands.list[id as usize].again() };
         self.hands.parked[to].push_back(id);
         self.give_room(to, now);
+        true
+    }
+
+    /// Tokens whose keys and values a request hands on.
+    fn handed_tokens(&self, id: u32) -> u32 {
+        self.requests.list[id as usize].input + self.hands.list[id as usize].before
     }
 
     /// Reserves room for those that wait for it at a replica, in order, and sends what is there of their prompts.
     fn give_room(&mut self, to: usize, now: f64) {
         while let Some(&id) = self.hands.parked[to].front() {
+            let before = self.hands.list[id as usize].before;
             let (replica, mut shared) = self.split(to);
-            if !replica.reserve(id, &mut shared) {
+            if !replica.reserve(id, before, &mut shared) {
                 return;
             }
             self.hands.parked[to].pop_front();
@@ -84,8 +106,7 @@ impl Run<'_, '_> {
         let place = |run: &Self, r: u32| {
             let (engine, data) = run.place_of(r as usize);
             let site = run.pool.engines[engine];
-            // Lanes share the stages: ranks of an engine with stages are its first.
-            (r, site, if site.lanes > 1 { 0 } else { data })
+            (r, site, data)
         };
         let (from, to) = (place(self, hand.from), place(self, hand.to));
         let bytes = f64::from(tokens) * self.pool.handed_token;
@@ -103,7 +124,7 @@ impl Run<'_, '_> {
     }
 
     fn send_rest(&mut self, id: u32, now: f64) {
-        let rest = self.requests.list[id as usize].input - self.hands.list[id as usize].sent;
+        let rest = self.handed_tokens(id) - self.hands.list[id as usize].sent;
         if rest > 0 {
             self.send(id, rest, None, now);
         }
@@ -115,10 +136,10 @@ impl Run<'_, '_> {
         for r in self.drivers[driver].replicas.clone() {
             let chunks: Vec<(u32, u32)> = self.replicas[r].chunks_now().collect();
             for (id, chunk) in chunks {
-                if self.requests.list[id as usize].output == 1 {
+                let last = self.requests.list[id as usize].output <= self.hands.list[id as usize].before + 1;
+                if last || !self.choose_decoder(id, r, now) {
                     continue;
                 }
-                self.choose_decoder(id, r, now);
                 if self.hands.list[id as usize].reserved {
                     let until = self.live_prompts[id as usize].done() + chunk;
                     let tokens = until - self.hands.list[id as usize].sent;
@@ -133,9 +154,10 @@ impl Run<'_, '_> {
         self.release_streams(replica, now);
         let handed = std::mem::take(&mut self.handed);
         for &id in &handed {
-            self.choose_decoder(id, replica, now);
             self.hands.list[id as usize].through = true;
-            if self.hands.list[id as usize].reserved {
+            if !self.choose_decoder(id, replica, now) {
+                self.hands.homeless.push(id);
+            } else if self.hands.list[id as usize].reserved {
                 self.send_rest(id, now);
             }
         }
@@ -166,23 +188,101 @@ impl Run<'_, '_> {
 
     /// Keys and values of some tokens are there.
     pub(super) fn handover_landed(&mut self, id: u32, now: f64) {
-        self.hands.list[id as usize].flows -= 1;
+        let hand = &mut self.hands.list[id as usize];
+        if hand.stale > 0 {
+            hand.stale -= 1;
+        } else {
+            hand.flows -= 1;
+        }
         self.try_join(id, now);
     }
 
     /// Lets a request decode once all of it is there.
     fn try_join(&mut self, id: u32, now: f64) {
         let hand = self.hands.list[id as usize];
-        if !hand.through || hand.flows > 0 || hand.sent < self.requests.list[id as usize].input {
+        if !hand.through || !hand.reserved || hand.flows > 0 || hand.sent < self.handed_tokens(id) {
             return;
         }
         let (from, to) = (hand.from as usize, hand.to as usize);
         self.records[id as usize].moved = now;
-        let token_at = self.records[id as usize].first;
+        let token_at = self.live_prompts[id as usize].token_at();
+        self.hands.list[id as usize] = Hand { through: false, ..hand.again() };
         let (replica, mut shared) = self.split(from);
         replica.let_go(id, &mut shared);
         self.wake(from, now);
+        let (engine, _) = self.place_of(from);
+        if self.states[engine] == State::Emptying {
+            self.stop_if_empty(engine, now);
+        }
         self.replicas[to].receive(id, token_at);
         self.wake(to, now);
+    }
+
+    /// A rank that decodes is lost: requests on their way to it go to another; those that had come are computed again from their prompts.
+    pub(super) fn lose_decoder(&mut self, replica: usize, lost: &[u32], now: f64) {
+        for &id in lost {
+            let had = self.live[id as usize];
+            self.live_prompts[id as usize].resume(had.generated(), had.token_at());
+            let hand = &mut self.hands.list[id as usize];
+            *hand = Hand { before: had.generated(), through: false, ..hand.again() };
+        }
+        self.hands.parked[replica].clear();
+        let waiting = |h: &Hand| h.chosen && h.to as usize == replica;
+        let ids: Vec<u32> = (0..self.hands.list.len() as u32).filter(|&id| waiting(&self.hands.list[id as usize])).collect();
+        for id in ids {
+            let hand = self.hands.list[id as usize].again();
+            self.hands.list[id as usize] = hand;
+            if hand.through {
+                self.find_home(id, now);
+            }
+        }
+    }
+
+    /// A rank of prompts is lost with all keys and values that it had not handed on: what of it has to be computed again.
+    pub(super) fn lose_prompts(&mut self, replica: usize, lost: &mut Vec<u32>, now: f64) {
+        self.release_streams(replica, now);
+        self.hands.homeless.retain(|&id| self.hands.list[id as usize].from as usize != replica);
+        for id in 0..self.hands.list.len() as u32 {
+            let hand = self.hands.list[id as usize];
+            if hand.from as usize != replica || !(hand.chosen || hand.through) {
+                continue;
+            }
+            if hand.chosen {
+                let to = hand.to as usize;
+                self.hands.parked[to].retain(|&p| p != id);
+                let (decoder, mut shared) = self.split(to);
+                decoder.forget(id, hand.reserved, &mut shared);
+            }
+            let mut again = Hand { through: false, ..hand.again() };
+            if hand.through {
+                let had = self.live_prompts[id as usize];
+                self.live_prompts[id as usize].resume(had.generated(), had.token_at());
+                again.before = had.generated();
+                lost.push(id);
+            }
+            self.hands.list[id as usize] = again;
+        }
+        for to in 0..self.hands.parked.len() {
+            self.give_room(to, now);
+        }
+    }
+
+    /// Requests that wait for an engine that decodes.
+    pub(super) const fn homeless(&self) -> usize {
+        self.hands.homeless.len()
+    }
+
+    /// Finds an engine that decodes for a request whose prompt is through.
+    fn find_home(&mut self, id: u32, now: f64) {
+        if !self.choose_decoder(id, self.hands.list[id as usize].from as usize, now) {
+            self.hands.homeless.push(id);
+        }
+    }
+
+    /// An engine that decodes is there: requests that waited for one go on.
+    pub(super) fn house(&mut self, now: f64) {
+        for id in std::mem::take(&mut self.hands.homeless) {
+            self.find_home(id, now);
+        }
     }
 }

@@ -32,7 +32,7 @@ mod tests;
 
 pub use adapters::Adapters;
 pub use cost::{Batch, Cost, Formats, Stages};
-pub use deployment::{DeployError, Deployment, Prompts, Speculation};
+pub use deployment::{Beside, DeployError, Deployment, Prompts, Speculation};
 pub use fleet::{EngineFailure, Fleet, Measure, Scaling, Start};
 pub use gaps::Gaps;
 pub use lengths::Length;
@@ -42,7 +42,7 @@ pub use replica::{Limits, Role};
 pub use request::{NO_SESSION, Record, Request, Requests, Turn};
 pub use router::RouterPolicy;
 pub use series::{Series, Slice};
-pub use shape::{Latent, Mixture, Shape};
+pub use shape::{Latent, Mixture, Shape, Windowed};
 pub use simulation::{Arrivals, EngineSite, Pool, Served, serve};
 pub use stack::{Batching, StackRow, stack, stacks};
 pub use trace::{BadRow, TraceFormat, read_trace};

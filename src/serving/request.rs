@@ -29,6 +29,8 @@ pub struct Requests {
     pub hash_tokens: u32,
     /// Which requests are urgent; empty where none is.
     pub urgent: Vec<bool>,
+    /// Which model of the cluster each is for; empty where all are for the first.
+    pub models: Vec<u16>,
     /// Whether the hashes go on over the answer, with which later prompts of the same session begin.
     pub answers: bool,
     /// For each request the next of its session and the pause before it, seconds; empty where sessions have no turns that wait for each
@@ -55,6 +57,40 @@ impl Requests {
     pub fn mark_urgent(&mut self, share: f64, streams: &crate::engine::Streams) {
         let mut rng = streams.stream("urgent requests");
         self.urgent = self.list.iter().map(|_| super::lengths::uniform(&mut rng) < share).collect();
+    }
+    /// Which model a request is for.
+    #[must_use]
+    pub fn model_of(&self, id: u32) -> u16 {
+        self.models.get(id as usize).copied().unwrap_or(0)
+    }
+    /// Draws which model each request is for: each further one gets its share of them, the first the rest. A session stays with a model.
+    pub fn mark_models(&mut self, shares: &[f64], streams: &crate::engine::Streams) {
+        let mut rng = streams.stream("models of requests");
+        self.models = vec![u16::MAX; self.list.len()];
+        for first in 0..self.list.len() {
+            let mut at = super::lengths::uniform(&mut rng);
+            let mut model = 0;
+            for (i, share) in shares.iter().enumerate() {
+                at -= share;
+                if at < 0.0 {
+                    model = i as u16 + 1;
+                    break;
+                }
+            }
+            let mut next = Some(first as u32);
+            while let Some(id) = next.filter(|&id| self.models[id as usize] == u16::MAX) {
+                self.models[id as usize] = model;
+                next = self.turns.get(id as usize).and_then(|t| t.next);
+            }
+        }
+    }
+    /// Adds the requests of another open stream, all for one model and without prefixes in common with others; in order of arrival.
+    pub fn join(&mut self, other: &Self, model: u16) {
+        let mut all: Vec<(Request, u16)> = self.list.iter().enumerate().map(|(i, r)| (*r, self.model_of(i as u32))).collect();
+        all.extend(other.list.iter().map(|r| (Request { hashes: (0, 0), session: NO_SESSION, ..*r }, model)));
+        all.sort_by(|a, b| a.0.arrival.total_cmp(&b.0.arrival));
+        self.list = all.iter().map(|r| r.0).collect();
+        self.models = all.iter().map(|r| r.1).collect();
     }
     /// The hashes of one request's prompt.
     #[must_use]

@@ -53,7 +53,7 @@ pub(super) struct Run<'a, 'f> {
     /// Arrival of the last request of an open stream in the queue.
     sent_until: f64,
     pub(super) records: Vec<Record>,
-    live: Vec<Live>,
+    pub(super) live: Vec<Live>,
     /// Where requests stand on engines of prompts, where those are apart.
     pub(super) live_prompts: Vec<Live>,
     gaps: Gaps,
@@ -205,7 +205,7 @@ impl Run<'_, '_> {
             Event::End(d, life) => {
                 if self.lives[self.drivers[d as usize].engine as usize] == life {
                     self.end(d as usize, now);
-                    self.drive(d as usize, now);
+                    self.go_on(d as usize, now);
                 }
             }
             Event::Landed(purpose) => self.landed(purpose, now),
@@ -338,11 +338,21 @@ impl Run<'_, '_> {
         self.flows.as_mut().and_then(Flows::next).map_or(event, |flow| event.min(flow))
     }
 
+    /// The next iteration of an engine, behind those that wait for its accelerators.
+    fn go_on(&mut self, d: usize, now: f64) {
+        if self.pool.engines[self.drivers[d].engine as usize].shares {
+            self.drivers[d].busy = false;
+            self.wake(self.drivers[d].replicas.start, now);
+        } else {
+            self.drive(d, now);
+        }
+    }
+
     /// Runs an engine on from `now`, in place until somebody else's event comes first.
     fn drive(&mut self, d: usize, mut now: f64) {
         loop {
             let Some(end) = self.begin(d, now) else { return };
-            if self.next_other() <= end {
+            if self.next_other() <= end || self.pool.engines[self.drivers[d].engine as usize].shares {
                 let life = self.lives[self.drivers[d].engine as usize];
                 self.queue.push(SimTime::new(end), Event::End(d as u16, life));
                 return;
@@ -361,10 +371,11 @@ impl Run<'_, '_> {
             self.drivers[d].busy = false;
             return None;
         }
-        if self.stage_free[engine][0] > now {
+        let free = self.stage_free[self.pool.engines[engine].turns][0];
+        if free > now {
             self.drivers[d].busy = false;
             self.drivers[d].starting = true;
-            self.queue.push(SimTime::new(self.stage_free[engine][0]), Event::Start(d as u16));
+            self.queue.push(SimTime::new(free), Event::Start(d as u16));
             return None;
         }
         let mut batches = std::mem::take(&mut self.batches);
@@ -394,9 +405,13 @@ impl Run<'_, '_> {
     /// When a batch that begins at `now` ends, and how long it keeps the engine busy. Stages take batches in order.
     fn seconds(&mut self, engine: usize, batches: &[Batch], now: f64, swap: f64) -> (f64, f64) {
         let cost = &mut self.pool.costs[self.pool.engines[engine].class];
-        let free = &mut self.stage_free[engine];
-        if free.len() == 1 {
+        let site = &self.pool.engines[engine];
+        let free = &mut self.stage_free[site.turns];
+        if site.lanes == 1 {
             let seconds = cost.time(batches) + swap;
+            if site.shares {
+                free[0] = now + seconds;
+            }
             return (now + seconds, seconds);
         }
         let stages = cost.stages(batches);

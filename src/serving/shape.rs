@@ -1,7 +1,7 @@
 //! What a served model computes: sizes of attention, feed-forward networks and experts, weights and cache bytes.
 
 use crate::hardware::Dtype;
-use crate::model::{Architecture, Hybrid, Preset};
+use crate::model::{Architecture, Hybrid, Preset, Window};
 
 /// A mixture of experts in place of the feed-forward network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +33,17 @@ pub struct Latent {
     pub value: u64,
 }
 
+/// Keys and values in layers with a window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Windowed {
+    /// Tokens of the window.
+    pub tokens: u64,
+    /// Bytes of a token in these layers over those in the layers without a window (1 where all layers have one).
+    pub share: f64,
+    /// Whether all layers have one: nothing grows beyond it.
+    pub alone: bool,
+}
+
 /// The sizes of a served model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
@@ -62,6 +73,8 @@ pub struct Shape {
     pub latent: Option<Latent>,
     /// Layers with states in place of attention, where there are any.
     pub hybrid: Option<Hybrid>,
+    /// Window over which some layers attend, where there are such layers.
+    pub window: Option<Window>,
 }
 
 impl Shape {
@@ -76,10 +89,10 @@ impl Shape {
     /// The sizes of an architecture.
     ///
     /// # Errors
-    /// What of it is not modelled: sliding windows, networks of blocks, encoders.
+    /// What of it is not modelled: networks of blocks, encoders, windows beside latent attention or states.
     pub fn of(a: &Architecture) -> Result<Self, String> {
-        if a.window.is_some() {
-            return Err(format!("`{}` attends over sliding windows in some layers, which serving does not model yet", a.title));
+        if a.window.is_some() && (a.latent.is_some() || a.hybrid.is_some()) {
+            return Err(format!("`{}` has windows beside latent attention or states, which serving does not model", a.title));
         }
         if a.is_network() || !a.causal {
             return Err(format!("`{}` generates no tokens one after the other", a.title));
@@ -104,6 +117,7 @@ impl Shape {
             }),
             latent: a.latent.map(|l| Latent { query_rank: l.query_rank, kv_rank: l.kv_rank, nope: l.nope, rope: l.rope, value: l.value }),
             hybrid: a.hybrid,
+            window: a.window,
         })
     }
 
@@ -111,6 +125,13 @@ impl Shape {
     #[must_use]
     pub fn attention_layers(&self) -> u64 {
         self.hybrid.map_or(self.layers, |h| h.attention_layers)
+    }
+    /// Of these, layers that see everything and layers that see a window.
+    #[must_use]
+    pub fn attention_kinds(&self) -> (u64, u64) {
+        let layers = self.attention_layers();
+        let near = self.window.map_or(0, |w| (w.share() * layers as f64).round() as u64).min(layers);
+        (layers - near, near)
     }
     /// Layers with a feed-forward network or experts.
     #[must_use]
@@ -187,14 +208,23 @@ impl Shape {
     pub fn parameters(&self) -> f64 {
         self.mixer_parameters() + self.dense_ffn_parameters() + self.expert_parameters() + self.table_parameters()
     }
-    /// Bytes of keys and values that one token leaves on one of `tensor` ranks.
+    /// Bytes of keys and values that one token leaves on one of `tensor` ranks in the layers that keep it to the end: those without a
+    /// window, or all where every layer has one.
     #[must_use]
     pub fn kv_bytes_per_token(&self, kv: Dtype, tensor: u64) -> f64 {
         let elements = match self.latent {
             Some(l) => l.kv_rank + l.rope,
             None => 2 * self.kv_heads.div_ceil(tensor) * self.head_dim,
         };
-        self.attention_layers() as f64 * elements as f64 * kv.bytes()
+        let (full, near) = self.attention_kinds();
+        (if full > 0 { full } else { near }) as f64 * elements as f64 * kv.bytes()
+    }
+    /// What sequences keep in layers with a window, where there are any.
+    #[must_use]
+    pub fn windowed(&self) -> Option<Windowed> {
+        let (full, near) = self.attention_kinds();
+        let tokens = self.window.filter(|_| near > 0)?.tokens;
+        Some(Windowed { tokens, share: if full > 0 { near as f64 / full as f64 } else { 1.0 }, alone: full == 0 })
     }
 }
 

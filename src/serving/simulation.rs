@@ -1,6 +1,7 @@
 //! Engines of a deployment on a cluster, and what comes of a run.
 
 use super::cost::Cost;
+use super::deployment::DeployError;
 use super::fleet::Fleet;
 use super::gaps::Gaps;
 use super::offload::Offload;
@@ -41,6 +42,14 @@ pub struct EngineSite {
     pub first: AcceleratorId,
     /// Accelerators of a stage of one data-parallel rank.
     pub tensor: u64,
+    /// Bytes of the weights on one rank.
+    pub weights: f64,
+    /// Bytes that it takes of one rank's memory.
+    pub taken: f64,
+    /// The engine whose clock its iterations go by: the first on its accelerators.
+    pub turns: usize,
+    /// Whether it takes turns with others.
+    pub shares: bool,
 }
 
 impl EngineSite {
@@ -74,12 +83,27 @@ pub struct Pool<'f> {
     pub stored_token: f64,
     /// Layers of the model.
     pub layers: f64,
-    /// Bytes of the weights on one rank.
-    pub weights: f64,
     /// Where cached prompts go beside device memory.
     pub offload: Option<Offload>,
     /// How engines come and go.
     pub fleet: Fleet,
+}
+
+impl Pool<'_> {
+    /// Lets engines on the same accelerators take turns.
+    pub(super) fn share_turns(&mut self) -> Result<(), DeployError> {
+        for e in 0..self.engines.len() {
+            let first = self.engines[e].first;
+            let Some(before) = self.engines[..e].iter().position(|o| o.first == first) else { continue };
+            (self.engines[e].turns, self.engines[e].shares, self.engines[before].shares) = (before, true, true);
+            let need = self.engines[..=e].iter().filter(|o| o.first == first).map(|o| o.taken).sum::<f64>();
+            let capacity = self.fabric.part(first).memory.get();
+            if need > capacity {
+                return Err(DeployError::Shared(need, capacity));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What came of a run.

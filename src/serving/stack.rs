@@ -75,6 +75,8 @@ record! {
         pub wait_share: Share = 0.0,
         /// Decode iterations between two looks at arrived requests.
         pub read_interval: Count = 1,
+        /// Generations of accelerators on which decodes and prompts of a batch share one attention kernel.
+        pub joint_attention: List<Name> = Vec::new(),
         /// Where the values come from.
         pub source: Text,
     }

@@ -15,6 +15,8 @@ pub(super) struct Shape {
     pub(super) fabric: String,
     /// Scale-up links of each accelerator that the site has wired; absent: all.
     pub(super) links: Option<u64>,
+    /// Whether PCIe cards copy straight into each other's memory.
+    pub(super) peer_access: bool,
 }
 
 /// A NIC of the catalogue by fabric and rate.
@@ -89,6 +91,9 @@ pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
 
 /// The sides of a torus, or the links that a site has wired.
 fn wiring(shape: &Shape) -> String {
+    if !shape.peer_access {
+        return "peer_access = false\n".into();
+    }
     if let Some(links) = shape.links {
         return format!("scale_up_links = {links}\n");
     }

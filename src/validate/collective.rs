@@ -83,6 +83,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, S
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
         links: None,
+        peer_access: true,
     };
     let mut fabric = fabric(&shape)?;
     if !profiles.measured().is_empty() {

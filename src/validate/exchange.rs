@@ -42,6 +42,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
+        peer_access: true,
         links: None,
     };
     let fabric = fabric(&shape)?;

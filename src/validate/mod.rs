@@ -15,7 +15,7 @@ mod summary;
 mod table;
 mod training;
 
-pub use serving_log::validate_logs;
+pub use serving_log::{Half, ImpliedAllReduce, implied_all_reduce, is_serving_log, validate_logs};
 pub use summary::{About, Bound, Report, Row, Summary, parse_bounds};
 
 use crate::diag::{Diagnostics, SourceId};

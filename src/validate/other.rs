@@ -202,6 +202,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         gbps: record.get("nic_gbps")?,
         fabric: record.text("fabric").to_owned(),
         links: None,
+        peer_access: true,
     };
     fastest(&job, &fabric(&shape)?, part.memory.get())
 }

@@ -165,6 +165,7 @@ fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, ar
         gbps: 0.0,
         fabric: "none".into(),
         links: None,
+        peer_access: true,
     };
     let fabric = fabric(&cluster)?;
     let mut pool = deployment.pool(&fabric, Profiles::embedded(), stack).map_err(|e| e.to_string())?;

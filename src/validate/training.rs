@@ -244,6 +244,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         gbps: record.get("nic_gbps")?,
         fabric: record.text("fabric").to_owned(),
         links: wired_links(record),
+        peer_access: true,
     };
     let fabric = fabric(&shape)?;
     let config = with_remainder_last(config);

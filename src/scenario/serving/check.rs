@@ -1,6 +1,7 @@
 //! Checks of a serving scenario: the engine, the model on the cluster, the traffic.
 
 use super::super::load::head;
+use super::beside;
 use super::fleet;
 use super::fleet_input::PreemptionInput;
 use super::input::{BatchingInput, ServingInput, ServingParallelInput, SloInput};
@@ -31,32 +32,48 @@ pub(super) fn too_large(name: &str, value: u64, limit: u64, span: Span, diags: &
     }
 }
 
-/// The job of a `[serving]` table.
-pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric, diags: &mut Diagnostics) -> Option<ServingJob> {
-    let before = diags.error_count();
-    let input = &given.value;
+/// A model with its engine's settings and number formats.
+pub(super) struct Engine {
+    pub(super) shape: Shape,
+    pub(super) stack: StackRow,
+    pub(super) formats: Formats,
+}
+
+/// The engine of a table, checked against the degrees of `parallel` and of engines of prompts.
+pub(super) fn engine_of(input: &ServingInput, parallel: &ServingParallelInput, diags: &mut Diagnostics) -> Option<Engine> {
     let row = engine(&input.engine, diags);
     let shape = model(input, diags);
-    let traffic = traffic(&input.traffic, diags);
-    let goals = input.slo.value.as_ref().and_then(|slo| goals(slo, input.slo.span, diags));
-    let (row, shape, (source, arrivals)) = (row?, shape?, traffic?);
-    let default = default_parallel(given.span);
-    let parallel = input.parallel.value.as_ref().unwrap_or(&default);
+    let (row, shape) = (row?, shape?);
     let stack = settings(row, input.batching.value.as_ref(), diags);
     for parallel in [Some(parallel), input.prefill.value.as_ref().map(|p| &p.parallel.value)].into_iter().flatten() {
         divisible(parallel, &shape, &stack, diags);
         spread(parallel, &shape, diags);
     }
-    let replicas = replicas(parallel, input, fabric, diags);
-    speculation(input, &stack, diags);
     if let Some(hybrid) = shape.hybrid.filter(|h| !h.state.heads.is_multiple_of(*parallel.tensor)) {
         let message = format!("{} state heads cannot be split over tensor = {}", hybrid.state.heads, *parallel.tensor);
         diags.push(Diagnostic::error(codes::NOT_DIVISIBLE, message).at(parallel.tensor.span, "does not divide"));
     }
+    windows(input, &shape, diags);
+    let formats = formats(input, &shape);
+    Some(Engine { shape, stack, formats })
+}
+
+/// The job of a `[serving]` table.
+pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric, diags: &mut Diagnostics) -> Option<ServingJob> {
+    let before = diags.error_count();
+    let input = &given.value;
+    let default = default_parallel(given.span);
+    let parallel = input.parallel.value.as_ref().unwrap_or(&default);
+    let own = engine_of(input, parallel, diags);
+    let traffic = traffic(&input.traffic, diags);
+    let goals = input.slo.value.as_ref().and_then(|slo| goals(slo, input.slo.span, diags));
+    let beside = beside::models(input, parallel, goals, traffic.as_ref(), diags);
+    let (Engine { shape, stack, formats }, (source, arrivals), beside) = (own?, traffic?, beside?);
+    let replicas = replicas(parallel, input, fabric, diags);
+    speculation(input, &stack, diags);
     if *input.prefix_cache && shape.hybrid.is_some() {
         conflict("`prefix_cache` does nothing for a model whose states hold no prefixes", input.prefix_cache.span, diags);
     }
-    let formats = formats(input, &shape);
     useless(input, &source, replicas.unwrap_or(2), diags);
     let plain = Deployment {
         speculation: input.speculation.value.as_ref().map(|s| Speculation { drafts: *s.drafts, acceptance: *s.acceptance }),
@@ -71,9 +88,11 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         swap: input.batching.value.as_ref().is_some_and(|b| b.preemption.value == Some(PreemptionInput::Swap)),
         prompts: fleet::prompts(input, &plain, &stack, fabric, diags),
         offload: fleet::offload(input, fabric, diags),
-        fleet: fleet::fleet(input, replicas.unwrap_or(2), fabric, diags),
         ..fleet::laid_out(&plain, parallel, replicas.unwrap_or(1))
     };
+    let (engines, models) = beside::placed(beside, &deployment);
+    let mut deployment = Deployment { beside: engines, ..deployment };
+    deployment.fleet = fleet::fleet(input, &deployment.sites(), fabric, diags);
     if diags.error_count() > before {
         return None;
     }
@@ -83,10 +102,10 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         return None;
     }
     let urgent = input.priority.value.as_ref().map(|p| *p.urgent);
-    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get() })
+    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get(), models })
 }
 
-fn default_parallel(span: Span) -> ServingParallelInput {
+pub(super) fn default_parallel(span: Span) -> ServingParallelInput {
     ServingParallelInput {
         tensor: At { value: 1, span },
         data: At { value: 1, span },
@@ -231,6 +250,29 @@ fn divisible(parallel: &ServingParallelInput, shape: &Shape, stack: &StackRow, d
     }
 }
 
+/// Layers with a window keep only its tokens, of which the parts below know nothing.
+fn windows(input: &ServingInput, shape: &Shape, diags: &mut Diagnostics) {
+    if shape.window.is_none() {
+        return;
+    }
+    let swaps = input.batching.value.as_ref().filter(|b| b.preemption.value == Some(PreemptionInput::Swap));
+    let refused = [
+        ("prefix_cache", *input.prefix_cache, input.prefix_cache.span),
+        ("[serving.prefill]", input.prefill.is_some(), input.prefill.span),
+        ("preemption = \"swap\"", swaps.is_some(), swaps.map_or(input.prefix_cache.span, |b| b.preemption.span)),
+    ];
+    for (name, given, span) in refused {
+        if given {
+            let place = head(span, diags);
+            diags.push(
+                Diagnostic::error(codes::UNSUPPORTED, format!("{name} beside layers with a sliding window is not modelled"))
+                    .at(place, "not modelled")
+                    .hint("leave it out, or name a model without windows"),
+            );
+        }
+    }
+}
+
 /// Keys of experts and stages that do nothing or do not fit.
 fn spread(parallel: &ServingParallelInput, shape: &Shape, diags: &mut Diagnostics) {
     let (data, pipeline) = (*parallel.data, *parallel.pipeline);
@@ -253,13 +295,6 @@ fn spread(parallel: &ServingParallelInput, shape: &Shape, diags: &mut Diagnostic
         let message = format!("pipeline = {pipeline} is more than {} layers", shape.layers);
         diags.push(Diagnostic::error(codes::TOO_MANY_STAGES, message).at(parallel.pipeline.span, "too many stages"));
     }
-    if pipeline > 1 && data > 1 {
-        diags.push(
-            Diagnostic::error(codes::UNSUPPORTED, "stages of data-parallel attention are not modelled")
-                .at(parallel.pipeline.span, "not modelled")
-                .hint("set pipeline or data to 1"),
-        );
-    }
 }
 
 /// Guessing engines: where their answers have room, and no more guesses than anybody makes.
@@ -279,10 +314,11 @@ fn speculation(input: &ServingInput, stack: &StackRow, diags: &mut Diagnostics) 
 /// Engines that use all accelerators.
 fn replicas(parallel: &ServingParallelInput, input: &ServingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<u64> {
     let (all, ranks) = (fabric.accelerator_count() as u64, fleet::ranks(parallel));
-    let taken = fleet::prefill_ranks(input.prefill.value.as_ref());
+    let apart = fleet::prefill_ranks(input.prefill.value.as_ref());
+    let taken = apart.saturating_add(beside::ranks(input));
     if taken >= all {
-        let message = format!("engines of prompts take {taken} of {all} accelerators and leave none that decodes");
-        let place = head(input.prefill.span, diags);
+        let message = format!("other engines take {taken} of {all} accelerators and leave none to those of `[serving.parallel]`");
+        let place = head(if apart > 0 { input.prefill.span } else { input.beside.span }, diags);
         diags.push(Diagnostic::error(codes::LAYOUT_SIZE, message).at(place, "too many"));
         return None;
     }
@@ -363,7 +399,7 @@ fn useless(input: &ServingInput, source: &Source, replicas: u64, diags: &mut Dia
     }
 }
 
-fn goals(slo: &SloInput, span: Span, diags: &mut Diagnostics) -> Option<Goals> {
+pub(super) fn goals(slo: &SloInput, span: Span, diags: &mut Diagnostics) -> Option<Goals> {
     if slo.ttft.is_none() && slo.tpot.is_none() && slo.e2e.is_none() {
         diags.push(
             Diagnostic::error(codes::MISSING_KEY, "targets need at least one of `ttft`, `tpot`, `e2e`")

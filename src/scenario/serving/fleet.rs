@@ -3,12 +3,13 @@
 use super::super::load::head;
 use super::super::operations::tier;
 use super::check::{conflict, too_large};
-use super::fleet_input::{PrefillInput, TransferInput};
+use super::fleet_input::{PrefillInput, ScaledInput, TransferInput};
 use super::input::{ServingInput, ServingParallelInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric, TierId, TierKind};
 use crate::model::presets;
-use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Scaling, Shape, StackRow, Start};
+use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offload, Prompts, Role, Scaling, Shape, StackRow, Start};
+use std::ops::Range;
 
 /// Engines that a scenario may name, and the longest time, seconds.
 const MOST_ENGINES: u64 = 1 << 12;
@@ -80,10 +81,6 @@ pub(super) fn prompts(
     if *stack.batching == Batching::Static {
         unsupported("static batches have no prompts of their own", "choose another engine or policy", span, diags);
     }
-    if input.scaling.is_some() || !input.failure.is_empty() {
-        let hint = "leave out [serving.prefill], or [serving.scaling] and [[serving.failure]]";
-        unsupported("engines that come and go beside engines of prompts are not modelled", hint, span, diags);
-    }
     let mut own = stack.clone();
     if let Some(tokens) = given.max_tokens.value {
         own.max_tokens.value = tokens;
@@ -130,8 +127,56 @@ pub(super) fn offload(input: &ServingInput, fabric: &Fabric, diags: &mut Diagnos
     Some(Offload { tier: found, capacity: given.capacity.get(), shared })
 }
 
+/// Engines that fail, alone or with their node; `engines` are their accelerators.
+fn failures(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags: &mut Diagnostics) -> Vec<EngineFailure> {
+    let mut out = Vec::new();
+    for given in &input.failure.value {
+        let f = &given.value;
+        let none_such = |what: &str, number: u64, most: usize, span: Span, diags: &mut Diagnostics| {
+            diags.push(
+                Diagnostic::error(codes::OUT_OF_RANGE, format!("there is no {what} {number}"))
+                    .at(span, "too large")
+                    .hint(format!("{what}s are 0 to {}", most.saturating_sub(1))),
+            );
+        };
+        soon("at", f.at.get(), f.at.span, diags);
+        soon("detection", f.detection.get(), f.detection.span, diags);
+        let repair = f.repair.map(crate::units::Seconds::get);
+        soon("repair", repair.unwrap_or(0.0), f.repair.span, diags);
+        if repair.is_some_and(|r| r < f.detection.get()) {
+            conflict("an engine is not repaired before its failure is noticed", f.repair.span, diags);
+        }
+        let one = |engine: usize, node| EngineFailure { engine: engine as u64, node, at: f.at.get(), detection: f.detection.get(), repair };
+        match (*f.engine, *f.node) {
+            (Some(engine), None) if engine >= engines.len() as u64 => none_such("engine", engine, engines.len(), f.engine.span, diags),
+            (None, Some(node)) if node >= fabric.node_count() as u64 => none_such("node", node, fabric.node_count(), f.node.span, diags),
+            (Some(engine), None) => out.push(one(engine as usize, None)),
+            (None, Some(node)) => {
+                let on = |r: &Range<u64>| r.clone().any(|a| u64::from(fabric.site(AcceleratorId(a as u32)).node.0) == node);
+                let before = out.len();
+                out.extend((0..engines.len()).filter(|&e| on(&engines[e])).map(|e| one(e, Some(node))));
+                if out.len() == before {
+                    conflict(format!("no engine lies on node {node}"), f.node.span, diags);
+                }
+            }
+            _ => {
+                let message = "a failure is of one `engine` or of one `node`";
+                diags.push(Diagnostic::error(codes::CONFLICT, message).at(head(given.span, diags), "give one of them"));
+            }
+        }
+    }
+    out
+}
+
 /// Engines that come and go.
-pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags: &mut Diagnostics) -> Fleet {
+pub(super) fn fleet(input: &ServingInput, engines: &[Range<u64>], fabric: &Fabric, diags: &mut Diagnostics) -> Fleet {
+    let apart = input.prefill.value.as_ref().map(|p| p.parallel.replicas.unwrap_or(1));
+    let prompts = input.scaling.value.as_ref().is_some_and(|s| *s.engines == Some(ScaledInput::Prompts));
+    let replicas = match apart {
+        Some(fronts) if prompts => fronts,
+        Some(fronts) => (engines.len() as u64).saturating_sub(fronts),
+        None => engines.len() as u64,
+    };
     let scaling = input.scaling.value.as_ref().map(|s| {
         if *s.least >= replicas {
             conflict(
@@ -150,7 +195,16 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
                     .at(s.below.span, "here"),
             );
         }
+        if s.engines.is_some() && apart.is_none() {
+            conflict("`engines` does nothing without [serving.prefill]", s.engines.span, diags);
+        }
+        let role = match apart {
+            None => Role::Both,
+            Some(_) if prompts => Role::Prompts,
+            Some(_) => Role::Decodes,
+        };
         Scaling {
+            role,
             least: *s.least,
             measure: *s.measure,
             interval: s.interval.get(),
@@ -159,24 +213,7 @@ pub(super) fn fleet(input: &ServingInput, replicas: u64, fabric: &Fabric, diags:
             patience: *s.patience,
         }
     });
-    let mut failures = Vec::new();
-    for f in &input.failure.value {
-        if *f.engine >= replicas {
-            diags.push(
-                Diagnostic::error(codes::OUT_OF_RANGE, format!("there is no engine {}", *f.engine))
-                    .at(f.engine.span, "too large")
-                    .hint(format!("engines are 0 to {}", replicas - 1)),
-            );
-        }
-        soon("at", f.at.get(), f.at.span, diags);
-        soon("detection", f.detection.get(), f.detection.span, diags);
-        let repair = f.repair.map(crate::units::Seconds::get);
-        soon("repair", repair.unwrap_or(0.0), f.repair.span, diags);
-        if repair.is_some_and(|r| r < f.detection.get()) {
-            conflict("an engine is not repaired before its failure is noticed", f.repair.span, diags);
-        }
-        failures.push(EngineFailure { engine: *f.engine, at: f.at.get(), detection: f.detection.get(), repair });
-    }
+    let failures = failures(input, engines, fabric, diags);
     if input.speculation.is_some() && !failures.is_empty() {
         unsupported("guesses of an engine that fails are not modelled", "leave out [serving.speculation]", input.failure.span, diags);
     }

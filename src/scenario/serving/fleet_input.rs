@@ -1,7 +1,8 @@
 //! Tables of `[serving]` beside one engine: engines of prompts, tiers of cached prompts, engines that come and go, adapters.
 
-use super::input::ServingParallelInput;
+use super::input::{BatchingInput, CachePrecision, ServingParallelInput, ServingPrecision, SloInput, TrafficInput};
 use crate::diag::{Count, Finite, Name, NonNeg, Plain, Pos, Share, Whole};
+use crate::model::ModelInput;
 use crate::serving::Measure;
 use crate::units::{Bytes, Seconds};
 use crate::{choice, record};
@@ -62,9 +63,21 @@ record! {
     }
 }
 
+choice! {
+    /// Engines of one kind.
+    pub enum ScaledInput {
+        /// Those of prompts.
+        Prompts = "prompts",
+        /// Those that decode.
+        Decodes = "decodes",
+    }
+}
+
 record! {
     /// Number of engines by load.
     pub struct ScalingInput {
+        /// Which engines, where those of prompts are apart; absent: those that decode.
+        pub engines: Option<ScaledInput>,
         /// Engines at the start, and the fewest; the most is `parallel.replicas`.
         pub least: Count = 1,
         /// What is measured.
@@ -93,10 +106,12 @@ record! {
 }
 
 record! {
-    /// An engine that fails.
+    /// An engine that fails, or a node with all engines that lie on it.
     pub struct EngineFailureInput {
-        /// Which, from 0.
-        pub engine: Whole,
+        /// Which engine, from 0.
+        pub engine: Option<Whole>,
+        /// Which node, from 0, instead of an engine.
+        pub node: Option<Whole>,
         /// When.
         pub at: NonNeg<Seconds>,
         /// Time until the router notices: until then it sends requests there.
@@ -123,5 +138,35 @@ record! {
         pub slots: Option<Count>,
         /// Rank.
         pub rank: Count = 16,
+    }
+}
+
+record! {
+    /// Another model on the same cluster.
+    pub struct BesideInput {
+        /// Its name in the outcome.
+        pub name: Name,
+        /// Share of the requests of `[serving.traffic]` that are for it; or it has traffic of its own.
+        pub share: Option<Share>,
+        /// Whether its engines lie on the accelerators of the first model's engines and take turns with them, instead of behind them.
+        pub shared: bool = false,
+        /// Engine with the settings of a launch script.
+        pub engine: Name = "vllm".into(),
+        /// Number format of weights and matrix products.
+        pub precision: ServingPrecision = ServingPrecision::Bf16,
+        /// Number format of the attention projections, where it differs.
+        pub attention_precision: Option<ServingPrecision>,
+        /// Number format of keys and values.
+        pub kv_precision: CachePrecision = CachePrecision::Bf16,
+        /// What is served.
+        pub model: ModelInput,
+        /// How an engine lies on accelerators; `replicas` absent: one engine, or with `shared` as many as fit.
+        pub parallel: Option<ServingParallelInput>,
+        /// Settings of the engine.
+        pub batching: Option<BatchingInput>,
+        /// Requests of its own, beside `[serving.traffic]`.
+        pub traffic: Option<TrafficInput>,
+        /// What a request for it has to meet, instead of `[serving.slo]`.
+        pub slo: Option<SloInput>,
     }
 }

@@ -1,7 +1,8 @@
 //! The `[serving]` table: its keys, types and defaults.
 
 use super::fleet_input::{
-    AdaptersInput, AdmissionInput, EngineFailureInput, OffloadInput, PreemptionInput, PrefillInput, PriorityInput, ScalingInput, StartInput,
+    AdaptersInput, AdmissionInput, BesideInput, EngineFailureInput, OffloadInput, PreemptionInput, PrefillInput, PriorityInput,
+    ScalingInput, StartInput,
 };
 use crate::diag::{Count, Decode, Diagnostics, FilePath, Finite, List, Name, Node, NonNeg, Pos, Share, Value, Whole};
 use crate::hardware::Dtype;
@@ -25,6 +26,10 @@ choice! {
         Nvfp4 = "nvfp4",
         /// 8-bit integer.
         Int8 = "int8",
+        /// Weights alone in 8-bit integers, products in 16 bit.
+        W8a16 = "w8a16",
+        /// Weights alone in 4-bit integers with group scales (AWQ, GPTQ), products in 16 bit.
+        W4a16 = "w4a16",
     }
 }
 
@@ -37,6 +42,8 @@ impl ServingPrecision {
             Self::Fp8Block => Dtype::Fp8Block,
             Self::Nvfp4 => Dtype::Nvfp4,
             Self::Int8 => Dtype::Int8,
+            Self::W8a16 => Dtype::W8a16,
+            Self::W4a16 => Dtype::W4a16,
         }
     }
 }
@@ -402,6 +409,8 @@ record! {
         pub adapters: Option<AdaptersInput>,
         /// Guesses of a draft.
         pub speculation: Option<SpeculationInput>,
+        /// Further models on the same cluster, each with engines of its own.
+        pub beside: List<BesideInput> = Vec::new(),
         /// The requests.
         pub traffic: TrafficInput,
         /// What a request has to meet.

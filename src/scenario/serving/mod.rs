@@ -1,5 +1,6 @@
 //! Serving scenarios: their keys, their checks, their runs.
 
+mod beside;
 mod check;
 mod fleet;
 mod fleet_input;

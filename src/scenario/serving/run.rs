@@ -59,6 +59,21 @@ pub struct ServingJob {
     pub urgent: Option<f64>,
     /// Seconds before which arrivals are not counted.
     pub warm_up: f64,
+    /// Further models, in order of their numbers from 1.
+    pub models: Vec<ModelJob>,
+}
+
+/// A further model of a job.
+#[derive(Debug, Clone)]
+pub struct ModelJob {
+    /// Its name.
+    pub name: String,
+    /// Share of the job's requests that are for it.
+    pub share: Option<f64>,
+    /// Requests of its own.
+    pub source: Option<Source>,
+    /// What they have to meet.
+    pub goals: Option<Goals>,
 }
 
 /// Seconds that one iteration and one request of the simulation take, about (2 cores of 2024).
@@ -68,34 +83,31 @@ const SECONDS_PER_REQUEST: f64 = 5e-6;
 const SECONDS_PER_LOOK: f64 = 5e-7;
 const SECONDS_PER_HASH: f64 = 2e-7;
 
-impl ServingJob {
-    /// Tasks at most (iterations and requests) and the seconds that they take.
-    fn work(&self) -> (f64, f64) {
-        let (requests, tokens) = match &self.source {
-            Source::Synthetic(s) => (s.requests as f64, s.requests as f64 * s.output.mean()),
-            Source::Sessions(d) => {
+impl Source {
+    /// Requests and the tokens of their answers.
+    fn size(&self) -> (f64, f64) {
+        match self {
+            Self::Synthetic(s) => (s.requests as f64, s.requests as f64 * s.output.mean()),
+            Self::Sessions(d) => {
                 let requests = d.sessions as f64 * d.turns.mean();
                 (requests, requests * d.output.mean())
             }
-            Source::Trace { requests, repeat, .. } => {
+            Self::Trace { requests, repeat, .. } => {
                 let n = requests.list.len() as f64 * *repeat as f64;
                 (n, requests.list.iter().map(|r| f64::from(r.output)).sum::<f64>() * *repeat as f64)
             }
-        };
-        let looks = self.deployment.fleet.scaling.map_or(0.0, |s| self.span() / s.interval);
-        let seconds = requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION + looks * SECONDS_PER_LOOK;
-        (requests + tokens + looks, seconds + self.hashes() * SECONDS_PER_HASH)
+        }
     }
 
     /// Seconds over which requests arrive, about.
     fn span(&self) -> f64 {
-        match &self.source {
-            Source::Synthetic(s) => match s.pace {
+        match self {
+            Self::Synthetic(s) => match s.pace {
                 Pace::Burst => 0.0,
                 Pace::Gamma { rate, .. } | Pace::OnOff { rate, .. } | Pace::Swing { rate, .. } => s.requests as f64 / rate,
             },
-            Source::Sessions(d) => d.sessions as f64 / d.rate + d.turns.most() as f64 * d.pause,
-            Source::Trace { requests, repeat, rate, .. } => {
+            Self::Sessions(d) => d.sessions as f64 / d.rate + d.turns.most() as f64 * d.pause,
+            Self::Trace { requests, repeat, rate, .. } => {
                 let n = requests.list.len() as f64;
                 let once = rate.map_or_else(|| requests.list.last().map_or(0.0, |r| r.arrival), |rate| n / rate);
                 once * *repeat as f64
@@ -105,14 +117,41 @@ impl ServingJob {
 
     /// Hashed blocks of drawn prompts, at most.
     fn hashes(&self) -> f64 {
-        match &self.source {
-            Source::Synthetic(s) if s.common > 0 => s.requests as f64 * s.input.mean() / 64.0,
-            Source::Sessions(d) => {
+        match self {
+            Self::Synthetic(s) if s.common > 0 => s.requests as f64 * s.input.mean() / 64.0,
+            Self::Sessions(d) => {
                 let said = d.common as f64 + d.turns.mean() * (d.input.mean() + d.output.mean());
                 d.sessions as f64 * said.min(d.most as f64 + d.output.mean()) / 64.0
             }
             _ => 0.0,
         }
+    }
+
+    /// The requests under some streams of random numbers, and the rows that were left out.
+    fn draw(&self, streams: &Streams) -> (Requests, u64) {
+        match self {
+            Self::Synthetic(s) => (synthesize(s, streams), 0),
+            Self::Sessions(d) => (converse(d, streams), 0),
+            Self::Trace { requests, repeat, rate, skipped } => {
+                let mut requests = requests.clone();
+                requests.repeat(*repeat);
+                if let Some(rate) = rate {
+                    requests.arrive_at(*rate, streams);
+                }
+                (requests, *skipped)
+            }
+        }
+    }
+}
+
+impl ServingJob {
+    /// Tasks at most (iterations and requests) and the seconds that they take.
+    fn work(&self) -> (f64, f64) {
+        let all = || std::iter::once(&self.source).chain(self.models.iter().filter_map(|m| m.source.as_ref()));
+        let (requests, tokens) = all().map(Source::size).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let looks = self.deployment.fleet.scaling.map_or(0.0, |s| self.source.span() / s.interval);
+        let seconds = requests * SECONDS_PER_REQUEST + tokens * SECONDS_PER_ITERATION + looks * SECONDS_PER_LOOK;
+        (requests + tokens + looks, seconds + self.source.hashes() * SECONDS_PER_HASH)
     }
 
     /// The requests under a seed.
@@ -122,18 +161,19 @@ impl ServingJob {
     }
 
     fn requests(&self, streams: &Streams) -> (Requests, u64) {
-        match &self.source {
-            Source::Synthetic(s) => (synthesize(s, streams), 0),
-            Source::Sessions(d) => (converse(d, streams), 0),
-            Source::Trace { requests, repeat, rate, skipped } => {
-                let mut requests = requests.clone();
-                requests.repeat(*repeat);
-                if let Some(rate) = rate {
-                    requests.arrive_at(*rate, streams);
-                }
-                (requests, *skipped)
+        let (mut out, mut skipped) = self.source.draw(streams);
+        let shares: Vec<f64> = self.models.iter().map(|m| m.share.unwrap_or(0.0)).collect();
+        if !self.models.is_empty() {
+            out.mark_models(&shares, streams);
+        }
+        for (i, model) in self.models.iter().enumerate() {
+            if let Some(source) = &model.source {
+                let (more, left_out) = source.draw(&streams.of(&model.name));
+                out.join(&more, i as u16 + 1);
+                skipped += left_out;
             }
         }
+        (out, skipped)
     }
 }
 
@@ -160,6 +200,7 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
         goals: job.goals.map(|g| [g.ttft, g.tpot, g.e2e, g.share]),
         warm_up: job.warm_up,
         skipped,
+        models: job.models.iter().map(|m| (m.name.clone(), m.goals.map(|g| [g.ttft, g.tpot, g.e2e, g.share]))).collect(),
         title: job.describe(&requests),
     };
     let (mut numbers, detail, counted) = serving_outcome(&frame, &requests, served);

@@ -1,7 +1,7 @@
 //! What ranks of an engine exchange within a layer, and how much of it hides behind compute.
 
 use super::{Cost, keep, lookup};
-use crate::collectives::Op;
+use crate::collectives::{Algorithm, Op, TOKEN_KERNEL_UNITS};
 
 impl Cost<'_> {
     /// All layers for the tokens of a rank and of all ranks, with the attention of the slowest.
@@ -12,8 +12,10 @@ impl Cost<'_> {
         if !self.two_batches || own < 2 {
             return whole;
         }
-        // While one half computes, the tokens of the other are under way.
-        let halves = 2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2)) + attention;
+        // While one half computes, the tokens of the other are under way. Kernels that move a prompt's tokens hold some compute units, those
+        // of decodes none.
+        let left = if prefill { 1.0 - (TOKEN_KERNEL_UNITS as f64 / self.device.units()).min(0.5) } else { 1.0 };
+        let halves = (2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2)) + attention) / left;
         let exchanges = 2.0 * self.exchanges(own.div_ceil(2), prefill);
         whole.min(halves.max(exchanges))
     }
@@ -28,24 +30,29 @@ impl Cost<'_> {
 
     /// Exchange of a rank's tokens in all layers with experts.
     pub(super) fn exchanges(&mut self, m: u64, prefill: bool) -> f64 {
-        let (Some(x), true) = (self.shape.mixture, self.all_ranks.is_some()) else { return 0.0 };
-        let merged = usize::from(prefill && self.nodes > 1);
-        let mut seconds = lookup(&mut self.by_exchange[merged], m).unwrap_or(f64::NAN);
+        if self.shape.mixture.is_none() || self.all_ranks.is_none() {
+            return 0.0;
+        }
+        let table = usize::from(prefill);
+        let mut seconds = lookup(&mut self.by_exchange[table], m).unwrap_or(f64::NAN);
         if seconds.is_nan() {
             let layers = (self.shape.layers - self.shape.dense_layers()) as f64;
-            seconds = layers * self.exchange(m, x.per_token, merged == 1);
-            keep(&mut self.by_exchange[merged], m, seconds);
+            seconds = layers * self.exchange(m, prefill);
+            keep(&mut self.by_exchange[table], m, seconds);
         }
         seconds
     }
 
-    /// Dispatch of tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit). Exchange of prompts sends one copy
-    /// to every node that a token visits, that of decodes one to every expert (as the two modes of DeepEP).
-    pub(super) fn exchange(&self, m: u64, per_token: u64, merged: bool) -> f64 {
+    /// Dispatch of a rank's tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), by the two kinds of kernels
+    /// of DeepEP: one copy of a prompt's token to every node that it visits, one message for every expert of a decode's.
+    fn exchange(&self, m: u64, prefill: bool) -> f64 {
         let Some(all) = &self.all_ranks else { return 0.0 };
-        let nodes = self.nodes as f64;
-        let copies = if merged { nodes * (1.0 - libm::pow(1.0 - 1.0 / nodes, per_token as f64)) } else { per_token as f64 };
-        let elements = (m * self.shape.hidden) as f64 * copies * self.imbalance;
-        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
+        let Some(routing) = all.routing() else { return 0.0 };
+        let algorithm = if prefill { Algorithm::OneCopy } else { Algorithm::LowLatency };
+        let one = |op| {
+            let bytes = m as f64 * self.imbalance * routing.row(op, algorithm);
+            all.plan_as(op, bytes, algorithm).map_or_else(|| all.time_alone(op, bytes), |plan| all.time_of(op, bytes, &plan))
+        };
+        one(Op::Dispatch) + one(Op::Combine)
     }
 }

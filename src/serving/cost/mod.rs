@@ -3,6 +3,7 @@
 //! Everything that depends on the number of tokens alone is computed once for each number; decode attention is a table of
 //! batch and mean context that is linear between contexts a sixteenth of an octave apart.
 
+mod attention;
 mod draft;
 mod exchange;
 mod grid;
@@ -15,8 +16,8 @@ use super::shape::{Mixture, Shape};
 use super::stack::StackRow;
 use crate::collectives::{Communicator, Op};
 use crate::hardware::Dtype;
-use crate::kernels::{Decode, DeviceModel, Gemm, Prefill};
-use grid::{context_of, graph_size, knot_below};
+use crate::kernels::{DeviceModel, Gemm};
+use grid::graph_size;
 
 /// Number formats of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +49,6 @@ pub struct Batch {
     pub finished: u64,
 }
 
-/// A prefill that every part with attention kernels can run.
-const TRIAL: Prefill = Prefill { batch: 1, tokens: 16, heads: 1, kv_heads: 1, kv_bytes: 2.0, query_bytes: 2.0 };
 /// Numbers of tokens from which on times are not kept.
 const LONGEST_TABLE: u64 = 1 << 20;
 /// Bytes above which an all-reduce is a bulk one.
@@ -76,6 +75,8 @@ pub struct Cost<'f> {
     stack: StackRow,
     formats: Formats,
     query: Dtype,
+    /// Whether decodes and prompts of a batch share one attention kernel.
+    joint: bool,
     tensor: u64,
     data: u64,
     expert: u64,
@@ -83,7 +84,6 @@ pub struct Cost<'f> {
     redundant: u64,
     imbalance: f64,
     two_batches: bool,
-    nodes: u64,
     context: u64,
     context_group: Option<Communicator<'f>>,
     adapters: Option<Adapters>,
@@ -92,12 +92,15 @@ pub struct Cost<'f> {
     draft_model: Option<Box<Cost<'f>>>,
     expert_kernel: ExpertKernel,
     bulk: f64,
+    /// Factor on all-reduces.
+    slow: f64,
     /// Speed of the slowest accelerator of the group.
     speed: f64,
     by_tokens: Vec<f64>,
     by_total: Vec<f64>,
     by_logits: Vec<f64>,
-    by_context: Vec<Vec<f64>>,
+    /// Decode attention by batch and context, alone and in one kernel with prompts.
+    by_context: [Vec<Vec<f64>>; 2],
     /// Exchange of tokens, copies for a node merged or not.
     by_exchange: [Vec<f64>; 2],
 }
@@ -130,6 +133,8 @@ pub struct Parts<'f> {
     pub device: DeviceModel,
     /// Whose attention kernels are taken where it has none.
     pub attention: DeviceModel,
+    /// Generation of the accelerators.
+    pub generation: String,
     /// The tensor-parallel group, where there are several ranks.
     pub group: Option<Communicator<'f>>,
     /// All ranks of the engine, where attention is data-parallel.
@@ -148,8 +153,6 @@ pub struct Parts<'f> {
     pub imbalance: f64,
     /// Whether one half of a batch computes while the other half's tokens are exchanged.
     pub two_batches: bool,
-    /// Nodes of the engine.
-    pub nodes: u64,
     /// Groups of ranks over which every prompt is spread, and one rank of each of them where there are several.
     pub context: u64,
     /// The same as a group.
@@ -180,6 +183,7 @@ impl<'f> Cost<'f> {
             stack: stack.clone(),
             formats,
             query: Dtype::Bf16,
+            joint: shape.latent.is_none() && stack.joint_attention.iter().any(|g| g.value == parts.generation),
             tensor: parts.tensor,
             data: parts.data,
             expert: parts.expert,
@@ -187,19 +191,19 @@ impl<'f> Cost<'f> {
             redundant: parts.redundant,
             imbalance: parts.imbalance,
             two_batches: parts.two_batches,
-            nodes: parts.nodes,
             context: parts.context,
             context_group: parts.spread,
             adapters: parts.adapters,
             drafts: parts.drafts,
             draft_model: None,
-            expert_kernel: ExpertKernel::of(formats.linear),
+            expert_kernel: ExpertKernel::of(formats.linear, &parts.generation, parts.expert),
             bulk: *stack.bulk_all_reduce,
+            slow: 1.0,
             speed: parts.speed,
             by_tokens: Vec::new(),
             by_total: Vec::new(),
             by_logits: Vec::new(),
-            by_context: Vec::new(),
+            by_context: [Vec::new(), Vec::new()],
             by_exchange: [Vec::new(), Vec::new()],
         };
         for dtype in [formats.linear, formats.attention, Dtype::Bf16] {
@@ -207,17 +211,19 @@ impl<'f> Cost<'f> {
                 return Err(format!("this part has no matrix path for {dtype}"));
             }
         }
-        if shape.latent.is_none() {
-            if cost.device.prefill(Dtype::Bf16, Dtype::Bf16, TRIAL).is_ok() {
-                cost.attention = cost.device.clone();
-            }
-            cost.prefill_heads(Dtype::Bf16, 1, 16).or_else(|_| {
-                cost.query = Dtype::Fp8;
-                cost.prefill_heads(Dtype::Fp8, 1, 16)
-            })?;
-            cost.decode_heads(1, 16)?;
-        }
+        cost.try_attention()?;
         Ok(cost)
+    }
+
+    /// Makes every all-reduce of the tensor ranks `factor` times as slow, before any time was asked for.
+    pub const fn slow_all_reduces(&mut self, factor: f64) {
+        self.slow = factor;
+    }
+
+    /// Seconds of an all-reduce of the tensor ranks; 0 for one rank.
+    #[must_use]
+    pub fn all_reduce_time(&self, bytes: f64) -> f64 {
+        self.slow * self.tensor_group.as_ref().map_or(0.0, |g| g.time_alone(Op::AllReduce, bytes))
     }
 
     /// Lets another model draft.
@@ -258,13 +264,7 @@ impl<'f> Cost<'f> {
             let tokens = if eager { b.decodes * width + b.chunk_tokens } else { graph_size(b.decodes, most) * width };
             own = tokens.max(own);
             total += tokens;
-            let mut seconds = 0.0;
-            if b.decodes > 0 {
-                seconds += self.decode_attention(b.decodes, b.context);
-            }
-            if b.chunks > 0 {
-                seconds += self.prefill_attention(b) + self.gather_keys(whole.chunk_tokens);
-            }
+            let seconds = self.attention_of(b, whole.chunk_tokens);
             attention = seconds.max(attention);
             logits = (b.decodes * width + b.finished).max(logits);
             sequences = (b.decodes + b.chunks).max(sequences);
@@ -299,7 +299,7 @@ impl<'f> Cost<'f> {
 
     fn all_reduce(&self, bytes: f64) -> f64 {
         let Some(group) = &self.tensor_group else { return 0.0 };
-        let seconds = group.time_alone(Op::AllReduce, bytes);
+        let seconds = self.slow * group.time_alone(Op::AllReduce, bytes);
         if bytes > BULK { seconds * self.bulk } else { seconds }
     }
 
@@ -402,64 +402,6 @@ impl<'f> Cost<'f> {
             self.by_logits[at] = self.device.gemm(Dtype::Bf16, product) + gather;
         }
         self.by_logits[at]
-    }
-
-    /// Decode attention of all layers.
-    fn decode_attention(&mut self, batch: u64, context: u64) -> f64 {
-        let mean = context as f64 / batch as f64;
-        let (low, high) = (knot_below(mean as u64), knot_below(mean as u64) + 1);
-        let (x0, x1) = (context_of(low) as f64, context_of(high) as f64);
-        let (y0, y1) = (self.decode_at(batch, low), self.decode_at(batch, high));
-        y0 + (y1 - y0) * (mean - x0) / (x1 - x0)
-    }
-
-    fn decode_at(&mut self, batch: u64, knot: usize) -> f64 {
-        let at = batch as usize;
-        if at >= self.by_context.len() {
-            self.by_context.resize(at + 1, Vec::new());
-        }
-        if knot >= self.by_context[at].len() {
-            self.by_context[at].resize(knot + 1, f64::NAN);
-        }
-        if self.by_context[at][knot].is_nan() {
-            let context = context_of(knot);
-            let layer = match self.shape.latent {
-                Some(l) => self.latent_decode(l, batch, context),
-                // The constructor has tried it.
-                None => self.decode_heads(batch, context).unwrap_or(0.0),
-            };
-            self.by_context[at][knot] = layer * self.shape.attention_layers() as f64 + self.state_step(batch);
-        }
-        self.by_context[at][knot]
-    }
-
-    fn own_heads(&self) -> (u64, u64) {
-        (self.shape.heads.div_ceil(self.tensor), self.shape.kv_heads.div_ceil(self.tensor))
-    }
-
-    fn decode_heads(&self, batch: u64, context: u64) -> Result<f64, String> {
-        let (heads, kv_heads) = self.own_heads();
-        // Kernels were measured at head size 128; others are taken as so many more or fewer tokens.
-        let context = (context as f64 * self.shape.head_dim as f64 / 128.0).ceil().max(1.0) as u64;
-        self.attention
-            .decode(self.formats.kv, Decode { batch, context, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: 2.0 })
-    }
-
-    fn prefill_heads(&self, query: Dtype, batch: u64, tokens: u64) -> Result<f64, String> {
-        let (heads, kv_heads) = self.own_heads();
-        let prefill = Prefill { batch, tokens, heads, kv_heads, kv_bytes: self.formats.kv.bytes(), query_bytes: query.bytes() };
-        self.attention.prefill(query, self.formats.kv, prefill)
-    }
-
-    /// Prefill attention of all layers: chunks as prompts of equal length with as many pairs of query and key.
-    fn prefill_attention(&self, batch: &Batch) -> f64 {
-        let layers = self.shape.attention_layers() as f64;
-        if let Some(l) = self.shape.latent {
-            return layers * self.latent_prefill(l, batch);
-        }
-        let states = self.state_scan(batch.chunk_tokens);
-        let each = (2.0 * batch.chunk_pairs / batch.chunks as f64).sqrt() * (self.shape.head_dim as f64 / 128.0).sqrt();
-        states + layers * self.prefill_heads(self.query, batch.chunks, (each.round() as u64).max(1)).unwrap_or(0.0)
     }
 
     /// Which constants serve it.

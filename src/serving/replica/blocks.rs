@@ -22,7 +22,8 @@ impl Replica {
 
     /// Gives the decodes their blocks, putting the youngest requests back until there is room.
     pub(super) fn grow_decodes(&mut self, s: &mut Shared<'_>) {
-        if !self.limits.reserve_output {
+        let grows = self.limits.windowed.is_none_or(|w| !w.alone);
+        if !self.limits.reserve_output && grows {
             loop {
                 let need = self.phases[(self.step % self.limits.block_tokens) as usize];
                 if need == 0 {
@@ -50,7 +51,7 @@ impl Replica {
                 return true;
             }
             let held = u64::from(live.own) + u64::from(live.shared) * self.hash_blocks;
-            let need = (u64::from(live.done) + chunk).div_ceil(self.limits.block_tokens).saturating_sub(held);
+            let need = (self.limits.lasting(u64::from(live.done) + chunk) + self.near_of(id, s)).saturating_sub(held);
             if self.make_room(need) {
                 self.used += need;
                 s.live[id as usize].own += need as u32;
@@ -135,7 +136,8 @@ impl Replica {
     pub(super) fn give_back(&mut self, id: u32, live: &Live, s: &Shared<'_>) {
         let mut own = u64::from(live.own);
         if live.stage == Stage::Decode && !self.limits.reserve_output {
-            let held = (u64::from(live.target) + (self.step - live.joined) + u64::from(self.grown)).div_ceil(self.limits.block_tokens);
+            let tokens = u64::from(live.target) + (self.step - live.joined) + u64::from(self.grown);
+            let held = self.limits.lasting(tokens) + self.near_of(id, s);
             own = held.saturating_sub(u64::from(live.shared) * self.hash_blocks);
         }
         self.used -= own;
@@ -190,7 +192,14 @@ impl Replica {
     pub(super) fn blocks_of(&self, input: u32, output: u32) -> u64 {
         let answer =
             if self.limits.role == Role::Prompts { 0 } else { u64::from(output) + self.limits.speculation.map_or(0, |s| s.drafts) };
-        (u64::from(input) + answer).div_ceil(self.limits.block_tokens)
+        let tokens = u64::from(input) + answer;
+        self.limits.lasting(tokens) + self.limits.near(tokens)
+    }
+
+    /// Blocks that a request takes in layers with a window.
+    pub(super) fn near_of(&self, id: u32, s: &Shared<'_>) -> u64 {
+        let request = &s.requests.list[id as usize];
+        self.limits.near(u64::from(request.input) + u64::from(request.output))
     }
 
     /// Blocks that requests hold, cached prompts left out.

@@ -1,6 +1,6 @@
 //! How a replica forms the batch of an iteration, by policy.
 
-use super::{Batching, Replica, Shared, Stage};
+use super::{Batching, Replica, Role, Shared, Stage};
 use crate::serving::cost::Batch;
 use crate::serving::request::Requests;
 
@@ -71,7 +71,7 @@ impl Replica {
             let found = self.look_up(id, s);
             let target = self.target(id, s);
             let chunk = (target - found).min(budget);
-            if !self.admit(id, found, (found + chunk).div_ceil(self.limits.block_tokens), s) {
+            if !self.admit(id, found, self.limits.lasting(found + chunk) + self.near_of(id, s), s) {
                 break;
             }
             self.chunks.push((id, chunk as u32));
@@ -136,7 +136,7 @@ impl Replica {
             if chunk > budget && !self.chunks.is_empty() {
                 break;
             }
-            if !self.admit(id, found, target.div_ceil(self.limits.block_tokens), s) {
+            if !self.admit(id, found, self.limits.lasting(target) + self.near_of(id, s), s) {
                 break;
             }
             self.chunks.push((id, chunk as u32));
@@ -205,7 +205,9 @@ impl Replica {
         let request = &s.requests.list[id as usize];
         let shared = if found == 0 { 0 } else { found.div_ceil(u64::from(s.requests.hash_tokens)) };
         let hashes = &s.requests.hashes_of(request)[..shared as usize];
-        let blocks = if self.limits.reserve_output { self.blocks_of(request.input, request.output) } else { blocks };
+        // What was generated before an engine was lost is part of the prompt.
+        let input = request.input + if self.limits.role == Role::Prompts { s.live[id as usize].generated } else { 0 };
+        let blocks = if self.limits.reserve_output { self.blocks_of(input, request.output) } else { blocks };
         self.cache.take(hashes);
         let own = blocks.saturating_sub(shared * self.hash_blocks);
         if !self.make_room(own) {

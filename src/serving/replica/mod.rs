@@ -14,6 +14,7 @@ use super::lengths::uniform;
 use super::prefix::PrefixCache;
 use super::request::{Record, Requests};
 use super::series::Series;
+use super::shape::Windowed;
 use super::stack::Batching;
 use rand_pcg::Pcg64Mcg;
 use std::cmp::Reverse;
@@ -35,6 +36,8 @@ pub enum Role {
 pub struct Limits {
     /// What it does of a request.
     pub role: Role,
+    /// Which model of the cluster it serves.
+    pub model: u16,
     /// How batches are formed.
     pub batching: Batching,
     /// Whether room for the whole answer is reserved.
@@ -61,6 +64,20 @@ pub struct Limits {
     pub speculation: Option<Speculation>,
     /// Seconds that a block takes to host memory or back; absent: what is put back is computed again.
     pub swap: Option<f64>,
+    /// What requests keep in layers with a window: set aside for each when it is admitted, for its whole length or the window.
+    pub windowed: Option<Windowed>,
+}
+
+impl Limits {
+    /// Blocks of some tokens in the layers that keep them to the end.
+    pub(super) fn lasting(&self, tokens: u64) -> u64 {
+        if self.windowed.is_some_and(|w| w.alone) { 0 } else { tokens.div_ceil(self.block_tokens) }
+    }
+
+    /// Blocks that a request of `tokens` in all takes in layers with a window.
+    pub(super) fn near(&self, tokens: u64) -> u64 {
+        self.windowed.map_or(0, |w| (tokens.min(w.tokens) as f64 * w.share / self.block_tokens as f64).ceil() as u64)
+    }
 }
 
 /// Where a request stands.
@@ -119,6 +136,21 @@ impl Live {
         }
     }
 
+    /// Tokens generated when it last began to decode or was put back.
+    pub(super) const fn generated(&self) -> u32 {
+        self.generated
+    }
+    /// When its last token came.
+    pub(super) const fn token_at(&self) -> f64 {
+        self.token_at
+    }
+    /// Back at the start, with tokens that had been generated elsewhere.
+    pub(super) const fn resume(&mut self, generated: u32, token_at: f64) {
+        self.stage = Stage::Waiting;
+        (self.done, self.own, self.shared) = (0, 0, 0);
+        (self.generated, self.token_at) = (generated, token_at);
+    }
+
     /// Tokens of the prompt that are in the cache.
     pub(super) const fn done(&self) -> u32 {
         self.done
@@ -152,6 +184,10 @@ pub(super) struct Replica {
     joining: Vec<(u32, f64)>,
     /// Whether a router may send it anything.
     pub(super) open: bool,
+    /// Whether it takes no keys and values from engines of prompts.
+    pub(super) closed: bool,
+    /// Prompts that are through and not all handed on.
+    handing: u64,
     /// Running requests with unfinished prompts.
     prefilling: Vec<u32>,
     /// All running requests in order of admission, with entries that are void.
@@ -203,6 +239,8 @@ impl Replica {
             waiting: VecDeque::new(),
             joining: Vec::new(),
             open: true,
+            closed: false,
+            handing: 0,
             prefilling: Vec::new(),
             order: Vec::new(),
             running: 0,
@@ -261,9 +299,19 @@ impl Replica {
         u64::from(request.input) + if self.limits.role == Role::Prompts { 0 } else { u64::from(request.output) }
     }
 
+    /// Whether a router may send it requests for a model.
+    pub(super) const fn serves(&self, model: u16) -> bool {
+        self.open && self.limits.model == model
+    }
+
     /// What it does of a request.
     pub(super) const fn role(&self) -> Role {
         self.limits.role
+    }
+
+    /// Whether nobody is here, nor keys and values to be handed on.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.present == 0 && self.handing == 0
     }
 
     /// Blocks of its cache.
@@ -388,6 +436,7 @@ impl Replica {
             s.gaps.push(live.token_at, now, 1);
         }
         live.generated += 1;
+        live.token_at = now;
         if live.generated >= request.output {
             self.finish(id, now, s);
         } else if self.limits.role == Role::Prompts {

@@ -1,6 +1,8 @@
 //! Closed forms and invariants of serving.
 
 mod deployments;
+mod kinds;
+mod models;
 mod moving;
 
 use super::lengths::{exponential, uniform};
@@ -242,6 +244,7 @@ proptest! {
     fn tokens_are_conserved_and_blocks_are_kept(
         policy in 0usize..4, reserve: bool, lag: bool, prefix: bool, blocks in 40u64..200, sequences in 1u64..40, budget in 64u64..2048,
         wait in 0u64..5, interval in 1u64..5, closed in prop::option::of(1usize..20), seed: u64, n in 1usize..60,
+        window in prop::option::of((1u64..400, 1u64..4)),
     ) {
         let fabric = fabric(2);
         let mut stack = engine("vllm", sequences.min(budget));
@@ -249,7 +252,9 @@ proptest! {
         stack.reserve_output.value = reserve || policy == 1;
         (stack.lag.value, stack.max_tokens.value, stack.wait_iterations.value, stack.wait_share.value, stack.read_interval.value) =
             (lag, budget, wait, 0.5, interval);
-        let deployment = Deployment { prefix_cache: prefix, ..deployment(Shape { layers: 2, ..llama() }, 2, Some(blocks)) };
+        let window = window.map(|(tokens, every)| crate::model::Window { tokens, every, full_every: 0 });
+        let shape = Shape { layers: 6, window, ..llama() };
+        let deployment = Deployment { prefix_cache: prefix && window.is_none(), ..deployment(shape, 2, Some(blocks)) };
         let mut pool = deployment.pool(&fabric, Profiles::embedded(), &stack).unwrap();
         let mut rng = Streams::new(seed).stream("test");
         let mut draw = |most: f64| (uniform(&mut rng) * most) as u32 + 1;

@@ -21,7 +21,7 @@ fn requests_of_a_failed_engine_go_on_elsewhere() {
     let fabric = fabric(2);
     let stack = engine("vllm", 64);
     let list = requests((0..200).map(|i| (f64::from(i) * 0.05, 500, 200)));
-    let failure = EngineFailure { engine: 1, at: 3.0, detection: 2.0, repair: Some(4.0) };
+    let failure = EngineFailure { engine: 1, node: None, at: 3.0, detection: 2.0, repair: Some(4.0) };
     let start = Start { boot: 1.0, tier: None, warm_up: 0.5 };
     let fleet = Fleet { failures: vec![failure], start, ..Fleet::default() };
     let (sound, broken) = (with_fleet(&fabric, 2, Fleet::default(), &stack, &list), with_fleet(&fabric, 2, fleet, &stack, &list));
@@ -39,7 +39,7 @@ fn requests_of_a_failed_engine_go_on_elsewhere() {
 #[test]
 fn without_an_engine_requests_are_not_served() {
     let fabric = fabric(1);
-    let failure = EngineFailure { engine: 0, at: 1.0, detection: 0.5, repair: None };
+    let failure = EngineFailure { engine: 0, node: None, at: 1.0, detection: 0.5, repair: None };
     let list = requests((0..40).map(|i| (f64::from(i) * 0.1, 500, 20)));
     let served = with_fleet(&fabric, 1, Fleet { failures: vec![failure], ..Fleet::default() }, &engine("vllm", 64), &list);
     let done = served.records.iter().filter(|r| r.is_done()).count() as u64;
@@ -53,7 +53,7 @@ fn engines_follow_the_load() {
     // Ten busy seconds, then a trickle.
     let busy = (0..300).map(|i| (f64::from(i) / 30.0, 500, 60));
     let list = requests(busy.chain((0..60).map(|i| (20.0 + f64::from(i), 500, 60))));
-    let scaling = Scaling { least: 1, measure: Measure::Queue, interval: 0.5, above: 4.0, below: 0.5, patience: 4 };
+    let scaling = Scaling { role: Role::Both, least: 1, measure: Measure::Queue, interval: 0.5, above: 4.0, below: 0.5, patience: 4 };
     let start = Start { boot: 1.0, tier: None, warm_up: 1.0 };
     let served = with_fleet(&fabric, 4, Fleet { scaling: Some(scaling), start, ..Fleet::default() }, &stack, &list);
     all_done(&list, &served);
@@ -182,9 +182,9 @@ proptest! {
         if let Some(share) = urgent {
             list.mark_urgent(share, &Streams::new(seed));
         }
-        let mut failures = vec![EngineFailure { engine: 0, at, detection, repair: Some(detection + 1.0) }];
-        failures.extend(second.map(|at| EngineFailure { engine: 1, at, detection, repair: Some(detection + 2.0) }));
-        let scaling = scaled.then_some(Scaling { least: 1, measure: Measure::Cache, interval: 0.5, above: 0.4, below: 0.1, patience: 2 });
+        let mut failures = vec![EngineFailure { engine: 0, node: None, at, detection, repair: Some(detection + 1.0) }];
+        failures.extend(second.map(|at| EngineFailure { engine: 1, node: None, at, detection, repair: Some(detection + 2.0) }));
+        let scaling = scaled.then_some(Scaling { role: Role::Both, least: 1, measure: Measure::Cache, interval: 0.5, above: 0.4, below: 0.1, patience: 2 });
         let start = Start { boot: 0.7, tier: None, warm_up: 0.3 };
         let fleet = Fleet { scaling, failures, start, max_waiting: waiting };
         let offload = offload.then_some(Offload { tier: None, capacity: 1e9, shared: false });
