@@ -106,6 +106,11 @@ record! {
         /// Memory traffic of an unfused activation on top of a fused one, forward and backward each: bytes per token and feed-forward
         /// element.
         pub activation_extra_bytes: Plain = 0.0,
+        /// Memory traffic of biases and copies of queries, keys, values and context apart from kernels that fuse them, forward: bytes per
+        /// token and hidden element, on the tensor split.
+        pub projection_extra_bytes_forward: Plain = 0.0,
+        /// The same, backward.
+        pub projection_extra_bytes_backward: Plain = 0.0,
         /// Share of the element-wise traffic that compilers do not fuse into products.
         pub elementwise_share: Finite = 1.0,
         /// Whether batch norms run in one kernel with their activation.

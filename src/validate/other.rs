@@ -37,6 +37,9 @@ pub(super) const COLUMNS: Columns = Columns {
 /// Mean tokens of a packed sample over the longest: half of BERT's 512 positions hold words (packing factor 2.0, arXiv 2107.02027).
 const PACKED: u64 = 2;
 
+/// Width of a bin of lengths, positions.
+const BIN: u64 = 64;
+
 /// What a row leaves open.
 struct Job {
     config: Config,
@@ -108,9 +111,13 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     let own = record.count("global_batch")?.div_ceil(ranks);
     if !model.is_network() {
         let length = record.count("seq_len")?;
-        // Submissions pack samples; DeepLearningExamples bins long ones by length (LDDL, from memory), which leaves as little padding; short
-        // ones have little of it.
-        model.sequence_length = if submitted || length > 128 { (length / PACKED).max(1) } else { length };
+        // Submissions pack samples; DeepLearningExamples puts long ones into bins of 64 positions (LDDL, from memory), which leaves half a
+        // bin of padding in the mean; short ones are padded to the longest.
+        model.sequence_length = match (submitted, length > 128) {
+            (true, _) => (length / PACKED).max(1),
+            (false, true) => length / PACKED + BIN / 2,
+            (false, false) => length,
+        };
     }
     let config = Config { global_batch: own * ranks, ..config(record, model, submitted, None, ranks)? };
     // Whole batches of a rank, or the largest powers of two.
