@@ -165,6 +165,10 @@ record! {
         pub accumulate_bytes_bf16: Plain,
         /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
         pub narrow_weight_bytes: Finite,
+        /// Whether inputs of activation functions are kept in 8 bit beside 8-bit products.
+        pub narrow_activations: bool = false,
+        /// Whether a pipeline cuts the sequences of a rank into as many microbatches as it has stages, unless told otherwise.
+        pub stage_microbatches: bool = false,
         /// Memory that the runtime takes before the first tensor: driver context, libraries, communicators (order of magnitude seen on
         /// NVIDIA drivers with NCCL; from memory, unverified).
         pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.5e9),

@@ -5,9 +5,10 @@
 
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
-use super::table::{Columns, Record};
+use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
 use crate::kernels::OptimizerKind;
+use crate::metrics::step_interval;
 use crate::model::{Architecture, Preset};
 use crate::training::{
     Attention, Config, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Stack, Uneven, expert_stacks, simulate_step,
@@ -162,8 +163,8 @@ fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
 }
 
 /// The fastest layout that fits, or the one that needs least memory where none does.
-fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
-    let (mut best, mut least, mut failure) = (None::<f64>, None::<(f64, f64)>, "no layout was tried".to_owned());
+fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<Predicted, String> {
+    let (mut best, mut least, mut failure) = (None::<Predicted>, None::<(f64, Predicted)>, "no layout was tried".to_owned());
     for &parallel in &job.layouts {
         for &recompute in job.recompute {
             // Larger microbatches first: the first that fits is taken.
@@ -177,13 +178,14 @@ fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
                     }
                 };
                 let peak = step.memory.iter().map(|m| m.total()).fold(0.0, f64::max);
-                let time = step.execution.makespan;
+                let (low, high) = step_interval(&config, &step);
+                let this = Predicted { time: step.execution.makespan, low, high };
                 if peak <= memory {
-                    best = Some(best.map_or(time, |b| b.min(time)));
+                    best = Some(best.filter(|b| b.time <= this.time).unwrap_or(this));
                     break;
                 }
                 if least.is_none_or(|l| peak < l.0) {
-                    least = Some((peak, time));
+                    least = Some((peak, this));
                 }
             }
         }
@@ -191,7 +193,7 @@ fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
     best.or(least.map(|l| l.1)).ok_or(failure)
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
     let part = part(record)?;
     let ranks = record.count("accelerators")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);

@@ -68,7 +68,7 @@ pub fn validate_logs(folders: &[PathBuf], diags: &mut Diagnostics) -> Option<Rep
         let name = folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let list: Vec<_> = logged.iter().map(|r| (r.arrival, r.first, r.last, r.output)).collect();
         let outcome = predict(&name, &meta_value, &logged);
-        rows.push(Row { id: name, source: source_of(&meta_value), measured: figures(&list), outcome, about: None });
+        rows.push(Row { id: name, source: source_of(&meta_value), measured: figures(&list), outcome, about: None, interval: None });
     }
     (!diags.has_errors()).then(|| Report::new(Kind::ServingLog, COLUMNS, rows))
 }
