@@ -105,6 +105,7 @@ fn the_shipped_profile_is_the_fit_of_the_shipped_tables() {
     assert_eq!(same_as_shipped(&fit_text(&read_shipped("layers_attention.csv", |l| l.contains(",decode,")))), 1);
     assert_eq!(same_as_shipped(&fit_text(&read_shipped("gemm.csv", |l| l.contains("h100-sxm") && l.contains(",bf16,")))), 3);
     assert_eq!(same_as_shipped(&fit_text(&read_shipped("attention.csv", |l| l.contains("b200-sxm,decode")))), 8);
+    assert_eq!(same_as_shipped(&fit_text(&read_shipped("gemm_deepbench.csv", |_| true))), 4);
 }
 
 /// All entries, to the byte: `.ci/nightly` runs it.
@@ -112,9 +113,9 @@ fn the_shipped_profile_is_the_fit_of_the_shipped_tables() {
 #[ignore = "fits all tables"]
 fn the_whole_profile_is_the_fit_of_the_tables() {
     let mut diags = Diagnostics::new();
-    let sources = ["gemm.csv", "attention.csv", "moe.csv"].map(|name| diags.add_source(name, read_shipped(name, |_| true)));
+    let sources = ["gemm.csv", "gemm_deepbench.csv", "attention.csv", "moe.csv"].map(|name| diags.add_source(name, read_shipped(name, |_| true)));
     let calibration = fit(&sources, FitOptions::default(), &mut diags).unwrap();
-    assert_eq!(same_as_shipped(&calibration), 22 + 16);
+    assert_eq!(same_as_shipped(&calibration), 26 + 16);
     assert!(calibration.entries.iter().filter(|e| e.fit.is_ok()).count() > 80);
 }
 

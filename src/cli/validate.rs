@@ -158,7 +158,7 @@ fn column(report: &Report, at: usize) -> ValidationColumn {
         })
     };
     let row =
-        |name: &str, s: &Summary| GroupRow { name: name.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias };
+        |name: &str, s: &Summary| GroupRow { name: name.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias, inside: s.inside };
     let mut sources: Vec<GroupRow> = report.by_source.iter().map(|(n, s)| row(n, &s[at])).collect();
     sources.push(row("all", &report.all[at]));
     let mut groups = vec![("source", sources)];

@@ -211,13 +211,9 @@ fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
     let shared =
         fabric.peer_copy_limit(fabric.standing(domain.first)).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
     let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
-<<<<<<< HEAD
-    ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() }.at(rate)
-=======
     let lines = ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() };
     if fabric.peer_access(fabric.standing(domain.first)) {
         return lines.at(rate);
     }
     ScaleUpLines { bulk_base: 0.0, bulk_hop: STAGED_HOP, ..lines }.at(rate.min(STAGED_RATE).min(shared / n as f64))
->>>>>>> r12-serve
 }

@@ -59,10 +59,13 @@ const DTYPES: [Dtype; 11] = [
 /// The measured number formats whose constants serve a format, nearest first.
 const fn measured_as(dtype: Dtype) -> &'static [Dtype] {
     match dtype {
-        Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16 => &[Dtype::Bf16],
-        Dtype::W8a16 => &[Dtype::W8a16, Dtype::W4a16, Dtype::Bf16],
-        Dtype::W4a16 => &[Dtype::W4a16, Dtype::W8a16, Dtype::Bf16],
-        Dtype::Int8 => &[Dtype::Int8, Dtype::Fp8, Dtype::Bf16],
+        Dtype::Fp32 => &[Dtype::Fp32, Dtype::Bf16, Dtype::Fp16],
+        Dtype::Tf32 => &[Dtype::Tf32, Dtype::Bf16, Dtype::Fp16],
+        Dtype::Bf16 => &[Dtype::Bf16, Dtype::Fp16],
+        Dtype::Fp16 => &[Dtype::Fp16, Dtype::Bf16],
+        Dtype::W8a16 => &[Dtype::W8a16, Dtype::W4a16, Dtype::Bf16, Dtype::Fp16],
+        Dtype::W4a16 => &[Dtype::W4a16, Dtype::W8a16, Dtype::Bf16, Dtype::Fp16],
+        Dtype::Int8 => &[Dtype::Int8, Dtype::Fp8, Dtype::Bf16, Dtype::Fp16],
         Dtype::Fp8 => &[Dtype::Fp8, Dtype::Bf16],
         Dtype::Fp8Block => &[Dtype::Fp8Block, Dtype::Fp8, Dtype::Bf16],
         Dtype::Mxfp8 => &[Dtype::Mxfp8, Dtype::Fp8Block, Dtype::Fp8, Dtype::Bf16],

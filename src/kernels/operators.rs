@@ -12,6 +12,8 @@ choice! {
         Adam = "adam",
         /// Adam with 8-bit moments and fp32 master weights.
         Adam8bit = "adam-8bit",
+        /// Adam with 16-bit moments and fp32 master weights (DeepSeek-V3).
+        Adam16bit = "adam-16bit",
         /// LAMB: Adam, and one more pass for the norms of weight and update.
         Lamb = "lamb",
         /// Stochastic gradient descent with momentum.
@@ -28,6 +30,7 @@ impl OptimizerKind {
         match self {
             Self::Adam | Self::Lamb => 12.0,
             Self::Adam8bit => 6.0,
+            Self::Adam16bit => 8.0,
             Self::Momentum => 8.0,
             Self::Sgd => 4.0,
         }
@@ -38,6 +41,7 @@ impl OptimizerKind {
         let state = match self {
             Self::Adam => 24.0,
             Self::Adam8bit => 12.0,
+            Self::Adam16bit => 16.0,
             Self::Lamb => 24.0 + 12.0,
             Self::Momentum => 16.0,
             Self::Sgd => 8.0,

@@ -24,4 +24,4 @@ pub use run::{
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use serving_models::ModelOutcome;
 pub use trace::trace_outcome;
-pub use training::training_outcome;
+pub use training::{step_interval, training_outcome};

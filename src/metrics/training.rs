@@ -54,6 +54,13 @@ pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (Train
     (outcome, detail)
 }
 
+/// The 10th and 90th percentile of a step time.
+#[must_use]
+pub fn step_interval(config: &Config, step: &Step) -> (f64, f64) {
+    let class = pace_maker(step);
+    interval(config, step, class.0 as usize, &breakdown(step, class).0)
+}
+
 /// Matrix peak of all accelerators of the job, FLOP/s.
 fn peak_rate(config: &Config, fabric: &Fabric, step: &Step) -> f64 {
     let peak = |part: usize| step.devices[part].peak(config.precision.linear()).unwrap_or(f64::INFINITY);

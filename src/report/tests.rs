@@ -46,7 +46,7 @@ fn html_is_well_formed_and_asks_for_nothing() {
         about: "h100, megatron".into(),
         cause: "noise".into(),
     }];
-    let rows = vec![GroupRow { name: "s".into(), n: 1, skipped: 0, median: 0.1, p90: 0.1, bias: -0.1 }];
+    let rows = vec![GroupRow { name: "s".into(), n: 1, skipped: 0, median: 0.1, p90: 0.1, bias: -0.1, inside: None }];
     let column = ValidationColumn { name: "step_time_s".into(), points, groups: vec![("source", rows.clone()), ("framework", rows)] };
     assert_eq!(well_formed(&validation_html("training", std::slice::from_ref(&column))), Ok(()));
     let text = validation_markdown("training", &[column]);

@@ -44,6 +44,8 @@ pub struct GroupRow {
     pub p90: f64,
     /// Median of the signed relative error.
     pub bias: f64,
+    /// Share of its rows whose measurement lies in the stated interval, where intervals are stated.
+    pub inside: Option<f64>,
 }
 
 /// Errors of one measured column: its points, and its rows grouped from several sides (the first by source).
@@ -129,15 +131,16 @@ fn groups(column: &str, by: &str, rows: &[GroupRow]) -> Markup {
         let colour = if bias < 0.0 { PALETTE[0] } else { PALETTE[1] };
         format!("margin-left:{left:.1}%;width:{width:.1}%;height:10px;background:{colour}")
     };
+    let intervals = rows.iter().any(|r| r.inside.is_some());
     html! {
         h2 { (column) " by " (by) }
         table {
-            thead { tr { th { (by) } th { "rows" } th { "skipped" } th { "median error" } th { "90th percentile" } th { "bias" } th style="width:22%;text-align:center" { "−30 %   0   +30 %" } } }
+            thead { tr { th { (by) } th { "rows" } th { "skipped" } th { "median error" } th { "90th percentile" } th { "bias" } @if intervals { th { "in p10 to p90" } } th style="width:22%;text-align:center" { "−30 %   0   +30 %" } } }
             tbody { @for s in rows { tr {
                 td { (s.name) } td { (s.n) } td { (s.skipped) }
                 @if s.n > 0 {
-                    td { (percent(s.median)) } td { (percent(s.p90)) } td { (signed(s.bias)) } td { div style=(bar(s.bias)) {} }
-                } @else { td { "–" } td { "–" } td { "–" } td {} }
+                    td { (percent(s.median)) } td { (percent(s.p90)) } td { (signed(s.bias)) } @if intervals { td { (s.inside.map_or_else(|| "–".to_owned(), percent)) } } td { div style=(bar(s.bias)) {} }
+                } @else { td { "–" } td { "–" } td { "–" } @if intervals { td { "–" } } td {} }
             } } }
         }
     }
@@ -149,16 +152,22 @@ pub fn validation_markdown(kind: &str, columns: &[ValidationColumn]) -> String {
     let mut out = format!("# Prediction against measurement: {kind}\n\n{NOTE}\n");
     for column in columns {
         for (by, rows) in &column.groups {
+            let intervals = rows.iter().any(|r| r.inside.is_some());
+            let (more, rule) = if intervals { (" in p10 to p90 |", "---|") } else { ("", "") };
             let _ = write!(
                 out,
-                "\n## {} by {by}\n\n| {by} | rows | skipped | median error | 90th percentile | bias |\n|---|---|---|---|---|---|\n",
+                "\n## {} by {by}\n\n| {by} | rows | skipped | median error | 90th percentile | bias |{more}\n|---|---|---|---|---|---|{rule}\n",
                 column.name
             );
             for s in rows {
+                let inside = match s.inside {
+                    Some(share) => format!(" {} |", percent(share)),
+                    None => intervals.then_some(" – |").unwrap_or_default().to_owned(),
+                };
                 let _ = if s.n > 0 {
                     writeln!(
                         out,
-                        "| {} | {} | {} | {} | {} | {} |",
+                        "| {} | {} | {} | {} | {} | {} |{inside}",
                         s.name,
                         s.n,
                         s.skipped,
@@ -167,7 +176,7 @@ pub fn validation_markdown(kind: &str, columns: &[ValidationColumn]) -> String {
                         signed(s.bias)
                     )
                 } else {
-                    writeln!(out, "| {} | 0 | {} | – | – | – |", s.name, s.skipped)
+                    writeln!(out, "| {} | 0 | {} | – | – | – |{inside}", s.name, s.skipped)
                 };
             }
         }

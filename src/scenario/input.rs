@@ -108,8 +108,8 @@ record! {
         pub global_batch: Count,
         /// Sequences of one optimizer step of every data-parallel rank, where they differ; they add up to `global_batch`.
         pub batch_shares: Option<List<Count>>,
-        /// Sequences of one pass.
-        pub microbatch: Count = 1,
+        /// Sequences of one pass; absent: 1, or under pipelines of torchtitan and MaxText what makes as many microbatches as stages.
+        pub microbatch: Option<Count>,
         /// Optimizer.
         pub optimizer: OptimizerKind = OptimizerKind::Adam,
         /// Whether passes are captured graphs, so that the host launches no single kernels.
@@ -412,5 +412,13 @@ record! {
         pub storage: Option<StorageInput>,
         /// Money, energy, carbon.
         pub cost: Option<CostInput>,
+    }
+}
+
+impl TrainingInput {
+    /// Sequences of one pass; 1 where nothing says otherwise.
+    #[must_use]
+    pub fn sequences_of_a_pass(&self) -> u64 {
+        self.microbatch.unwrap_or(1)
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
     };
     let (mut stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
     channels(input, fabric, diags);
+    let input = &with_microbatch(input, &parallel, &stack);
     if *input.cuda_graphs {
         graphs(input, &model, &mut stack, diags);
     }
@@ -92,7 +93,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         uneven,
         batch_shares: shares,
         global_batch: *input.global_batch,
-        microbatch: *input.microbatch,
+        microbatch: input.sequences_of_a_pass(),
         precision: *input.precision,
         recompute: *input.recompute,
         attention: *input.attention,
@@ -111,6 +112,16 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         fuse(input, &mut config);
     }
     Some((config, band))
+}
+
+/// The input with the microbatch that its framework takes where none is given.
+fn with_microbatch(input: &TrainingInput, parallel: &Parallel, stack: &Stack) -> TrainingInput {
+    let mut out = input.clone();
+    let own = *input.global_batch / parallel.data.max(1);
+    if input.microbatch.is_none() && stack.stage_microbatches.value && parallel.pipeline > 1 && own.is_multiple_of(parallel.pipeline) {
+        out.microbatch.value = Some((own / parallel.pipeline).max(1));
+    }
+    out
 }
 
 /// Captured graphs: the host launches nothing by itself.
@@ -370,7 +381,7 @@ fn divisible(input: &TrainingInput, model: &Architecture, parallel: &Parallel, d
 
 /// Sequences over ranks and microbatches.
 fn batch(input: &TrainingInput, parallel: &Parallel, diags: &mut Diagnostics) {
-    let ranks = parallel.data.checked_mul(*input.microbatch);
+    let ranks = parallel.data.checked_mul(input.sequences_of_a_pass());
     if ranks.is_none_or(|r| !input.global_batch.is_multiple_of(r)) {
         let nearest = ranks.map_or(0, |r| input.global_batch.div_ceil(r).saturating_mul(r));
         diags.push(
@@ -378,7 +389,7 @@ fn batch(input: &TrainingInput, parallel: &Parallel, diags: &mut Diagnostics) {
                 codes::BATCH,
                 format!(
                     "{} sequences do not divide into microbatches of {} over {} data-parallel ranks",
-                    *input.global_batch, *input.microbatch, parallel.data
+                    *input.global_batch, input.sequences_of_a_pass(), parallel.data
                 ),
             )
             .at(input.global_batch.span, "does not divide")

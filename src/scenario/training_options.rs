@@ -53,7 +53,7 @@ pub(super) fn schedule(input: &TrainingInput, job: &Sharded<'_>, shares: Option<
         return;
     }
     let equal = *input.global_batch / job.parallel.data;
-    let of = |sequences: u64| sequences / *input.microbatch;
+    let of = |sequences: u64| sequences / input.sequences_of_a_pass();
     let counts = shares.map_or_else(|| vec![of(equal)], |s| s.iter().map(|&n| of(n)).collect());
     let least = schedule.least_microbatches(job.parallel.pipeline);
     let odd = job.parallel.two_copies() && counts.iter().any(|m| !m.is_multiple_of(2));
@@ -92,8 +92,8 @@ pub(super) fn batch_shares(input: &TrainingInput, job: &Sharded<'_>, diags: &mut
         );
         diags.push(Diagnostic::error(codes::BATCH, message).at(span, "this list"));
     }
-    for share in listed.iter().filter(|n| !n.value.is_multiple_of(*input.microbatch)) {
-        let message = format!("{} sequences do not divide into microbatches of {}", share.value, *input.microbatch);
+    for share in listed.iter().filter(|n| !n.value.is_multiple_of(input.sequences_of_a_pass())) {
+        let message = format!("{} sequences do not divide into microbatches of {}", share.value, input.sequences_of_a_pass());
         diags.push(Diagnostic::error(codes::BATCH, message).at(share.span, "does not divide"));
     }
     let every_pass = job.gathers() || job.sharding >= Sharding::Gradients && !(job.stack.gathers_layers.value && job.parallel.pipeline > 1);

@@ -43,8 +43,9 @@ impl Lowering<'_, '_> {
         id
     }
 
-    /// Reduces the gradients of some weights after what the class has computed so far, and sends them where they lie.
-    pub(super) fn reduce(&mut self, class: u64, weights: Weights, chunk: u64) -> Option<TaskId> {
+    /// Reduces the gradients of some weights after what the class has computed so far, and sends them where they lie; `earlier` microbatches
+    /// may have left sums there.
+    pub(super) fn reduce(&mut self, class: u64, weights: Weights, chunk: u64, earlier: bool) -> Option<TaskId> {
         let routes = self.data[self.home(self.stage(class))];
         let trained = weights.trained(self.config);
         let bytes = self.config.gradient_bytes() * trained.common;
@@ -60,7 +61,7 @@ impl Lowering<'_, '_> {
             last = self.reduce_copies(class, route, bytes, chunk, &after);
         }
         let after = last.map_or(after, |l| vec![l]);
-        self.gradients_away(class, trained, &after).or(last)
+        self.gradients_away(class, trained, earlier, &after).or(last)
     }
 
     /// A bucket waits for the next cycle of a framework that fuses tensors, half a cycle in the mean, and is copied into the buffer and
@@ -128,7 +129,7 @@ impl Lowering<'_, '_> {
     /// Reduces the gradients of a whole chunk.
     pub(super) fn reduce_chunk(&mut self, class: u64, chunk: u16) {
         for piece in self.pieces(self.stage(class), u64::from(chunk), false) {
-            self.reduce(class, self.piece_weights(piece), u64::from(chunk));
+            self.reduce(class, self.piece_weights(piece), u64::from(chunk), true);
         }
     }
 
@@ -192,10 +193,10 @@ impl Lowering<'_, '_> {
                 let after = self.frontier[class as usize].clone();
                 gathered[j + 1] = self.gather(class, weights[n - 2 - j], of, &after);
             }
-            self.reduce(class, weights[unit], of);
+            self.reduce(class, weights[unit], of, microbatch > 0);
         }
         if tables.total() > 0.0 {
-            self.reduce(class, tables, of);
+            self.reduce(class, tables, of, microbatch > 0);
         }
     }
 
@@ -206,7 +207,8 @@ impl Lowering<'_, '_> {
         for class in 0..classes {
             let (c, s) = (class as usize, self.stage(class));
             if serial {
-                let last = self.reduce(class, stage_weights(self.config, self.layers, s), 0);
+                let earlier = self.config.microbatches() > 1;
+                let last = self.reduce(class, stage_weights(self.config, self.layers, s), 0, earlier);
                 if let Some(id) = last {
                     self.frontier[c] = vec![id];
                 }

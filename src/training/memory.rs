@@ -100,7 +100,8 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
         Some(l) => (model.heads * (2 * (l.nope + l.rope) + l.value)) as f64,
         None => a * model.qkv_width() as f64 + state.0,
     };
-    let split = tokens * (alternate * (wide * projected + wide * first) + operand * heads + operand * second + rows) / t;
+    let gate = if config.stack.narrow_activations.value { operand } else { wide };
+    let split = tokens * (alternate * (wide * projected + gate * first) + operand * heads + operand * second + rows) / t;
     let keeps_scores = config.attention == Attention::Unfused && recompute == Recompute::None;
     let scores = if keeps_scores {
         a * (2.0 * wide + 1.0) * model.heads as f64 * tokens * model.sequence_length as f64 / t

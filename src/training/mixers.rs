@@ -40,7 +40,12 @@ impl Shape<'_> {
     pub(super) fn mixer_bytes(&self, pass: Pass) -> f64 {
         let model = &self.config.model;
         let forward = pass == Pass::Forward;
-        let attention = if forward { 2.0 * model.qkv_width() as f64 } else { 12.0 * model.hidden as f64 };
+        let (stack, hidden) = (&self.config.stack, model.hidden as f64);
+        let attention = if forward {
+            2.0 * model.qkv_width() as f64 + *stack.projection_extra_bytes_forward * hidden
+        } else {
+            (12.0 + *stack.projection_extra_bytes_backward) * hidden
+        };
         let state = model.hybrid.map_or(0.0, |h| {
             let at = usize::from(!forward);
             let gated = if h.state.kind == StateKind::Mamba { 0.0 } else { GATED_NORM_BYTES[at] };

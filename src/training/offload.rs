@@ -129,16 +129,23 @@ impl Lowering<'_, '_> {
         id
     }
 
-    /// Gradients of some weights, as many as the rank owns, leave for where the optimizer takes them.
-    pub(super) fn gradients_away(&mut self, class: u64, trained: Weights, after: &[TaskId]) -> Option<TaskId> {
+    /// Gradients of some weights, as many as the rank owns, leave for where the optimizer takes them. The sum over `earlier` microbatches
+    /// comes up to be added to on the accelerator, as DeepSpeed does it.
+    pub(super) fn gradients_away(&mut self, class: u64, trained: Weights, earlier: bool, after: &[TaskId]) -> Option<TaskId> {
         self.config.offload.optimizer?;
         let ways = self.host[class as usize];
+        let last = self.sum_away(class, trained, earlier, after)?;
         let bytes = self.config.gradient_bytes() * trained.owned(self.config);
-        let mut last = self.host_copy(class, ways.down?, bytes, after);
-        if let Some(write) = ways.state[1] {
-            last = self.host_copy(class, write, bytes, &[last]);
-        }
-        Some(last)
+        Some(ways.state[1].map_or(last, |write| self.host_copy(class, write, bytes, &[last])))
+    }
+
+    /// Gradients of a microbatch join those of `earlier` ones in host memory, where they stay until the last.
+    pub(super) fn sum_away(&mut self, class: u64, trained: Weights, earlier: bool, after: &[TaskId]) -> Option<TaskId> {
+        let ways = self.host[class as usize];
+        let bytes = self.config.gradient_bytes() * trained.owned(self.config);
+        let up = if earlier { Some(self.host_copy(class, ways.up?, bytes, after)) } else { None };
+        let after = up.map_or_else(|| after.to_vec(), |up| vec![up]);
+        Some(self.host_copy(class, ways.down?, bytes, &after))
     }
 
     /// The rank's part of some weights comes to the accelerator; what it has to wait for besides.

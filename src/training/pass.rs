@@ -93,7 +93,10 @@ impl Lowering<'_, '_> {
 
     /// One pass of a microbatch through a chunk; `gates` hold its pieces back, `reduce` starts their gradient buckets.
     pub(super) fn pass(&mut self, class: u64, part: Part, microbatch: u32, chunk: u16, gates: &[TaskId], reduce: bool) {
-        let cut = !gates.is_empty() || reduce;
+        // Gradients that the host's optimizer takes are summed up in its memory.
+        let complete = matches!(part, Part::Backward | Part::Weights);
+        let sums = complete && self.config.offload.optimizer.is_some() && !self.is_last(class, microbatch);
+        let cut = !gates.is_empty() || reduce || sums;
         let mut pieces = self.pieces(self.stage(class), u64::from(chunk), cut);
         if part != Part::Forward {
             pieces.reverse();
@@ -115,9 +118,18 @@ impl Lowering<'_, '_> {
                 self.layer_done(class);
             }
             if reduce {
-                self.reduce(class, self.piece_weights(piece), u64::from(chunk));
+                self.reduce(class, self.piece_weights(piece), u64::from(chunk), microbatch > 0);
+            } else if sums {
+                let (trained, after) = (self.piece_weights(piece).trained(self.config), self.frontier[class as usize].clone());
+                self.sum_away(class, trained, microbatch > 0, &after);
             }
         }
+    }
+
+    /// Whether a microbatch is the last of a class in a step.
+    fn is_last(&self, class: u64, microbatch: u32) -> bool {
+        let all = self.config.microbatches_of(self.variants[(class / self.stages()) as usize].members[0]);
+        u64::from(microbatch) + 1 == if self.config.parallel.two_copies() { all / 2 } else { all }
     }
 
     fn piece_cost(&self, class: u64, part: Part, piece: Piece) -> PassCost {

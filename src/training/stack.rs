@@ -106,6 +106,11 @@ record! {
         /// Memory traffic of an unfused activation on top of a fused one, forward and backward each: bytes per token and feed-forward
         /// element.
         pub activation_extra_bytes: Plain = 0.0,
+        /// Memory traffic of biases and copies of queries, keys, values and context apart from kernels that fuse them, forward: bytes per
+        /// token and hidden element, on the tensor split.
+        pub projection_extra_bytes_forward: Plain = 0.0,
+        /// The same, backward.
+        pub projection_extra_bytes_backward: Plain = 0.0,
         /// Share of the element-wise traffic that compilers do not fuse into products.
         pub elementwise_share: Finite = 1.0,
         /// Whether batch norms run in one kernel with their activation.
@@ -160,6 +165,10 @@ record! {
         pub accumulate_bytes_bf16: Plain,
         /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
         pub narrow_weight_bytes: Finite,
+        /// Whether inputs of activation functions are kept in 8 bit beside 8-bit products.
+        pub narrow_activations: bool = false,
+        /// Whether a pipeline cuts the sequences of a rank into as many microbatches as it has stages, unless told otherwise.
+        pub stage_microbatches: bool = false,
         /// Memory that the runtime takes before the first tensor: driver context, libraries, communicators (order of magnitude seen on
         /// NVIDIA drivers with NCCL; from memory, unverified).
         pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.5e9),

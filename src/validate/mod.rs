@@ -103,10 +103,10 @@ fn training_rows(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Vec<Ro
     let (other, whole): (Vec<SourceId>, Vec<SourceId>) = sources.iter().partition(|s| is_other(s, diags));
     let mut rows = Vec::new();
     if !whole.is_empty() {
-        rows.extend(table::predict_about(&whole, &training::COLUMNS, diags, training::predict, causes::of_layout)?);
+        rows.extend(table::predict_steps(&whole, &training::COLUMNS, diags, training::predict, causes::of_layout)?);
     }
     if !other.is_empty() {
-        rows.extend(table::predict_about(&other, &other::COLUMNS, diags, other::predict, causes::of_other)?);
+        rows.extend(table::predict_steps(&other, &other::COLUMNS, diags, other::predict, causes::of_other)?);
     }
     Some(rows)
 }

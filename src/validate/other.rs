@@ -5,9 +5,10 @@
 
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
-use super::table::{Columns, Record};
+use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
 use crate::kernels::OptimizerKind;
+use crate::metrics::step_interval;
 use crate::model::{Architecture, Preset};
 use crate::training::{
     Attention, Config, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Stack, Uneven, expert_stacks, simulate_step,
@@ -36,6 +37,9 @@ pub(super) const COLUMNS: Columns = Columns {
 
 /// Mean tokens of a packed sample over the longest: half of BERT's 512 positions hold words (packing factor 2.0, arXiv 2107.02027).
 const PACKED: u64 = 2;
+
+/// Width of a bin of lengths, positions.
+const BIN: u64 = 64;
 
 /// What a row leaves open.
 struct Job {
@@ -109,9 +113,13 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     let own = record.count("global_batch")?.div_ceil(ranks);
     if !model.is_network() {
         let length = record.count("seq_len")?;
-        // Submissions pack samples; DeepLearningExamples bins long ones by length (LDDL, from memory), which leaves as little padding; short
-        // ones have little of it.
-        model.sequence_length = if submitted || length > 128 { (length / PACKED).max(1) } else { length };
+        // Submissions pack samples; DeepLearningExamples puts long ones into bins of 64 positions (LDDL, from memory), which leaves half a
+        // bin of padding in the mean; short ones are padded to the longest.
+        model.sequence_length = match (submitted, length > 128) {
+            (true, _) => (length / PACKED).max(1),
+            (false, true) => length / PACKED + BIN / 2,
+            (false, false) => length,
+        };
     }
     let config = Config { global_batch: own * ranks, ..config(record, model, submitted, None, ranks)? };
     // Whole batches of a rank, or the largest powers of two.
@@ -156,8 +164,8 @@ fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
 }
 
 /// The fastest layout that fits, or the one that needs least memory where none does.
-fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
-    let (mut best, mut least, mut failure) = (None::<f64>, None::<(f64, f64)>, "no layout was tried".to_owned());
+fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<Predicted, String> {
+    let (mut best, mut least, mut failure) = (None::<Predicted>, None::<(f64, Predicted)>, "no layout was tried".to_owned());
     for &parallel in &job.layouts {
         for &recompute in job.recompute {
             // Larger microbatches first: the first that fits is taken.
@@ -171,13 +179,14 @@ fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
                     }
                 };
                 let peak = step.memory.iter().map(|m| m.total()).fold(0.0, f64::max);
-                let time = step.execution.makespan;
+                let (low, high) = step_interval(&config, &step);
+                let this = Predicted { time: step.execution.makespan, low, high };
                 if peak <= memory {
-                    best = Some(best.map_or(time, |b| b.min(time)));
+                    best = Some(best.filter(|b| b.time <= this.time).unwrap_or(this));
                     break;
                 }
                 if least.is_none_or(|l| peak < l.0) {
-                    least = Some((peak, time));
+                    least = Some((peak, this));
                 }
             }
         }
@@ -185,7 +194,7 @@ fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<f64, String> {
     best.or(least.map(|l| l.1)).ok_or(failure)
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
     let part = part(record)?;
     let ranks = record.count("accelerators")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);

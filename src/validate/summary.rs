@@ -17,6 +17,8 @@ pub struct Row {
     pub outcome: Result<Vec<f64>, String>,
     /// What the row is about, where the table says so.
     pub about: Option<About>,
+    /// The 10th and 90th percentile of the prediction, where the model states them.
+    pub interval: Option<(f64, f64)>,
 }
 
 /// What a measured step is about, to look at errors from several sides.
@@ -55,12 +57,19 @@ pub struct Summary {
     pub p90: f64,
     /// Median of the signed error.
     pub bias: f64,
+    /// Share of the rows with a stated interval whose measurement lies between its ends (80 % are claimed); none without any.
+    pub inside: Option<f64>,
 }
 
 impl Summary {
     fn of<'a>(rows: impl Iterator<Item = &'a Row>, column: usize) -> Self {
         let (mut errors, mut skipped) = (Vec::new(), 0);
+        let (mut stated, mut inside) = (0, 0);
         for row in rows {
+            if let Some((low, high)) = row.interval {
+                stated += 1;
+                inside += usize::from((low..=high).contains(&row.measured[column]));
+            }
             match row.error(column) {
                 Some(error) => errors.push(error),
                 None => skipped += 1,
@@ -75,9 +84,17 @@ impl Summary {
             mean,
             p90: quantile(absolute, 0.9),
             bias: quantile(errors, 0.5),
+            inside: (stated > 0).then(|| inside as f64 / stated as f64),
         }
     }
     fn json(&self) -> Json {
+        let mut json = self.errors_json();
+        if let (Some(map), Some(inside)) = (json.as_object_mut(), self.inside) {
+            map.insert("inside_interval".into(), json!(inside));
+        }
+        json
+    }
+    fn errors_json(&self) -> Json {
         json!({"n": self.n, "skipped": self.skipped, "median_abs_error": self.median, "mean_abs_error": self.mean, "p90_abs_error": self.p90, "bias": self.bias})
     }
 }
@@ -209,12 +226,19 @@ impl Report {
     #[must_use]
     pub fn json(&self) -> Json {
         let row = |r: &Row| match &r.outcome {
-            Ok(p) => json!({
-                "id": r.id,
-                "measured": self.keyed(r.measured.iter().map(|&v| json!(v))),
-                "predicted": self.keyed(p.iter().map(|&v| json!(v))),
-                "error": self.keyed((0..self.columns.len()).map(|c| json!(r.error(c)))),
-            }),
+            Ok(p) => {
+                let mut json = json!({
+                    "id": r.id,
+                    "measured": self.keyed(r.measured.iter().map(|&v| json!(v))),
+                    "predicted": self.keyed(p.iter().map(|&v| json!(v))),
+                    "error": self.keyed((0..self.columns.len()).map(|c| json!(r.error(c)))),
+                });
+                if let (Some(map), Some((low, high))) = (json.as_object_mut(), r.interval) {
+                    map.insert("p10".into(), json!(low));
+                    map.insert("p90".into(), json!(high));
+                }
+                json
+            }
             Err(reason) => json!({"id": r.id, "skipped": reason}),
         };
         let mut summary = self.keyed(self.all.iter().map(Summary::json));
@@ -232,7 +256,7 @@ mod tests {
     use super::*;
 
     fn row(id: &str, measured: f64, outcome: Result<f64, String>) -> Row {
-        Row { id: id.into(), source: "s".into(), measured: vec![measured], outcome: outcome.map(|v| vec![v]), about: None }
+        Row { id: id.into(), source: "s".into(), measured: vec![measured], outcome: outcome.map(|v| vec![v]), about: None, interval: None }
     }
 
     #[test]
@@ -251,9 +275,19 @@ mod tests {
     }
 
     #[test]
+    fn measurements_inside_their_intervals_are_counted() {
+        let with = |interval| Row { interval, ..row("a", 1.0, Ok(1.2)) };
+        let rows = vec![with(Some((0.9, 1.3))), with(Some((1.1, 1.3))), with(Some((1.0, 1.1))), with(None)];
+        let report = Report::new(Kind::Training, &["step_time_s"], rows);
+        assert!((report.all[0].inside.unwrap() - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((&report.json()["rows"][1]["p10"], report.json()["rows"][3].get("p10")), (&json!(1.1), None));
+        assert_eq!(Report::new(Kind::Gemm, &["time_us"], vec![row("a", 1.0, Ok(1.1))]).all[0].inside, None);
+    }
+
+    #[test]
     fn several_columns_are_keyed_by_name() {
         let both =
-            |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]), about: None };
+            |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]), about: None, interval: None };
         let report = Report::new(Kind::Serving, &["ttft_ms", "tpot_ms"], vec![both(1.2, 2.0)]);
         let json = report.json();
         assert_eq!(json["rows"][0]["predicted"]["tpot_ms"], 2.0);

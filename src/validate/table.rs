@@ -15,18 +15,30 @@ pub(super) fn predict(
     predict_all(sources, columns, diags, |record| predict(record).map(|v| vec![v]))
 }
 
-/// The same, with what each row is about.
-pub(super) fn predict_about(
+/// A step time with its 10th and 90th percentile, seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Predicted {
+    pub(super) time: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+/// Predicts steps, with intervals and what each row is about.
+pub(super) fn predict_steps(
     sources: &[SourceId],
     columns: &Columns,
     diags: &mut Diagnostics,
-    predict: impl Fn(&Record<'_>) -> Result<f64, String> + Sync,
+    predict: impl Fn(&Record<'_>) -> Result<Predicted, String> + Sync,
     about: impl Fn(&Record<'_>) -> About,
 ) -> Option<Vec<Row>> {
-    let mut rows = self::predict(sources, columns, diags, predict)?;
+    let mut rows = predict_all(sources, columns, diags, |record| predict(record).map(|p| vec![p.time, p.low, p.high]))?;
     let tables = crate::tables::read(sources, columns, diags)?;
     for (row, record) in rows.iter_mut().zip(tables.iter().flat_map(Table::records)) {
         row.about = Some(about(&record));
+        if let Ok(values) = &mut row.outcome {
+            row.interval = Some((values[1], values[2]));
+            values.truncate(1);
+        }
     }
     Some(rows)
 }
@@ -50,6 +62,7 @@ pub(super) fn predict_all(
             measured: record.measured.to_vec(),
             outcome,
             about: None,
+            interval: None,
         }
     };
     let records: Vec<Record<'_>> = tables.iter().flat_map(Table::records).collect();

@@ -2,8 +2,9 @@
 
 use super::cluster::{Shape, fabric};
 use super::gemm::part;
-use super::table::{Columns, Record};
+use super::table::{Columns, Predicted, Record};
 use crate::kernels::OptimizerKind;
+use crate::metrics::step_interval;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
     Attention, Config, ExpertStack, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks,
@@ -226,7 +227,7 @@ fn with_remainder_last(mut config: Config) -> Config {
     config
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
+pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
     let config = config(record)?;
     let part = part(record)?;
     let (accelerators, per_node) = (record.count("accelerators")?, record.count("accelerators_per_node")?);
@@ -248,15 +249,19 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     };
     let fabric = fabric(&shape)?;
     let config = with_remainder_last(config);
-    let time = |experts: &ExpertStack| {
+    let time = |experts: &ExpertStack| -> Result<Predicted, String> {
         let config = Config { experts: experts.clone(), ..config.clone() };
-        simulate_step(&config, &fabric).map(|step| step.execution.makespan).map_err(|e| e.to_string())
+        let step = simulate_step(&config, &fabric).map_err(|e| e.to_string())?;
+        let (low, high) = step_interval(&config, &step);
+        Ok(Predicted { time: step.execution.makespan, low, high })
     };
     if !config.has_experts() {
         return time(&config.experts);
     }
-    // Where the release does not say how experts ran, the answer is the geometric middle of the band over all expert stacks.
-    let times = experts(record)?.into_iter().map(time).collect::<Result<Vec<_>, _>>()?;
-    let (low, high) = times.iter().fold((f64::INFINITY, 0.0f64), |(l, h), t| (l.min(*t), h.max(*t)));
-    Ok((low * high).sqrt())
+    // Where the release does not say how experts ran, the answer is the geometric middle of the band over all expert stacks, and the
+    // interval reaches over all of theirs.
+    let all = experts(record)?.into_iter().map(time).collect::<Result<Vec<_>, String>>()?;
+    let least = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(f64::INFINITY, f64::min);
+    let most = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(0.0, f64::max);
+    Ok(Predicted { time: (least(|p| p.time) * most(|p| p.time)).sqrt(), low: least(|p| p.low), high: most(|p| p.high) })
 }
