@@ -244,7 +244,7 @@ pub fn fit(sources: &[SourceId], options: FitOptions<'_>, diags: &mut Diagnostic
 /// Measurements of operators as tables in the columns of `tests/validation`, one for each kind and origin.
 fn operator_tables(list: &[Measurement]) -> Vec<(String, ValueOrigin, String)> {
     let mut out: IndexMap<(OperatorTable, ValueOrigin), String> = IndexMap::new();
-    for (i, one) in list.iter().enumerate().filter(|(_, m)| !m.in_situ) {
+    for (i, one) in list.iter().enumerate().filter(|(_, m)| !m.in_situ && m.unfit().is_none()) {
         let What::Operator { table, cells } = &one.what else { continue };
         let (word, columns) = match table {
             OperatorTable::Gemm => ("gemm", &GEMM_COLUMNS),

@@ -1,0 +1,508 @@
+//! `libcuda.so.1`: what the probe calls of it.
+
+use crate::memory::{Source, put, read, word32, xor};
+use crate::truth::{CACHE, UNITS};
+use crate::world::{Class, Fault, Stream, world};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::Arc;
+
+const INVALID: c_int = 1;
+const OUT_OF_MEMORY: c_int = 2;
+const ILLEGAL_ADDRESS: c_int = 700;
+const NOT_FOUND: c_int = 500;
+
+/// # Safety
+/// `place` is null or may be written.
+unsafe fn give<T>(place: *mut T, value: T) -> c_int {
+    if place.is_null() {
+        return INVALID;
+    }
+    // SAFETY: by the caller.
+    unsafe { place.write(value) };
+    0
+}
+
+/// # Safety
+/// As many bytes may be written.
+unsafe fn give_text(place: *mut c_char, bytes: c_int, text: &str) -> c_int {
+    let n = text.len().min((bytes - 1).max(0) as usize);
+    // SAFETY: by the caller; room for the end was kept.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr(), place.cast(), n);
+        place.add(n).write(0);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuInit(_: c_uint) -> c_int {
+    drop(world());
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> c_int {
+    let value = if world().fault == Fault::OldDriver { 10_020 } else { 12_040 };
+    unsafe { give(version, value) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
+    unsafe { give(count, world().devices as c_int) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_int {
+    if ordinal < 0 || ordinal as usize >= world().devices { 101 } else { unsafe { give(device, ordinal) } }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, bytes: c_int, _: c_int) -> c_int {
+    unsafe { give_text(name, bytes, "SYNTHETIC (no GPU: modelled on H100 80GB)") }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetUuid(uuid: *mut [u8; 16], _: c_int) -> c_int {
+    unsafe { give(uuid, [0; 16]) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _: c_int) -> c_int {
+    unsafe { give(bytes, world().memory as usize) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, which: c_int, _: c_int) -> c_int {
+    let answer = match which {
+        16 => UNITS as c_int,
+        38 => CACHE as c_int,
+        75 => 9,
+        76 => 0,
+        _ => return INVALID,
+    };
+    unsafe { give(value, answer) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetPCIBusId(text: *mut c_char, bytes: c_int, device: c_int) -> c_int {
+    unsafe { give_text(text, bytes, &format!("0000:{:02X}:00.0", device + 1)) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, device: c_int) -> c_int {
+    unsafe { give(context, device as usize + 1) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuDevicePrimaryCtxRelease_v2(_: c_int) -> c_int {
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSetCurrent(context: usize) -> c_int {
+    let mut w = world();
+    if context == 0 || context > w.devices {
+        return INVALID;
+    }
+    w.current = context - 1;
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSynchronize() -> c_int {
+    let mut w = world();
+    let device = w.current;
+    let until = w.streams.values().filter(|s| s.device == device).map(|s| s.busy).fold(0.0, f64::max);
+    w.wait(until);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
+    let w = world();
+    let used: u64 = w.allocations.values().filter(|a| a.device == w.current).map(|a| a.bytes).sum();
+    unsafe { give(total, w.memory as usize) | give(free, (w.memory - used) as usize) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
+    let mut w = world();
+    let (device, bytes) = (w.current, bytes as u64);
+    let used: u64 = w.allocations.values().filter(|a| a.device == device).map(|a| a.bytes).sum();
+    let refused = matches!(w.fault, Fault::OutOfMemory(most) if bytes > most);
+    if bytes == 0 {
+        return INVALID;
+    }
+    if refused || used + bytes > w.memory {
+        return OUT_OF_MEMORY;
+    }
+    // Addresses of no memory at all: whoever takes them for the host's fails at once.
+    let start = w.allocations.iter().next_back().map_or(0x7d_0000_0000_0000, |(at, a)| (at + a.bytes).next_multiple_of(512) + 512);
+    w.done.clear();
+    w.allocations.insert(start, crate::world::Allocation { bytes, device, content: Arc::default() });
+    unsafe { give(address, start) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemFree_v2(address: u64) -> c_int {
+    let mut w = world();
+    w.done.clear();
+    if w.allocations.remove(&address).is_some() { 0 } else { INVALID }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemHostAlloc(address: *mut usize, bytes: usize, _: c_uint) -> c_int {
+    // In words, so that it is aligned.
+    let memory = vec![0u64; bytes.div_ceil(8)].leak().as_mut_ptr() as usize;
+    let mut w = world();
+    w.done.clear();
+    w.pinned.insert(memory, bytes);
+    unsafe { give(address, memory) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemFreeHost(address: usize) -> c_int {
+    let mut w = world();
+    w.done.clear();
+    let Some(bytes) = w.pinned.remove(&address) else { return INVALID };
+    // SAFETY: made so by `cuMemHostAlloc`, and given back once.
+    drop(unsafe { Vec::from_raw_parts(address as *mut u64, bytes.div_ceil(8), bytes.div_ceil(8)) });
+    0
+}
+
+/// # Safety
+/// The source holds as many bytes.
+unsafe fn upload(to: u64, from: *const u8, bytes: usize) -> c_int {
+    let mut w = world();
+    let Some((start, found)) = w.find(to, bytes as u64) else { return ILLEGAL_ADDRESS };
+    // SAFETY: by the caller.
+    let data = unsafe { std::slice::from_raw_parts(from, bytes) }.to_vec();
+    put(&mut found.content, to - start, bytes as u64, Source::Bytes(Arc::new(data)));
+    0
+}
+
+/// # Safety
+/// The target takes as many bytes.
+unsafe fn download(to: *mut u8, from: u64, bytes: usize) -> c_int {
+    let mut w = world();
+    let Some((start, found)) = w.find(from, bytes as u64) else { return ILLEGAL_ADDRESS };
+    let data = read(&found.content, from - start, bytes);
+    // SAFETY: by the caller.
+    unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, bytes) };
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoD_v2(to: u64, from: *const u8, bytes: usize) -> c_int {
+    world().done.clear();
+    unsafe { upload(to, from, bytes) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoH_v2(to: *mut u8, from: u64, bytes: usize) -> c_int {
+    unsafe { download(to, from, bytes) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, bytes: usize, stream: usize) -> c_int {
+    let mut w = world();
+    if !w.pinned.contains_key(&(from as usize)) {
+        return INVALID;
+    }
+    let seconds = w.truth.to_device.time(bytes as f64);
+    w.work(stream, Class::Link, seconds);
+    let new = w.done.insert((1, vec![to, from as u64, bytes as u64]));
+    drop(w);
+    if new { unsafe { upload(to, from, bytes) } } else { 0 }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, bytes: usize, stream: usize) -> c_int {
+    let mut w = world();
+    if !w.pinned.contains_key(&(to as usize)) {
+        return INVALID;
+    }
+    let seconds = w.truth.to_host.time(bytes as f64);
+    w.work(stream, Class::Link, seconds);
+    let new = w.done.insert((2, vec![to as u64, from, bytes as u64]));
+    drop(w);
+    if new { unsafe { download(to, from, bytes) } } else { 0 }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuMemcpyPeerAsync(to: u64, _: usize, from: u64, _: usize, bytes: usize, stream: usize) -> c_int {
+    let mut w = world();
+    let bytes = bytes as u64;
+    let Some((start, source)) = w.find(from, bytes) else { return ILLEGAL_ADDRESS };
+    let view = Source::View(Arc::clone(&source.content), from - start);
+    let Some((start, target)) = w.find(to, bytes) else { return ILLEGAL_ADDRESS };
+    put(&mut target.content, to - start, bytes, view);
+    let seconds = w.truth.peer.time(bytes as f64);
+    w.work(stream, Class::Link, seconds);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, a: c_int, b: c_int) -> c_int {
+    unsafe { give(can, c_int::from(a != b)) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxEnablePeerAccess(_: usize, _: c_uint) -> c_int {
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _: c_uint) -> c_int {
+    let mut w = world();
+    let (handle, device) = (w.handle(), w.current);
+    w.streams.insert(handle, Stream { device, busy: 0.0, recorded: None });
+    unsafe { give(stream, handle) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamDestroy_v2(stream: usize) -> c_int {
+    if world().streams.remove(&stream).is_some() { 0 } else { INVALID }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamSynchronize(stream: usize) -> c_int {
+    let mut w = world();
+    let Some(until) = w.streams.get(&stream).map(|s| s.busy) else { return INVALID };
+    w.wait(until);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamWaitEvent(stream: usize, event: usize, _: c_uint) -> c_int {
+    let mut w = world();
+    let Some(time) = w.events.get(&event).copied() else { return INVALID };
+    let Some(s) = w.streams.get_mut(&stream) else { return INVALID };
+    s.busy = s.busy.max(time);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut usize, _: c_uint) -> c_int {
+    let mut w = world();
+    let handle = w.handle();
+    w.events.insert(handle, f64::NAN);
+    unsafe { give(event, handle) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
+    if world().events.remove(&event).is_some() { 0 } else { INVALID }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventRecord(event: usize, stream: usize) -> c_int {
+    let mut w = world();
+    if !w.streams.contains_key(&stream) || !w.events.contains_key(&event) {
+        return INVALID;
+    }
+    let time = w.mark(stream);
+    w.events.insert(event, time);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventSynchronize(event: usize) -> c_int {
+    let mut w = world();
+    let Some(time) = w.events.get(&event).copied() else { return INVALID };
+    w.wait(time);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: usize, end: usize) -> c_int {
+    let w = world();
+    let (Some(a), Some(b)) = (w.events.get(&start), w.events.get(&end)) else { return INVALID };
+    let elapsed = if w.fault == Fault::ZeroTime { 0.0 } else { 1e3 * (b - a) };
+    if elapsed.is_nan() { 600 } else { unsafe { give(milliseconds, elapsed as f32) } }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_char) -> c_int {
+    let text = unsafe { CStr::from_ptr(image) }.to_string_lossy();
+    if !text.contains(".version") || !text.contains(".target sm_") {
+        return 218;
+    }
+    unsafe { give(module, 1) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuModuleUnload(_: usize) -> c_int {
+    0
+}
+
+const KERNELS: [&str; 9] = ["nop", "fill", "copy", "triad", "scale", "read", "circle", "chase", "hold"];
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, _: usize, name: *const c_char) -> c_int {
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    match KERNELS.iter().position(|k| name == format!("orrery_{k}")) {
+        Some(i) => unsafe { give(function, i + 1) },
+        None => NOT_FOUND,
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuLaunchKernel(
+    function: usize,
+    _: c_uint,
+    _: c_uint,
+    _: c_uint,
+    _: c_uint,
+    _: c_uint,
+    _: c_uint,
+    _: c_uint,
+    stream: usize,
+    arguments: *mut *mut c_void,
+    _: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: the caller gives as many arguments as the kernel has, of its types.
+    let long = |i: usize| unsafe { (*arguments.add(i)).cast::<u64>().read_unaligned() };
+    let short = |i: usize| unsafe { (*arguments.add(i)).cast::<u32>().read_unaligned() };
+    let float = |i: usize| f32::from_bits(short(i));
+    let Some(name) = KERNELS.get(function.wrapping_sub(1)) else { return INVALID };
+    match *name {
+        "nop" => {
+            let mut w = world();
+            let seconds = w.truth.launch;
+            w.work(stream, Class::Launch, seconds);
+            0
+        }
+        "hold" => 0,
+        "fill" => fill(stream, [long(0), long(1), long(2), long(3), long(4)]),
+        "copy" => flow(stream, &[long(0), long(1)], long(2), short(3), 0.0),
+        "scale" => flow(stream, &[long(0), long(1)], long(3), short(4), float(2)),
+        "triad" => flow(stream, &[long(0), long(1), long(2)], long(4), short(5), float(3)),
+        "read" => fold(stream, long(0), long(1), short(2), long(3)),
+        "circle" => circle(long(0), u64::from(short(1))),
+        _ => chase(stream, long(0), short(1), long(2)),
+    }
+}
+
+fn fill(stream: usize, [to, words, seed, keep, set]: [u64; 5]) -> c_int {
+    let mut w = world();
+    let Some((start, found)) = w.find(to, 8 * words) else { return ILLEGAL_ADDRESS };
+    put(&mut found.content, to - start, 8 * words, Source::Fill(seed, keep, set));
+    w.done.clear();
+    let seconds = w.truth.kernel + 8.0 * words as f64 / w.truth.memory;
+    w.work(stream, Class::Memory, seconds);
+    0
+}
+
+/// Copy, scale and triad: the first place from the others.
+fn flow(stream: usize, places: &[u64], sixteens: u64, passes: u32, factor: f32) -> c_int {
+    let mut w = world();
+    let bytes = 16 * sixteens;
+    let new = w.done.insert((3, [places, &[bytes, u64::from(factor.to_bits())]].concat()));
+    let mut sources = Vec::new();
+    for at in &places[1..] {
+        let Some((start, found)) = w.find(*at, bytes) else { return ILLEGAL_ADDRESS };
+        let whole = *at == start;
+        let content = Arc::clone(&found.content);
+        sources.push(if whole { content } else { Arc::new(vec![(0, bytes, Source::View(content, at - start))]) });
+    }
+    let factor = if w.fault == Fault::WrongResult { factor + 1.0 } else { factor };
+    let Some((start, found)) = w.find(places[0], bytes) else { return ILLEGAL_ADDRESS };
+    if new {
+        let mut sources = sources.into_iter();
+        let (b, c) = (sources.next().unwrap_or_default(), sources.next());
+        let source = match c {
+            Some(c) => Source::Triad(b, c, factor),
+            None if factor.to_bits() == 0 || factor.to_bits() == 1.0f32.to_bits() => Source::View(b, 0),
+            None => Source::Scale(b, factor),
+        };
+        put(&mut found.content, places[0] - start, bytes, source);
+    }
+    streamed(&mut w, stream, (bytes * places.len() as u64) as f64, passes);
+    0
+}
+
+fn streamed(w: &mut crate::world::World, stream: usize, bytes: f64, passes: u32) {
+    let rate = if bytes <= CACHE as f64 { w.truth.cache } else { w.truth.memory };
+    let seconds = w.truth.kernel + bytes * f64::from(passes) / rate;
+    w.work(stream, Class::Memory, seconds);
+}
+
+fn fold(stream: usize, from: u64, sixteens: u64, passes: u32, to: u64) -> c_int {
+    let mut w = world();
+    let Some((_, found)) = w.find(from, 16 * sixteens) else { return ILLEGAL_ADDRESS };
+    let content = Arc::clone(&found.content);
+    let Some((start, target)) = w.find(to, 8) else { return ILLEGAL_ADDRESS };
+    let old = read(&target.content, to - start, 8).try_into().map_or(0, u64::from_le_bytes);
+    // The same word each time: only from nothing has it to be found.
+    let value = if passes % 2 == 0 || old != 0 { if passes % 2 == 0 { old } else { 0 } } else { xor(&content, 2 * sixteens) };
+    put(&mut target.content, to - start, 8, Source::Bytes(Arc::new(value.to_le_bytes().to_vec())));
+    streamed(&mut w, stream, 16.0 * sixteens as f64, passes);
+    0
+}
+
+fn circle(to: u64, lines: u64) -> c_int {
+    let mut w = world();
+    let Some((start, found)) = w.find(to, 128 * lines) else { return ILLEGAL_ADDRESS };
+    put(&mut found.content, to - start, 128 * lines, Source::Circle(lines));
+    0
+}
+
+fn chase(stream: usize, lines: u64, steps: u32, to: u64) -> c_int {
+    let mut w = world();
+    if w.done.insert((4, vec![lines, u64::from(steps), to])) {
+        let Some((_, found)) = w.find(lines, 128) else { return ILLEGAL_ADDRESS };
+        let content = Arc::clone(&found.content);
+        let end = (0..steps).fold(0u32, |at, _| word32(&content, 4 * u64::from(at)));
+        let Some((start, target)) = w.find(to, 4) else { return ILLEGAL_ADDRESS };
+        put(&mut target.content, to - start, 4, Source::Bytes(Arc::new(end.to_le_bytes().to_vec())));
+    }
+    let seconds = w.truth.kernel + f64::from(steps) * w.truth.latency;
+    w.work(stream, Class::Memory, seconds);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuStreamBeginCapture_v2(stream: usize, _: c_int) -> c_int {
+    let mut w = world();
+    let Some(s) = w.streams.get_mut(&stream) else { return INVALID };
+    s.recorded = Some(0);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> c_int {
+    let mut w = world();
+    let Some(nodes) = w.streams.get_mut(&stream).and_then(|s| s.recorded.take()) else { return INVALID };
+    let handle = w.handle();
+    w.graphs.insert(handle, nodes);
+    unsafe { give(graph, handle) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuGraphInstantiateWithFlags(ready: *mut usize, graph: usize, _: u64) -> c_int {
+    let mut w = world();
+    let Some(nodes) = w.graphs.get(&graph).copied() else { return INVALID };
+    let handle = w.handle();
+    w.graphs.insert(handle, nodes);
+    unsafe { give(ready, handle) }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphLaunch(graph: usize, stream: usize) -> c_int {
+    let mut w = world();
+    let Some(nodes) = w.graphs.get(&graph).copied() else { return INVALID };
+    let seconds = nodes as f64 * w.truth.node;
+    w.work(stream, Class::Launch, seconds);
+    0
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphExecDestroy(graph: usize) -> c_int {
+    if world().graphs.remove(&graph).is_some() { 0 } else { INVALID }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuGraphDestroy(graph: usize) -> c_int {
+    if world().graphs.remove(&graph).is_some() { 0 } else { INVALID }
+}
