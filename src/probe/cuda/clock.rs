@@ -6,9 +6,13 @@ use crate::calibrate::{Measurement, Unit, What};
 use crate::probe::{Stop, median};
 use std::time::Instant;
 
-/// Fewest samples, and most.
+/// Fewest samples, also of what takes so long that its share of the budget is over many times, and most.
 const LEAST: usize = 20;
+const LEAST_SLOW: usize = 5;
 const MOST: usize = 300;
+
+/// Seconds after which the fewest samples of slow things do.
+const PATIENCE: f64 = 6.0;
 
 /// Seconds that a sample lasts at least, by repetition: events tell half a microsecond.
 const SAMPLE: f64 = 50e-6;
@@ -78,7 +82,10 @@ impl Timer<'_> {
         let mut out = Vec::new();
         while !self.stop.asked() && out.len() < MOST {
             let over = begin.elapsed().as_secs_f64() > self.seconds || self.stop.spent();
-            if out.len() >= LEAST && (over || spread(&out) < PRECISE) {
+            // What looks like two modes is looked at longer.
+            let known = spread(&out) < PRECISE && (out.len() >= 3 * LEAST || modes(&out).is_none());
+            let slow = out.len() >= LEAST_SLOW && begin.elapsed().as_secs_f64() > PATIENCE;
+            if slow || out.len() >= LEAST && (over || known) {
                 break;
             }
             let one = self.sample(count, before, queue)?;
@@ -92,7 +99,7 @@ impl Timer<'_> {
 
     /// The record of samples: of their seconds, or of something per second.
     pub(super) fn record(&self, what: What, samples: Vec<f64>, per_second: Option<f64>) -> Vec<Measurement> {
-        if samples.len() < LEAST {
+        if samples.len() < LEAST_SLOW {
             return Vec::new();
         }
         let modes = modes(&samples);
@@ -118,12 +125,12 @@ fn spread(samples: &[f64]) -> f64 {
     1.96 * 1.2533 * median(&deviations) / 0.6745 / (samples.len() as f64).sqrt() / middle
 }
 
-/// Two groups of samples that lie apart by a tenth and by three times what either is wide, each at least a seventh of all.
+/// Two groups of samples that lie apart by a tenth and by three times what either is wide, each at least a fifth of all.
 pub(super) fn modes(samples: &[f64]) -> Option<(f64, f64)> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
-    let few = n.div_ceil(7).max(3);
+    let few = n.div_ceil(5).max(4);
     if n < 2 * few {
         return None;
     }

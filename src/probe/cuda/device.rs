@@ -190,3 +190,28 @@ pub(super) fn places(bytes: usize) -> [(usize, usize); 3] {
     let page = bytes.min(512);
     [0, (bytes / 2).saturating_sub(page / 2) / 16 * 16, (bytes - page) / 16 * 16].map(|at| (at, page.min(bytes - at)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checked-in PTX has every kernel, and asks for no newer driver and device than the oldest that is served.
+    #[test]
+    fn the_kernels_are_those_of_the_source() {
+        let source = include_str!("kernels.cu");
+        assert_eq!((source.matches("KERNEL orrery_").count(), PTX.matches(".visible .entry").count()), (KERNELS.len(), KERNELS.len()));
+        for kernel in KERNELS {
+            assert!(PTX.contains(&format!(".entry {kernel}(")) && source.contains(&format!("KERNEL {kernel}(")), "{kernel}");
+        }
+        assert!(PTX.contains(".version 7.0") && PTX.contains(".target sm_70"));
+    }
+
+    #[test]
+    fn floats_are_halves_of_words() {
+        let all: Vec<f32> = (0..1000).map(|i| float(9, i)).collect();
+        assert!(all.iter().all(|f| (0.5..1.0).contains(&f.abs())) && all.iter().any(|f| *f < 0.0) && all.iter().any(|f| *f > 0.0));
+        assert_eq!(uuid_text(&[0xab; 16]), "GPU-abababab-abab-abab-abab-abababababab");
+        assert_eq!(places(100), [(0, 100), (0, 100), (0, 100)]);
+        assert!(places(1 << 20).iter().all(|(at, n)| at + n <= 1 << 20));
+    }
+}

@@ -12,6 +12,7 @@
 
 mod blas;
 mod driver;
+mod kernels;
 mod memory;
 mod nccl;
 mod nvml;

@@ -65,12 +65,11 @@ impl Gemm {
         let b = OPERAND_BYTES[format];
         let memory = (b * (m * k + n * k) + 2.0 * m * n) / (BANDWIDTH * self.em);
         let rate = PEAK[format] / UNITS * self.ec;
-        let splits: &[f64] = if b < 2.0 { &[1.0] } else { &[1.0, 2.0, 4.0, 8.0, 16.0] };
         let mut best = f64::INFINITY;
         for (tm, tn) in TILES {
             let tiles = (m / tm).ceil() * (n / tn).ceil();
             let per_k = (2.0 * tm * tn / rate).max(self.kl * b / 256.0);
-            for &s in splits {
+            for s in [1.0, 2.0, 4.0, 8.0, 16.0] {
                 let inner = 64.0 * (k / s / 64.0).ceil();
                 if s > 1.0 && inner < 256.0 {
                     break;
@@ -119,8 +118,11 @@ impl Truth {
             kl: d.between(0.12e-6, 0.3e-6),
             ts: d.between(1.5e-6, 3e-6),
         });
-        // A protocol with little latency for small buffers, one with a high rate for large ones.
-        let collective = std::array::from_fn(|_| [line(&mut d, 30e-6, 40e9), line(&mut d, 75e-6, 300e9)]);
+        // A protocol with little latency for small buffers, one with a high rate for large ones: each is the better one somewhere.
+        let collective = std::array::from_fn(|_| {
+            let small = Line { start: d.between(15e-6, 30e-6), rate: d.between(25e9, 40e9) };
+            [small, Line { start: d.between(55e-6, 100e-6), rate: d.between(180e9, 300e9) }]
+        });
         let (latency, launch, node, kernel) = (d.between(4e-7, 8e-7), d.between(2e-6, 4e-6), d.between(1e-6, 1.6e-6), 2e-6);
         Self { to_device, to_host, peer, cache, memory, latency, launch, node, kernel, gemm, collective }
     }
@@ -136,10 +138,7 @@ impl Truth {
             lines.iter().enumerate().for_each(|(i, l)| line(&format!("collective {name} {}", i + 1), l));
         }
         for (format, g) in FORMATS.iter().zip(&self.gemm) {
-            let mut all = vec![("em", g.em), ("q", g.q), ("w", g.w), ("t0", 1e6 * g.t0), ("ec", g.ec), ("kl", 1e6 * g.kl)];
-            if !matches!(*format, "fp8" | "int8") {
-                all.push(("ts", 1e6 * g.ts));
-            }
+            let all = [("em", g.em), ("q", g.q), ("w", g.w), ("t0", 1e6 * g.t0), ("ec", g.ec), ("kl", 1e6 * g.kl), ("ts", 1e6 * g.ts)];
             all.iter().for_each(|(name, v)| out.push_str(&format!("gemm {format} {name} {v}\n")));
         }
         out

@@ -1,7 +1,9 @@
 //! Matrix products by cuBLASLt: weights transposed, as layers of networks hold them.
 
-use super::driver::{Buffer, Context, Stream};
+use super::driver::Context;
 use super::functions;
+use super::memory::Buffer;
+use super::queue::Stream;
 use core::ffi::{c_int, c_void};
 use std::rc::Rc;
 

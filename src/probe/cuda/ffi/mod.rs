@@ -7,13 +7,17 @@
 
 mod blas;
 mod driver;
+mod memory;
 mod nccl;
 mod nvml;
+mod queue;
 
 pub(super) use blas::{Blas, Format, Product};
-pub(super) use driver::{Arg, Attribute, Buffer, Context, Driver, Event, Function, Module, Pinned, Stream};
+pub(super) use driver::{Attribute, Context, Driver};
+pub(super) use memory::{Buffer, Pinned};
 pub(super) use nccl::{Communicator, Exchange, Nccl};
 pub(super) use nvml::{Monitor, State};
+pub(super) use queue::{Arg, Event, Function, Module, Stream};
 
 use libloading::Library;
 

@@ -1,7 +1,8 @@
 //! Collectives by NCCL among the devices of this process.
 
-use super::driver::{Buffer, Stream};
 use super::functions;
+use super::memory::Buffer;
+use super::queue::Stream;
 use core::ffi::{c_int, c_void};
 use std::rc::Rc;
 
