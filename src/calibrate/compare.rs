@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 /// A node, a device or a link that is out of line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Odd {
-    /// `node`, `nic` or `link`.
+    /// `node`, `gpu`, `nic` or `link`.
     pub kind: &'static str,
     /// Its name; a link: both ends.
     pub name: String,
@@ -58,7 +58,8 @@ pub fn compare_nodes(list: &[Measurement]) -> Vec<Odd> {
         let speed = if is_time(one) { 1.0 / one.value } else { one.value };
         // The same tool on the same kind of device; what stands in brackets is the device's own name.
         let kind = format!("{} ({} {})", like(one), one.tool, one.device.split('(').next().unwrap_or("").trim());
-        groups.entry(kind).or_default().entry((one.host.clone(), one.peer.clone())).or_default().push(speed);
+        let place = one.conditions.get("gpu").map_or_else(|| one.host.clone(), |gpu| format!("{} GPU {gpu}", one.host));
+        groups.entry(kind).or_default().entry((place, one.peer.clone())).or_default().push(speed);
     }
     let mut worst: IndexMap<(&'static str, String), Odd> = IndexMap::new();
     for (what, places) in groups {
@@ -94,7 +95,7 @@ fn odd_of(what: &str, places: &[((String, String), f64)]) -> Vec<Odd> {
             out.push(Odd { kind, name, what: what.to_owned(), share: value / middle, of: places.len() })
         };
         if peer.is_empty() {
-            add("node", host.clone(), *value);
+            add(if host.contains(" GPU ") { "gpu" } else { "node" }, host.clone(), *value);
             continue;
         }
         let guilty: Vec<&String> = [host, peer].into_iter().filter(|e| end_is_slow(e)).collect();

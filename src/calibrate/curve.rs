@@ -67,7 +67,7 @@ pub struct CurveFit {
 pub(super) const FEWEST_SIZES: usize = 5;
 
 /// A declared floor of intervals where fewer than five sessions were measured: rates of nominally equal machines differ by that.
-const FLOOR: f64 = 0.03;
+pub(super) const FLOOR: f64 = 0.03;
 
 /// Replicates of the bootstrap.
 const REPLICATES: usize = 200;

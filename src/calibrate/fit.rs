@@ -1,5 +1,6 @@
 //! One entry from its points: the fit over all of them, and what it says of shapes that it did not see.
 
+use super::curve::FLOOR;
 use super::solve::{Parameter, Problem, Solution};
 use crate::tables::quantile;
 
@@ -57,6 +58,20 @@ pub struct Fitted {
     pub held: Vec<(f64, f64)>,
 }
 
+impl Fitted {
+    /// Intervals no narrower than what sessions differ by: shapes of one session agree with each other better than with another session.
+    pub(super) fn over_sessions(mut self, sessions: usize) -> Self {
+        let wide = if sessions < 5 { FLOOR } else { FLOOR * (5.0 / sessions as f64).sqrt() };
+        for v in &mut self.values {
+            (v.low, v.high) = (v.low.min(v.value * (1.0 - wide)), v.high.max(v.value * (1.0 + wide)));
+        }
+        self
+    }
+}
+
+/// Relative error of a point under which the prior loses weight: real kernels are met to 4 % at best.
+const USUAL: f64 = 0.02;
+
 /// Parts into which shapes are dealt for cross-validation.
 const FOLDS: usize = 5;
 
@@ -86,7 +101,7 @@ impl Group<'_> {
     pub(super) fn fit(&self) -> Vec<Fitted> {
         let parameters = self.parameters();
         let positions: Vec<Vec<usize>> = (0..self.entries).map(|e| self.positions(e)).collect();
-        let problem = Problem {
+        let mut problem = Problem {
             parameters: &parameters,
             own: self.entry.iter().map(|&e| &positions[e][..]).collect(),
             predict: self.predict,
@@ -94,7 +109,18 @@ impl Group<'_> {
             prior: self.prior,
         };
         let all: Vec<usize> = (0..self.entry.len()).collect();
-        let solution = problem.solve(&all, &starts(&parameters));
+        let mut solution = problem.solve(&all, &starts(&parameters));
+        // The prior is worth a point of the usual error; where points are met better than that, it steps back.
+        for _ in 0..2 {
+            let share = problem.spread(&all, &solution.values) / USUAL;
+            if share >= 1.0 {
+                break;
+            }
+            problem.prior = self.prior * share.max(0.02);
+            let mut from = starts(&parameters);
+            from.push(solution.values);
+            solution = problem.solve(&all, &from);
+        }
         let held = self.cross_validate(&problem, &solution);
         (0..self.entries).map(|e| self.entry_of(e, &problem, &solution, &held, &parameters)).collect()
     }

@@ -1,12 +1,14 @@
 //! Matrix products: the entries of one part and format share what the hardware does and differ in what the library does.
 
 use super::fit::Group;
+use super::groups::PLAUSIBLE;
 use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
-use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles, gemm_of_row};
+use crate::kernels::{Gemm, GemmConstants, OperandBytes, Origin, Profiles, gemm_of_row, part_of_row};
 use crate::measured::ValueOrigin;
 use crate::tables::{Table, quantile};
+use crate::units::Quantity;
 use indexmap::IndexMap;
 use rayon::prelude::*;
 
@@ -20,37 +22,47 @@ const fn p(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
     Parameter { name, low, high, centre }
 }
 
-/// Formats whose input is cast inside the call; the others may split the inner dimension.
-fn casts(dtype: Dtype) -> bool {
-    dtype.input_bytes() < 2.0
+/// Formats whose input is cast inside the call; the others may split the inner dimension. A library that is called by itself casts nothing.
+fn casts(dtype: Dtype, raw: bool) -> bool {
+    dtype.input_bytes() < 2.0 && !raw
+}
+
+/// Libraries that the probe calls by themselves: no serving engine around them.
+fn is_raw(library: &str) -> bool {
+    library == "cublaslt"
 }
 
 pub(super) fn fit(tables: &[Table]) -> (Vec<Entry>, IndexMap<String, usize>) {
     let Deal { entries, skipped } = deal(tables, |r| {
         let (dtype, g) = gemm_of_row(r)?;
+        let peak = part_of_row(r)?.peak.of(dtype).map_or(f64::INFINITY, Quantity::get);
+        if 2.0 * (g.m as f64) * (g.n as f64) * (g.k as f64) > PLAUSIBLE * peak * 1e-6 * r.measured[0] {
+            return Err("faster than the data sheet allows: quarantined".into());
+        }
         Ok((vec![("dtype", dtype.word().to_owned()), ("library", r.text("framework").to_owned())], g))
     });
     // Entries of one part and format are fitted together.
-    let mut groups: IndexMap<(String, String), Vec<Points<Gemm>>> = IndexMap::new();
+    let mut groups: IndexMap<(String, String, bool), Vec<Points<Gemm>>> = IndexMap::new();
     let mut out = Vec::new();
     for ((part, _), points) in entries {
         if points.measured.len() < FEWEST {
             out.push(too_few(&part, List::Gemm, &points));
             continue;
         }
-        groups.entry((part, points.keys[0].1.clone())).or_default().push(points);
+        let (dtype, raw) = (points.keys[0].1.clone(), is_raw(&points.keys[1].1));
+        groups.entry((part, dtype, raw)).or_default().push(points);
     }
     let groups: Vec<_> = groups.into_iter().collect();
-    let fitted: Vec<Vec<Entry>> = groups.par_iter().map(|((part, dtype), entries)| group(part, dtype, entries)).collect();
+    let fitted: Vec<Vec<Entry>> = groups.par_iter().map(|((part, dtype, raw), entries)| group(part, dtype, *raw, entries)).collect();
     out.extend(fitted.into_iter().flatten());
     (out, skipped)
 }
 
-fn group(part: &str, dtype: &str, entries: &[Points<Gemm>]) -> Vec<Entry> {
+fn group(part: &str, dtype: &str, raw: bool, entries: &[Points<Gemm>]) -> Vec<Entry> {
     let dtype = Dtype::from_word(dtype).unwrap_or(Dtype::Bf16);
     let sheet = sheet(part, dtype);
     let mut apart = OWN.to_vec();
-    apart.extend(if casts(dtype) { CASTS.to_vec() } else { vec![SPLIT] });
+    apart.extend(if casts(dtype, raw) { CASTS.to_vec() } else { vec![SPLIT] });
     let mut shared = SHARED.to_vec();
     let few = entries.iter().any(|e| e.measured.len() < FEW);
     if few {
@@ -58,7 +70,7 @@ fn group(part: &str, dtype: &str, entries: &[Points<Gemm>]) -> Vec<Entry> {
     }
     let shapes: Vec<Gemm> = entries.iter().flat_map(|e| e.shapes.iter().copied()).collect();
     let bytes = OperandBytes { input: dtype.input_bytes(), weight: dtype.bytes() };
-    let casting = casts(dtype);
+    let casting = casts(dtype, raw);
     let predict = |i: usize, v: &[f64]| {
         let constants = constants(v, casting);
         constants.time(&sheet, bytes, shapes[i]) + constants.quantisation(&sheet, shapes[i])

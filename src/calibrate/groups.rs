@@ -98,6 +98,10 @@ pub(super) fn fit_measurements(list: &[Measurement], tier: &str) -> Fits {
             leave("measured inside a job or under a profiler: kept for comparison, never fitted");
             continue;
         }
+        if let Some(why) = one.unfit() {
+            leave(why);
+            continue;
+        }
         match &one.what {
             What::Collective { .. } | What::Memory { .. } if part.is_empty() => {
                 leave("the accelerator is not known by its name: give --accelerator");

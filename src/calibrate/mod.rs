@@ -211,24 +211,29 @@ fn table_kind(text: &str) -> Option<(&'static Columns, FitTables)> {
 /// Fits everything that tables, logs and files of measurements hold; `None` when one is faulty, which `diags` then holds.
 pub fn fit(sources: &[SourceId], options: FitOptions<'_>, diags: &mut Diagnostics) -> Option<Calibration> {
     let before = diags.error_count();
-    let mut tables: Vec<(SourceId, ValueOrigin)> = Vec::new();
+    let mut tables: Vec<(SourceId, ValueOrigin, bool)> = Vec::new();
     let mut list: Vec<Measurement> = Vec::new();
     for &source in sources {
         if table_kind(&diags.source(source).text).is_some() {
-            tables.push((source, ValueOrigin::Imported));
+            tables.push((source, ValueOrigin::Imported, false));
         } else if let Some(imported) = import(source, options.accelerator, diags) {
             list.extend(imported.list);
         }
     }
     for (name, origin, text) in operator_tables(&list) {
-        tables.push((diags.add_source(name, text), origin));
+        tables.push((diags.add_source(name, text), origin, true));
     }
     let (mut entries, mut skipped) = (Vec::new(), IndexMap::new());
-    for (source, origin) in tables {
+    for (source, origin, in_sessions) in tables {
         let Some(kind) = table_kind(&diags.source(source).text) else { continue };
         let Some(tables) = read(&[source], kind.0, diags) else { continue };
         let (some, without) = kind.1(&tables);
-        entries.extend(some.into_iter().map(|e| Entry { origin, ..e }));
+        entries.extend(some.into_iter().map(|e| {
+            // Sources of measurements are their sessions.
+            let sessions = e.sources.len();
+            let fit = e.fit.map(|f| if in_sessions { f.over_sessions(sessions) } else { f });
+            Entry { origin, fit, ..e }
+        }));
         for (reason, n) in without {
             *skipped.entry(reason).or_insert(0) += n;
         }
@@ -244,7 +249,7 @@ pub fn fit(sources: &[SourceId], options: FitOptions<'_>, diags: &mut Diagnostic
 /// Measurements of operators as tables in the columns of `tests/validation`, one for each kind and origin.
 fn operator_tables(list: &[Measurement]) -> Vec<(String, ValueOrigin, String)> {
     let mut out: IndexMap<(OperatorTable, ValueOrigin), String> = IndexMap::new();
-    for (i, one) in list.iter().enumerate().filter(|(_, m)| !m.in_situ) {
+    for (i, one) in list.iter().enumerate().filter(|(_, m)| !m.in_situ && m.unfit().is_none()) {
         let What::Operator { table, cells } = &one.what else { continue };
         let (word, columns) = match table {
             OperatorTable::Gemm => ("gemm", &GEMM_COLUMNS),

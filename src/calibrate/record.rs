@@ -146,6 +146,10 @@ pub struct Measurement {
     pub peer: String,
     /// Measuring session: what belongs together and is resampled together.
     pub session: String,
+    /// What the device was and did meanwhile: `driver`, `uuid`, `pci`, `gpu`, clocks, power, temperature, `throttle`; `slowed` where it held
+    /// itself back, `modes` where the repetitions fall into two groups.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub conditions: BTreeMap<String, String>,
     /// Measured inside a running job: kept, shown, never fitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_situ: bool,
@@ -169,8 +173,36 @@ impl Measurement {
             host: String::new(),
             peer: String::new(),
             session: String::new(),
+            conditions: BTreeMap::new(),
             in_situ: false,
         }
+    }
+
+    /// Why its value is no measure of the device, if so.
+    pub(super) fn unfit(&self) -> Option<&'static str> {
+        if matches!(self.what, What::Metric { .. }) {
+            None
+        } else if self.conditions.contains_key("slowed") {
+            Some("the device held itself back (heat, power brake): kept, never fitted")
+        } else if self.conditions.contains_key("modes") {
+            Some("repetitions fall into two groups: both kept, neither fitted")
+        } else {
+            None
+        }
+    }
+
+    /// The origin that it can claim: a stand-in's records stay synthetic whatever they say, and one of hardware names driver, UUID and bus.
+    fn believed(mut self) -> Self {
+        let has = |key: &str| self.conditions.get(key).is_some_and(|v| !v.is_empty());
+        let nameless = |v: &String| v.chars().all(|c| !c.is_ascii_hexdigit() || c == '0');
+        let no_device = self.conditions.get("uuid").is_some_and(|u| nameless(&u.replace("GPU", "")));
+        let claimed = ValueOrigin::from_word(&self.origin);
+        if self.device.starts_with("SYNTHETIC") || no_device {
+            self.origin = ValueOrigin::Synthetic.word().into();
+        } else if claimed == Some(ValueOrigin::Hardware) && !["driver", "uuid", "pci"].into_iter().all(has) {
+            self.origin = ValueOrigin::Imported.word().into();
+        }
+        self
     }
 
     /// What is wrong with it, if anything.
@@ -257,7 +289,7 @@ pub(super) fn from_lines(source: SourceId, diags: &mut Diagnostics) -> Option<Ve
         }
         let read = serde_json::from_str::<Measurement>(line).map_err(|e| e.to_string());
         match read.and_then(|m| m.fault().map_or(Ok(m), Err)) {
-            Ok(one) => out.push(one),
+            Ok(one) => out.push(one.believed()),
             Err(message) => {
                 diags.push(Diagnostic::error(codes::BAD_LOG, format!("this is no measurement: {message}")).at(span, "this line"));
                 if diags.error_count() > before + 20 {

@@ -153,11 +153,20 @@ impl Problem<'_> {
         best
     }
 
-    fn errors(&self, points: &[usize], theta: &[f64]) -> Vec<f64> {
+    /// Robust standard deviation of the residuals at parameters.
+    pub(super) fn spread(&self, points: &[usize], values: &[f64]) -> f64 {
+        self.spread_at(points, &values.iter().map(|v| libm::log(*v)).collect::<Vec<f64>>())
+    }
+
+    fn spread_at(&self, points: &[usize], theta: &[f64]) -> f64 {
         let mut size: Vec<f64> = points.iter().map(|&i| self.residual(i, theta).abs()).collect();
         size.sort_unstable_by(f64::total_cmp);
         // The median of absolute residuals of a normal distribution is 0.6745 of its standard deviation.
-        let spread = size.get(size.len() / 2).copied().unwrap_or(0.0) / 0.6745;
+        size.get(size.len() / 2).copied().unwrap_or(0.0) / 0.6745
+    }
+
+    fn errors(&self, points: &[usize], theta: &[f64]) -> Vec<f64> {
+        let spread = self.spread_at(points, theta);
         self.leverage(points, theta).map_or_else(|| vec![1.0; theta.len()], |l| l.into_iter().map(|l| spread * l).collect())
     }
 

@@ -285,7 +285,7 @@ pub(super) struct ProbeArgs {
     /// File of measurements to write
     #[arg(long, value_name = "FILE", required_unless_present = "serve")]
     pub(super) out: Option<PathBuf>,
-    /// Measure CUDA devices, and fail where there is no CUDA
+    /// Measure CUDA devices alone, and fail where there is no CUDA
     #[arg(long)]
     pub(super) cuda: bool,
     /// Time to spend, such as 5m

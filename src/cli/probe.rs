@@ -3,9 +3,9 @@
 use super::Status;
 use super::args::{MessageFormat, ProbeArgs};
 use super::stream::Stream;
-use crate::calibrate::{HEADER, import};
+use crate::calibrate::{HEADER, Measurement, compare_nodes, import};
 use crate::diag::{Diagnostics, codes, reason};
-use crate::probe::{ProbeOptions, Stop, cuda_missing, now, serve, tasks};
+use crate::probe::{Cuda, ProbeOptions, Stop, Task, now, serve, tasks};
 use crate::units::Seconds;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -25,20 +25,17 @@ pub(super) fn run(args: &ProbeArgs, out: &mut Stream) -> Status {
             Err(error) => refuse(out, &format!("port {port}: {}", reason(&error)), "choose another port"),
         };
     }
-    let without = cuda_missing();
-    if args.cuda {
-        let why = without.map_or_else(
-            || "this build has no CUDA part yet, although the driver is here".to_owned(),
-            |library| format!("there is no CUDA here: the library `{library}` is missing"),
-        );
-        return refuse(out, &why, "leave out --cuda to measure the host, or import nccl-tests and nvbandwidth logs of a machine with GPUs");
-    }
     let budget = match args.budget.parse::<Seconds>() {
         Ok(budget) if (1.0..=86_400.0).contains(&budget.get()) => budget.get(),
         _ => return refuse(out, &format!("--budget `{}` is no time from 1 s to a day", args.budget), "write 5m or 90 s"),
     };
     let Some(file) = &args.out else { return Status::BadInput };
-    measure(args, file, budget, without, out)
+    let cuda = Cuda::open();
+    if let (true, Err(why)) = (args.cuda, &cuda) {
+        let hint = "leave out --cuda to measure the host, or import nccl-tests and nvbandwidth logs of a machine with GPUs";
+        return refuse(out, &format!("CUDA devices cannot be measured: {why}"), hint);
+    }
+    measure(args, file, budget, cuda, out)
 }
 
 fn refuse(out: &mut Stream, why: &str, hint: &str) -> Status {
@@ -46,7 +43,20 @@ fn refuse(out: &mut Stream, why: &str, hint: &str) -> Status {
     Status::BadInput
 }
 
-fn measure(args: &ProbeArgs, path: &Path, budget: f64, without: Option<&str>, out: &mut Stream) -> Status {
+/// Tasks of the host and of CUDA devices by turns, each for its share of the budget; with `--cuda` only those of the devices.
+fn all_tasks(args: &ProbeArgs, path: &Path, budget: f64, cuda: Option<&Cuda>, out: &mut Stream) -> Result<Vec<Task>, Status> {
+    let share = if cuda.is_some() && !args.cuda { 0.5 * budget } else { budget };
+    let host = if args.cuda { Vec::new() } else { host_tasks(args, path, share, out)? };
+    let devices = cuda.map_or_else(Vec::new, |c| c.tasks(share));
+    let mut queues: [std::collections::VecDeque<Task>; 2] = [devices.into(), host.into()];
+    let mut list = Vec::new();
+    while queues.iter().any(|q| !q.is_empty()) {
+        list.extend(queues.iter_mut().filter_map(std::collections::VecDeque::pop_front));
+    }
+    Ok(list)
+}
+
+fn host_tasks(args: &ProbeArgs, path: &Path, budget: f64, out: &mut Stream) -> Result<Vec<Task>, Status> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
     let options = ProbeOptions {
         scratch: Some(args.scratch.clone().unwrap_or(folder)),
@@ -57,17 +67,30 @@ fn measure(args: &ProbeArgs, path: &Path, budget: f64, without: Option<&str>, ou
         file_bytes: ((budget * 16.0) as u64).clamp(64, 1024) << 20,
         memory_bytes: ((budget * 16.0) as u64).clamp(256, 1024) << 20,
     };
-    let list = match tasks(&options) {
-        Ok(list) => list,
+    match tasks(&options) {
+        Ok(list) => Ok(list),
         // Without room for a file the rest is measured, unless somebody asked for that folder.
-        Err(why) if args.scratch.is_some() => return refuse(out, &why, "name a folder with room, --scratch DIR"),
+        Err(why) if args.scratch.is_some() => Err(refuse(out, &why, "name a folder with room, --scratch DIR")),
         Err(why) => {
             out.note(&format!("storage is not measured: {why}"));
-            match tasks(&ProbeOptions { scratch: None, ..options.clone() }) {
-                Ok(list) => list,
-                Err(why) => return refuse(out, &why, "name a folder with room, --scratch DIR"),
-            }
+            tasks(&ProbeOptions { scratch: None, ..options }).map_err(|why| refuse(out, &why, "name a folder with room, --scratch DIR"))
         }
+    }
+}
+
+/// What a run came to.
+#[derive(Default)]
+struct Tally {
+    records: Vec<Measurement>,
+    done: usize,
+    kept: usize,
+    refused: Vec<String>,
+}
+
+fn measure(args: &ProbeArgs, path: &Path, budget: f64, cuda: Result<Cuda, String>, out: &mut Stream) -> Status {
+    let list = match all_tasks(args, path, budget, cuda.as_ref().ok(), out) {
+        Ok(list) => list,
+        Err(status) => return status,
     };
     let (mut file, done) = match open(path, args.resume, out) {
         Ok(opened) => opened,
@@ -85,11 +108,11 @@ fn measure(args: &ProbeArgs, path: &Path, budget: f64, without: Option<&str>, ou
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
         bar.set_style(style);
     }
-    let (mut measured, mut kept, mut refused) = (0, 0, Vec::new());
+    let mut tally = Tally::default();
     for task in &list {
         bar.inc(1);
         if done.contains(&format!("probe: {}", task.id)) {
-            kept += 1;
+            tally.kept += 1;
             continue;
         }
         if stop.asked() || stop.spent() {
@@ -106,30 +129,54 @@ fn measure(args: &ProbeArgs, path: &Path, budget: f64, without: Option<&str>, ou
                     bar.finish_and_clear();
                     return out.refuse_file(path, codes::CANNOT_WRITE, reason(&error), "make room; --resume goes on with what is there");
                 }
-                measured += records.len();
+                tally.done += 1;
+                tally.records.extend(records);
             }
-            Err(why) => refused.push(format!("{}: {why}", task.id)),
+            Err(why) => tally.refused.push(format!("{}: {why}", task.id)),
         }
     }
     bar.finish_and_clear();
-    let mut text = format!("{}: {measured} measured", path.display());
-    if kept > 0 {
-        let _ = write!(text, ", {kept} kept");
+    let left = list.len() - tally.done - tally.kept - tally.refused.len();
+    let why = if stop.asked() { "interrupted" } else { "the budget is spent" };
+    out.result(&summary(path, &tally, (left > 0).then_some((left, why)), &cuda))
+}
+
+fn summary(path: &Path, tally: &Tally, left: Option<(usize, &str)>, cuda: &Result<Cuda, String>) -> String {
+    let mut text = format!("{}: {} measured", path.display(), tally.records.len());
+    if tally.kept > 0 {
+        let _ = write!(text, ", {} kept", tally.kept);
     }
-    let left = list.len().saturating_sub(measured + kept + refused.len());
     text.push('\n');
-    for why in &refused {
+    for why in &tally.refused {
         let _ = writeln!(text, "not measured: {why}");
     }
-    if left > 0 {
-        let why = if stop.asked() { "interrupted" } else { "the budget is spent" };
+    if let Some((left, why)) = left {
         let _ = writeln!(text, "{left} left, {why}: go on with --resume, or fit what is there");
     }
-    match without {
-        Some(library) => text.push_str(&format!("no CUDA part: the library `{library}` is missing on this machine\n")),
-        None => text.push_str("no CUDA part: this build has none yet\n"),
+    for (key, note) in [("slowed", "the device held itself back"), ("modes", "repetitions fall into two groups")] {
+        let n = tally.records.iter().filter(|r| r.conditions.contains_key(key)).count();
+        if n > 0 {
+            let _ = writeln!(text, "{n} kept and not fitted: {note}");
+        }
     }
-    out.result(&text)
+    for odd in compare_nodes(&tally.records) {
+        let _ = writeln!(text, "slow {}: {} at {:.0} % of the median of {} ({})", odd.kind, odd.name, 100.0 * odd.share, odd.of, odd.what);
+    }
+    match cuda {
+        Ok(cuda) => {
+            let _ = writeln!(text, "CUDA devices: {}", cuda.devices().join(", "));
+            if tally.records.iter().any(|r| r.origin == "synthetic") {
+                text.push_str("*** SYNTHETIC: no device was measured; the driver is a stand-in ***\n");
+            }
+            for note in &cuda.notes {
+                let _ = writeln!(text, "{note}");
+            }
+        }
+        Err(why) => {
+            let _ = writeln!(text, "no CUDA part: {why} on this machine");
+        }
+    }
+    text
 }
 
 /// Opens the file before anything is measured; what an earlier run left is gone on with on request, and never overwritten.

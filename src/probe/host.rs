@@ -1,7 +1,6 @@
-//! What this machine is: name, processor, memory, clock, and whether CUDA's driver is there.
+//! What this machine is: name, processor, memory, clock.
 
 use crate::units::Date;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn read(path: &str) -> String {
@@ -39,26 +38,6 @@ pub fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     format!("{}T{:02}:{:02}:{:02}Z", Date::since_1970(days as i64).iso(), rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-/// The library of CUDA's driver.
-const DRIVER: &str = "libcuda.so.1";
-
-/// The name of CUDA's driver library where it is not installed; `None` where it is.
-#[must_use]
-pub fn cuda_missing() -> Option<&'static str> {
-    let given = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let usual = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/lib/wsl/lib",
-        "/usr/local/nvidia/lib64",
-    ];
-    let found = given.split(':').filter(|f| !f.is_empty()).chain(usual).any(|folder| Path::new(folder).join(DRIVER).exists());
-    let cached = || std::fs::read("/etc/ld.so.cache").is_ok_and(|bytes| bytes.windows(DRIVER.len()).any(|w| w == DRIVER.as_bytes()));
-    if found || cached() { None } else { Some(DRIVER) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,39 @@
-//! Measuring a host: memory by level and threads, matrix products on the CPU, storage, TCP. The one room beside the command line that reads
-//! clocks and touches devices: that is its work.
+//! Measuring a host: memory by level and threads, matrix products on the CPU, storage, TCP, and its CUDA devices. The one room beside the
+//! command line that reads clocks and touches devices: that is its work.
 //!
 //! A probe is a list of [`Task`]s. Each gives records of `calibrate`, so that a probe of another kind of device only has to add tasks.
 
+#[cfg(target_os = "linux")]
+mod cuda;
+#[cfg(not(target_os = "linux"))]
+mod cuda {
+    //! No CUDA part: its libraries are loaded by the names that they have on Linux.
+
+    /// CUDA on this host.
+    pub struct Cuda {
+        /// What cannot be measured for want of a library.
+        pub notes: Vec<String>,
+    }
+    impl Cuda {
+        /// Never opens.
+        ///
+        /// # Errors
+        /// Always.
+        pub fn open() -> Result<Self, String> {
+            Err("CUDA devices are measured on Linux".into())
+        }
+        /// None.
+        #[must_use]
+        pub fn devices(&self) -> Vec<String> {
+            Vec::new()
+        }
+        /// None.
+        #[must_use]
+        pub fn tasks(&self, _: f64) -> Vec<super::Task> {
+            Vec::new()
+        }
+    }
+}
 mod disk;
 mod host;
 mod memory;
@@ -11,7 +42,8 @@ mod products;
 #[cfg(target_os = "linux")]
 mod uring;
 
-pub use host::{cuda_missing, now};
+pub use cuda::Cuda;
+pub use host::now;
 pub use network::serve;
 
 use crate::calibrate::Measurement;
@@ -69,11 +101,19 @@ pub struct Task {
     /// Its name; what is done is known by it.
     pub id: String,
     run: Run,
+    /// Whether its records say themselves of which device they are, and where their values come from.
+    on_device: bool,
 }
 
 impl Task {
     fn new(id: impl Into<String>, run: impl Fn(&Stop) -> Result<Vec<Measurement>, String> + 'static) -> Self {
-        Self { id: id.into(), run: Box::new(run) }
+        Self { id: id.into(), run: Box::new(run), on_device: false }
+    }
+
+    /// A task whose records name their device and their origin.
+    #[cfg(target_os = "linux")]
+    fn device(id: impl Into<String>, run: impl Fn(&Stop) -> Result<Vec<Measurement>, String> + 'static) -> Self {
+        Self { on_device: true, ..Self::new(id, run) }
     }
 
     /// Measures; records carry the task, the session, the host and the time.
@@ -84,7 +124,9 @@ impl Task {
         let mut list = (self.run)(stop)?;
         let (name, device, time) = (host::name(), host::processor(), now());
         for one in &mut list {
-            one.origin = ValueOrigin::Host.word().into();
+            if !self.on_device {
+                one.origin = ValueOrigin::Host.word().into();
+            }
             one.tool = concat!("orrery probe ", env!("CARGO_PKG_VERSION")).into();
             one.source = format!("probe: {}", self.id);
             one.session = session.into();

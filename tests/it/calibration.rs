@@ -56,6 +56,46 @@ fn start(text: &str, mut at: usize) -> &str {
     &text[..at]
 }
 
+/// A file that was cut off gives all, or an error; formats without an end give less only when cut between lines.
+fn cut_off(name: &str, text: &str, whole: &Imported, share: f64) {
+    let cut = start(text, (share * text.len() as f64) as usize);
+    let values = |i: &Imported| i.list.iter().map(|m| (m.what.clone(), m.value)).collect::<Vec<_>>();
+    if let Ok(part) = read(name, cut) {
+        let (part_values, whole_values) = (values(&part), values(whole));
+        if ENDLESS.contains(&whole.format) || ENDLESS.contains(&part.format) {
+            assert!(part_values == whole_values || cut.ends_with('\n') || part.list.is_empty(), "{name} cut at {}", cut.len());
+        } else {
+            assert_eq!(part_values, whole_values, "{name} cut at {}", cut.len());
+        }
+    }
+}
+
+/// Lines in another order, and single bytes changed: an answer or an error with a place, never a panic.
+fn shuffled_and_damaged(name: &str, text: &str, seed: u64, byte: u8) {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut state = seed | 1;
+    let mut draw = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n.max(1)
+    };
+    for i in (1..lines.len()).rev() {
+        lines.swap(i, draw(i + 1));
+    }
+    if let Err(message) = read(name, &lines.concat()) {
+        assert!(message.contains("E0604"), "{name}: {message}");
+    }
+    let mut damaged = text.to_owned().into_bytes();
+    for _ in 0..3 {
+        let at = draw(damaged.len());
+        if damaged[at].is_ascii() {
+            damaged[at] = byte;
+        }
+    }
+    if let Ok(text) = String::from_utf8(damaged) {
+        let _ = read(name, &text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 2 * ProptestConfig::default().cases,
@@ -63,52 +103,47 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A file that was cut off gives all, or an error; formats without an end give less only when cut between lines.
     #[test]
     fn truncated_logs_keep_nothing_silently(which in any::<prop::sample::Index>(), share in 0.0..1.0f64) {
         let all = logs();
         let (name, text) = &all[which.index(all.len())];
-        let cut = start(text, (share * text.len() as f64) as usize);
-        let whole = read(name, text).unwrap();
-        let values = |i: &Imported| i.list.iter().map(|m| (m.what.clone(), m.value)).collect::<Vec<_>>();
-        if let Ok(part) = read(name, cut) {
-            let (part_values, whole_values) = (values(&part), values(&whole));
-            if ENDLESS.contains(&whole.format) || ENDLESS.contains(&part.format) {
-                prop_assert!(part_values == whole_values || cut.ends_with('\n') || part.list.is_empty(), "{name} cut at {}", cut.len());
-            } else {
-                prop_assert_eq!(part_values, whole_values, "{} cut at {}", name, cut.len());
-            }
-        }
+        cut_off(name, text, &read(name, text).unwrap(), share);
     }
 
-    /// Lines in another order, and single bytes changed: an answer or an error with a place, never a panic.
     #[test]
     fn shuffled_and_damaged_logs_never_panic(which in any::<prop::sample::Index>(), seed in any::<u64>(), byte in 32u8..127) {
         let all = logs();
         let (name, text) = &all[which.index(all.len())];
-        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-        let mut state = seed | 1;
-        let mut draw = |n: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % n.max(1)
-        };
-        for i in (1..lines.len()).rev() {
-            lines.swap(i, draw(i + 1));
-        }
-        if let Err(message) = read(name, &lines.concat()) {
-            prop_assert!(message.contains("E0604"), "{}", message);
-        }
-        let mut damaged = text.clone().into_bytes();
-        for _ in 0..3 {
-            let at = draw(damaged.len());
-            if damaged[at].is_ascii() {
-                damaged[at] = byte;
-            }
-        }
-        if let Ok(text) = String::from_utf8(damaged) {
-            let _ = read(name, &text);
+        shuffled_and_damaged(name, text, seed, byte);
+    }
+}
+
+/// Every log for itself, cut off, shuffled and damaged as often as time allows: 0.02 s each, or `ORRERY_FUZZ_SECONDS`; with those of
+/// the folder `ORRERY_SAMPLES`, which all have to be read as well.
+#[test]
+fn every_log_is_cut_shuffled_and_damaged() {
+    let seconds: f64 = std::env::var("ORRERY_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.02);
+    let mut all = logs();
+    if let Ok(folder) = std::env::var("ORRERY_SAMPLES") {
+        let paths = files(&folder, "");
+        let named = |p: &std::path::PathBuf| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(p).unwrap());
+        all.extend(paths.iter().filter(|p| p.extension().is_none_or(|e| e != "md")).map(named));
+        all.sort();
+        all.dedup();
+    }
+    let mut seed = 0u64;
+    for (name, text) in &all {
+        let whole = read(name, text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let begin = std::time::Instant::now();
+        let before = seed;
+        while seed == before || begin.elapsed().as_secs_f64() < seconds {
+            seed += 1;
+            let drawn = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            cut_off(name, text, &whole, (drawn >> 11) as f64 / (1u64 << 53) as f64);
+            shuffled_and_damaged(name, text, drawn, 32 + (drawn % 95) as u8);
         }
     }
+    println!("{} logs, {seed} rounds", all.len());
 }
 
 fn fit_of(paths: &[&Path]) -> orrery::calibrate::Calibration {
@@ -321,8 +356,8 @@ fn the_host_is_probed_for_real() {
     assert!(imported.list.iter().all(|m| m.origin == "host" && m.value > 0.0 && m.time.ends_with('Z')));
     let ids: std::collections::BTreeSet<&String> = imported.list.iter().map(|m| &m.source).collect();
     assert_eq!(ids.len(), imported.list.len(), "a task was measured twice");
-    if orrery::probe::cuda_missing().is_some() {
-        assert!(said(&["calibrate", "probe", "--cuda", "--out", &at("c.jsonl")], 2).contains("libcuda.so.1"));
+    if orrery::probe::Cuda::open().is_err() {
+        assert!(said(&["calibrate", "probe", "--cuda", "--out", &at("c.jsonl")], 2).contains("CUDA devices cannot be measured"));
     }
     assert!(said(&["calibrate", "probe", "--out", &at("d.jsonl"), "--scratch", &at("none")], 2).contains("E0606"));
 }

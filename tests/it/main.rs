@@ -4,6 +4,7 @@ mod calibration;
 mod cli;
 mod collectives;
 mod contract;
+mod cuda;
 mod documents;
 mod errors;
 mod explicit;
