@@ -84,7 +84,7 @@ fn accelerators(detail: &FleetDetail, out: &mut String) {
 
 /// Replicas of services as deployments, and their requests.
 fn services(detail: &FleetDetail, out: &mut String) {
-    type Value = fn(&[f64; 4]) -> f64;
+    type Value = fn(&[f64; 5]) -> f64;
     let series: [(&str, &str, Value); 4] = [
         ("kube_deployment_status_replicas_available", "Replicas that are warm", |v| v[1]),
         ("kube_deployment_spec_replicas", "Replicas that are wanted", |v| v[2]),
