@@ -58,13 +58,19 @@ impl Writer<'_> {
         if ask.share < 1000 {
             return Err(Cannot("shares of an accelerator: their names are those of the site's device plugin".into()));
         }
-        let given = |each: f64| (ask.cpus > 0.0 || ask.memory > 0.0).then(|| ((ask.cpus * each).max(0.1), (ask.memory * each).max(super::ground::GI)));
+        let given = |each: f64| {
+            (ask.cpus > 0.0 || ask.memory > 0.0).then(|| ((ask.cpus * each).max(0.1), (ask.memory * each).max(super::ground::GI)))
+        };
         if ask.accelerators == 0 {
             return Ok(Pods { kind, count: 1, each: 0, host: given(1.0) });
         }
         let mut pods = Pods::of(&self.ground, kind, u64::from(ask.accelerators));
         if ask.chunk > 1 {
-            pods = Pods { count: u64::from(ask.accelerators / ask.chunk), each: ask.chunk, ..Pods::of(&self.ground, kind, u64::from(ask.chunk)) };
+            pods = Pods {
+                count: u64::from(ask.accelerators / ask.chunk),
+                each: ask.chunk,
+                ..Pods::of(&self.ground, kind, u64::from(ask.chunk))
+            };
         }
         Ok(Pods { host: given(f64::from(pods.each)).or(pods.host), ..pods })
     }

@@ -90,8 +90,11 @@ impl Ground {
             let part = fabric.part(first[n].unwrap_or(AcceleratorId(0)));
             let host = fabric.host(id);
             // Sockets as accelerators are cores to Kubernetes.
-            let (per_node, resource) =
-                if *part.kind == crate::hardware::AcceleratorKind::Cpu { (0, "") } else { (fabric.accelerators_per_node(id), resource(&part.id)?) };
+            let (per_node, resource) = if *part.kind == crate::hardware::AcceleratorKind::Cpu {
+                (0, "")
+            } else {
+                (fabric.accelerators_per_node(id), resource(&part.id)?)
+            };
             let host = Some((*host.cores as f64 * FOR_PODS, host.memory.get() * FOR_PODS));
             kinds.push(Kind { name, part: part.id.value.clone(), resource, per_node, host, nodes: 1 });
         }

@@ -53,12 +53,18 @@ pub fn manifests(scenario: &Scenario, step_s: Option<f64>) -> Result<Vec<(String
                 }
             }
             let job = train::job(&scenario.title, "orrery", config, pods, &near, notes)?;
-            vec![("kueue.yaml".to_owned(), yaml::documents(&ground.objects(&[], None)?)), ("train.yaml".to_owned(), yaml::documents(&[job]))]
+            vec![
+                ("kueue.yaml".to_owned(), yaml::documents(&ground.objects(&[], None)?)),
+                ("train.yaml".to_owned(), yaml::documents(&[job])),
+            ]
         }
         Job::Serving(job) => {
             let ground = Ground::of_fabric(&scenario.fabric)?;
             let objects = serve::of_scenario(&ground, job, "orrery")?;
-            vec![("kueue.yaml".to_owned(), yaml::documents(&ground.objects(&[], None)?)), ("serve.yaml".to_owned(), yaml::documents(&objects))]
+            vec![
+                ("kueue.yaml".to_owned(), yaml::documents(&ground.objects(&[], None)?)),
+                ("serve.yaml".to_owned(), yaml::documents(&objects)),
+            ]
         }
         Job::Fleet(job) => fleet::files(job, &scenario.title)?,
         Job::Collective(_) | Job::Trace(_) | Job::Storage(_) => return Err(Cannot("a collective, a trace or a reader of data".into())),

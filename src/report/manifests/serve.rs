@@ -1,8 +1,8 @@
 //! Serving: a Deployment (a LeaderWorkerSet where an engine spans nodes), a Service, an autoscaler where the engines follow the load.
 
+use super::Cannot;
 use super::ground::{Ground, Kind, NAMESPACE, slug};
 use super::train::{Pods, Program};
-use super::Cannot;
 use crate::fleet::{Metric, Service};
 use crate::scenario::ServingJob;
 use crate::serving::{Deployment, Measure, StackRow};
@@ -73,11 +73,13 @@ fn engines(name: &str, ground: &Ground, kind: &Kind, d: &Deployment, stack: &Sta
         };
         let window = (s.interval * s.patience as f64).min(LONGEST_WINDOW);
         let one = |seconds: f64| json!([{"type": "Pods", "value": 1, "periodSeconds": seconds.clamp(1.0, 1800.0).round() as u64}]);
-        out.push(json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name, "namespace": NAMESPACE},
+        out.push(
+            json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {"scaleTargetRef": {"apiVersion": api, "kind": word, "name": name}, "minReplicas": s.least, "maxReplicas": d.replicas,
                 "metrics": [pods_metric(metric, s.above)],
                 "behavior": {"scaleUp": {"stabilizationWindowSeconds": 0, "policies": one(s.interval)},
-                    "scaleDown": {"stabilizationWindowSeconds": window.round() as u64, "policies": one(s.interval)}}}}));
+                    "scaleDown": {"stabilizationWindowSeconds": window.round() as u64, "policies": one(s.interval)}}}}),
+        );
     }
     out
 }
@@ -173,9 +175,5 @@ pub(super) fn of_fleet(s: &Service, pods: Pods<'_>, near: &Json, queue: &str) ->
         "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": s.scaling.least, "maxReplicas": s.scaling.most, "metrics": [pods_metric(metric, value)],
             "behavior": {"scaleUp": up, "scaleDown": down}}});
-    vec![
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}),
-        service(&name, &labels, 8000),
-        scaler,
-    ]
+    vec![json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}), service(&name, &labels, 8000), scaler]
 }

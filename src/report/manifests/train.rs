@@ -88,7 +88,8 @@ pub(super) struct Program {
 /// How near the simulated ranks of a job lie to each other, as Kueue's annotations of a set of pods.
 pub(super) fn nearness(ground: &Ground, fabric: &Fabric, ranks: u64, pods: u64) -> Json {
     let places = fabric.leaves_and_pods();
-    let mut nodes: Vec<usize> = (0..ranks.min(fabric.accelerator_count() as u64)).map(|r| fabric.site(AcceleratorId(r as u32)).node.0 as usize).collect();
+    let mut nodes: Vec<usize> =
+        (0..ranks.min(fabric.accelerator_count() as u64)).map(|r| fabric.site(AcceleratorId(r as u32)).node.0 as usize).collect();
     nodes.dedup();
     let same = |of: &dyn Fn(usize) -> u32| nodes.windows(2).all(|w| of(w[0]) == of(w[1]));
     let domain = |n: usize| fabric.site(AcceleratorId(n as u32)).domain.0;
@@ -126,9 +127,7 @@ pub(super) fn job(name: &str, queue: &str, config: &Config, pods: Pods<'_>, near
         "name": slug(name), "namespace": NAMESPACE,
         "labels": {"kueue.x-k8s.io/queue-name": slug(queue)}, "annotations": notes,
     });
-    let set = |container: &str, replicas: u64| {
-        json!({"replicas": replicas, "restartPolicy": "OnFailure", "template": pods.template(container, "trainer", &program, near, None)})
-    };
+    let set = |container: &str, replicas: u64| json!({"replicas": replicas, "restartPolicy": "OnFailure", "template": pods.template(container, "trainer", &program, near, None)});
     let (kind, spec) = match framework {
         Framework::Horovod => {
             let launcher = Pods { each: 0, host: pods.host.map(|_| (2.0, 4.0 * GI)), ..pods };
@@ -153,7 +152,10 @@ pub(super) fn job(name: &str, queue: &str, config: &Config, pods: Pods<'_>, near
                     sets[which]["template"]["metadata"]["annotations"]["kueue.x-k8s.io/podset-group-name"] = json!("ranks");
                 }
             }
-            ("PyTorchJob", json!({"nprocPerNode": pods.each.to_string(), "runPolicy": {"cleanPodPolicy": "None"}, "pytorchReplicaSpecs": sets}))
+            (
+                "PyTorchJob",
+                json!({"nprocPerNode": pods.each.to_string(), "runPolicy": {"cleanPodPolicy": "None"}, "pytorchReplicaSpecs": sets}),
+            )
         }
     };
     Ok(json!({"apiVersion": "kubeflow.org/v1", "kind": kind, "metadata": metadata, "spec": spec}))
@@ -184,7 +186,11 @@ fn program(c: &Config, pods: Pods<'_>) -> Program {
             // One process an accelerator; the operator's host file says where.
             Framework::Horovod => {
                 let count = pods.count * u64::from(pods.each);
-                Program { args: vec!["-np".into(), count.to_string(), "--bind-to".into(), "none".into(), "/workspace/train".into()], env, ..Program::default() }
+                Program {
+                    args: vec!["-np".into(), count.to_string(), "--bind-to".into(), "none".into(), "/workspace/train".into()],
+                    env,
+                    ..Program::default()
+                }
             }
             _ => Program { env, ..Program::default() },
         };
@@ -233,7 +239,9 @@ fn megatron(c: &Config) -> Vec<String> {
     match c.recompute {
         Recompute::None => {}
         Recompute::Selective => out.extend(["--recompute-granularity".into(), "selective".into()]),
-        Recompute::Full => out.extend(["--recompute-granularity", "full", "--recompute-method", "uniform", "--recompute-num-layers", "1"].map(Into::into)),
+        Recompute::Full => {
+            out.extend(["--recompute-granularity", "full", "--recompute-method", "uniform", "--recompute-num-layers", "1"].map(Into::into))
+        }
     }
     out
 }
