@@ -81,9 +81,12 @@ pub(super) struct RunArgs {
     /// Write what was simulated as Chakra traces into a folder: trace.RANK.et for every rank, and trace.groups.json
     #[arg(long, value_name = "DIR")]
     pub(super) chakra: Option<PathBuf>,
-    /// Write the simulated time series of a fleet as OpenMetrics, for Prometheus and Grafana
+    /// Write the simulated time series of training, serving or a fleet as OpenMetrics, for Prometheus and Grafana
     #[arg(long, value_name = "FILE")]
     pub(super) metrics: Option<PathBuf>,
+    /// Write manifests of Kubernetes into a folder: Kueue, Kubeflow jobs, Deployments, workflows of Argo
+    #[arg(long, value_name = "DIR")]
+    pub(super) manifests: Option<PathBuf>,
     /// Log parameters, metrics and report to an MLflow tracking server, such as http://127.0.0.1:5000
     #[arg(long, value_name = "URL")]
     pub(super) mlflow: Option<String>,
@@ -335,6 +338,9 @@ pub(super) struct FitArgs {
     /// Storage tier of the topology that measurements of storage are of
     #[arg(long, value_name = "NAME", default_value = "nvme")]
     pub(super) tier: String,
+    /// Log the profile to an MLflow tracking server, such as http://127.0.0.1:5000
+    #[arg(long, value_name = "URL")]
+    pub(super) mlflow: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -398,6 +404,9 @@ pub(super) struct PlanArgs {
     /// Write report.html, report.md and plan.json into a folder
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Write the answer as manifests of Kubernetes into a folder: Kueue, Kubeflow jobs, Deployments
+    #[arg(long, value_name = "DIR")]
+    pub(super) manifests: Option<PathBuf>,
     /// Log parameters, metrics and report to an MLflow tracking server, such as http://127.0.0.1:5000
     #[arg(long, value_name = "URL")]
     pub(super) mlflow: Option<String>,
@@ -429,6 +438,9 @@ pub(super) struct SweepRunArgs {
     /// Shard K of N, from 0; absent in a planned folder: SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, HQ_TASK_ID or OMPI_COMM_WORLD_RANK
     #[arg(long, value_name = "K/N")]
     pub(super) shard: Option<String>,
+    /// Log the collected results to an MLflow tracking server, such as http://127.0.0.1:5000
+    #[arg(long, value_name = "URL")]
+    pub(super) mlflow: Option<String>,
 }
 
 #[derive(Debug, Args)]

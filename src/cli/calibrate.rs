@@ -153,7 +153,31 @@ fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {
             return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), FOLDER_HINT);
         }
     }
-    out.result(&summary(&calibration))
+    let shown = out.result(&summary(&calibration));
+    match args.mlflow.as_deref().filter(|_| shown == Status::Done) {
+        Some(url) => log(url, args, out),
+        None => shown,
+    }
+}
+
+/// Logs a profile that was written, with its page and its points.
+fn log(url: &str, args: &FitArgs, out: &mut Stream) -> Status {
+    let mut diags = Diagnostics::new();
+    let text = diags.read_file(&args.out, None).map(|source| (source, diags.source(source).text.to_string()));
+    let Some((source, text)) = text else { return out.refuse(&diags, MessageFormat::Human) };
+    let Some(file) = read_profile(source, &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
+    let points = std::fs::read_to_string(args.out.with_extension("points.csv")).unwrap_or_default();
+    let name = args.out.file_stem().map_or_else(|| "profile".to_owned(), |n| n.to_string_lossy().into_owned());
+    let page = calibration_html(&name, &file, &points_of(&points));
+    let entries = toml::from_str::<serde_json::Value>(&text).unwrap_or_default();
+    let json = serde_json::json!({"kind": "calibration", "files": args.files.len(), "profile": entries});
+    let run = super::mlflow::Run {
+        name,
+        json,
+        series: Vec::new(),
+        files: vec![("report.html", page), ("profile.toml", text), ("points.csv", points)],
+    };
+    super::mlflow::log(url, "orrery", &[run], out)
 }
 
 fn show(args: &ShowArgs, out: &mut Stream) -> Status {

@@ -19,17 +19,19 @@ const PARAMS: usize = 100;
 const LONGEST: usize = 500;
 
 /// One run to be logged.
-pub(super) struct Run<'a> {
+pub(super) struct Run {
     /// Its name.
-    pub(super) name: &'a str,
-    /// What `--json` prints of it.
-    pub(super) json: &'a Json,
-    /// Its page.
-    pub(super) report: &'a str,
+    pub(super) name: String,
+    /// What `--json` prints of it: numbers become metrics, texts parameters.
+    pub(super) json: Json,
+    /// Metrics with steps: key, step, value.
+    pub(super) series: Vec<(String, u64, f64)>,
+    /// Files with their names.
+    pub(super) files: Vec<(&'static str, String)>,
 }
 
 /// Logs runs under one experiment; a fault is told with what is safe.
-pub(super) fn log(url: &str, experiment: &str, runs: &[Run<'_>], out: &mut Stream) -> Status {
+pub(super) fn log(url: &str, experiment: &str, runs: &[Run], out: &mut Stream) -> Status {
     let sent = Server::at(url).and_then(|server| {
         let id = server.experiment(experiment)?;
         runs.iter().try_for_each(|run| server.run(&id, run))
@@ -73,7 +75,7 @@ impl Server {
         made["experiment_id"].as_str().map(str::to_owned).ok_or_else(|| format!("it made no experiment: {made}"))
     }
 
-    fn run(&self, experiment: &str, run: &Run<'_>) -> Result<(), String> {
+    fn run(&self, experiment: &str, run: &Run) -> Result<(), String> {
         let start = now();
         let tags = json!([{"key": "mlflow.source.name", "value": "orrery"}, {"key": "mlflow.runName", "value": run.name}]);
         let made = self.call(
@@ -83,9 +85,10 @@ impl Server {
         )?;
         let id = made.pointer("/run/info/run_id").and_then(Json::as_str).ok_or_else(|| format!("it made no run: {made}"))?.to_owned();
         let (mut metrics, mut params) = (Vec::new(), Vec::new());
-        flatten(run.json, String::new(), &mut metrics, &mut params);
-        let metrics: Vec<Json> =
-            metrics.into_iter().map(|(key, value)| json!({"key": key, "value": value, "timestamp": start, "step": 0})).collect();
+        flatten(&run.json, String::new(), &mut metrics, &mut params);
+        let once = metrics.into_iter().map(|(key, value)| (key, 0, value));
+        let metric = |(key, step, value): (String, u64, f64)| json!({"key": key, "value": value, "timestamp": start, "step": step});
+        let metrics: Vec<Json> = once.chain(run.series.iter().map(|(key, step, value)| (clean(key), *step, *value))).map(metric).collect();
         let params: Vec<Json> = params.into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
         for part in metrics.chunks(BATCH) {
             self.call("POST", "runs/log-batch", &json!({"run_id": id, "metrics": part}))?;
@@ -93,8 +96,11 @@ impl Server {
         for part in params.chunks(PARAMS) {
             self.call("POST", "runs/log-batch", &json!({"run_id": id, "params": part}))?;
         }
-        let path = format!("/api/2.0/mlflow-artifacts/artifacts/{experiment}/{id}/artifacts/report.html");
-        self.send("PUT", &path, "text/html", run.report.as_bytes())?;
+        for (name, text) in &run.files {
+            let kind = if name.ends_with(".html") { "text/html" } else { "text/plain" };
+            let path = format!("/api/2.0/mlflow-artifacts/artifacts/{experiment}/{id}/artifacts/{name}");
+            self.send("PUT", &path, kind, text.as_bytes())?;
+        }
         self.call("POST", "runs/update", &json!({"run_id": id, "status": "FINISHED", "end_time": now()}))?;
         Ok(())
     }
@@ -158,10 +164,15 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
+/// A key of letters, digits and what else the interface takes.
+fn clean(key: &str) -> String {
+    key.chars().map(|c| if c.is_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect()
+}
+
 /// Numbers become metrics, texts parameters, with the path as their key; lists of objects go by the names of these.
 fn flatten(value: &Json, path: String, metrics: &mut Vec<(String, f64)>, params: &mut Vec<(String, String)>) {
     let key = |more: &str| {
-        let clean: String = more.chars().map(|c| if c.is_alphanumeric() || "_-. ".contains(c) { c } else { '_' }).collect();
+        let clean = clean(more);
         if path.is_empty() { clean } else { format!("{path}/{clean}") }
     };
     match value {

@@ -56,10 +56,20 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
     {
         return status;
     }
+    if args.manifests.is_some()
+        && let Err(status) = have_manifests(&loaded, args.message_format, out)
+    {
+        return status;
+    }
     let ran = match execute_all(loaded, args.max_work, args.chakra.is_some(), args.message_format, out) {
         Ok(ran) => ran,
         Err(status) => return status,
     };
+    if let Some(folder) = &args.manifests
+        && let Err(error) = write_manifests(folder, &ran)
+    {
+        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    }
     let (outcomes, traces): (Vec<Outcome>, Vec<Option<Trace>>) = ran.into_iter().map(|(_, outcome, trace)| (outcome, trace)).unzip();
     if let Some(folder) = &args.chakra
         && let Err(error) = write_traces(folder, &traces)
@@ -100,9 +110,11 @@ pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
 
 /// Logs outcomes to MLflow, each as a run.
 fn log_all(url: &str, outcomes: &[Outcome], out: &mut Stream) -> Status {
-    let of = |o: &Outcome| Some((serde_json::to_value(o).ok()?, report::html(o)));
-    let all: Vec<_> = outcomes.iter().filter_map(|o| of(o).map(|(json, page)| (o.title.as_str(), json, page))).collect();
-    let runs: Vec<mlflow::Run<'_>> = all.iter().map(|(name, json, report)| mlflow::Run { name, json, report }).collect();
+    let run = |o: &Outcome| {
+        let json = serde_json::to_value(o).ok()?;
+        Some(mlflow::Run { name: o.title.clone(), json, series: Vec::new(), files: vec![("report.html", report::html(o))] })
+    };
+    let runs: Vec<mlflow::Run> = outcomes.iter().filter_map(run).collect();
     mlflow::log(url, "orrery", &runs, out)
 }
 
@@ -118,6 +130,7 @@ pub(super) fn compare(args: &CompareArgs, out: &mut Stream) -> Status {
         timeline: None,
         chakra: None,
         metrics: None,
+        manifests: None,
         mlflow: None,
         explain: false,
         max_work: 600.0,
@@ -189,14 +202,39 @@ fn have_workloads(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) ->
     Err(out.refuse(&diags, format))
 }
 
-/// What runs have a course of time that can be written: fleets.
+/// What runs have a course of time that can be written: fleets, training, serving.
 fn have_series(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
-    let Some(Loaded { diags, .. }) = loaded.iter().find(|l| !matches!(l.scenario.job, Job::Fleet(_))) else { return Ok(()) };
+    let Some(Loaded { diags, .. }) =
+        loaded.iter().find(|l| !matches!(l.scenario.job, Job::Fleet(_) | Job::Training { .. } | Job::Serving(_)))
+    else {
+        return Ok(());
+    };
     let mut diags = diags.clone();
     let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
-    let said = Diagnostic::error(codes::CONFLICT, "`--metrics` writes the time series of fleets only").at(place, "this scenario");
+    let said = Diagnostic::error(codes::CONFLICT, "`--metrics` writes the time series of training, serving and fleets only")
+        .at(place, "this scenario");
     diags.push(said.hint("leave it out"));
     Err(out.refuse(&diags, format))
+}
+
+/// What has no form in Kubernetes is told before it runs.
+fn have_manifests(loaded: &[Loaded], format: MessageFormat, out: &mut Stream) -> Result<(), Status> {
+    let told = loaded.iter().find_map(|l| Some((l, report::manifests(&l.scenario, None).err()?)));
+    let Some((Loaded { diags, .. }, why)) = told else { return Ok(()) };
+    let mut diags = diags.clone();
+    let place = Span { source: crate::diag::SourceId(0), start: 0, end: 0 };
+    diags.push(Diagnostic::error(codes::UNSUPPORTED, why.to_string()).at(place, "this scenario").hint("leave --manifests out"));
+    Err(out.refuse(&diags, format))
+}
+
+/// Manifests of every scenario, with the step times that came out.
+fn write_manifests(folder: &Path, ran: &[Ran]) -> Result<(), report::WriteError> {
+    for (i, (scenario, outcome, _)) in ran.iter().enumerate() {
+        if let Ok(files) = report::manifests(scenario, outcome.training.as_ref().map(|t| t.step_time_s)) {
+            report::write_folder(&folder_of(folder, i, ran.len() > 1), &files)?;
+        }
+    }
+    Ok(())
 }
 
 /// A scenario, what it came to, and its trace where one is wanted.

@@ -120,15 +120,51 @@ fn start(args: &SweepRunArgs, out: &mut Stream) -> Status {
     if let Err(error) = done {
         return refuse(&error, out);
     }
+    if shards > 1 && args.mlflow.is_some() {
+        out.note("note: --mlflow logs whole sweeps; this shard is written and not logged");
+    }
     if shards > 1 {
         let left = manifest.missing(&args.out).len();
         out.note(&format!("shard {shard} of {shards} is done; {left} left"));
         return Status::Done;
     }
     match collect(&args.out) {
-        Ok(collected) => told(&collected, out),
+        Ok(collected) => {
+            let status = told(&collected, out);
+            match args.mlflow.as_deref().filter(|_| status == Status::Done) {
+                Some(url) => log(url, &sweep, &collected, out),
+                None => status,
+            }
+        }
         Err(error) => refuse(&error, out),
     }
+}
+
+/// Points of one column that are logged at most: of longer sweeps every n-th row.
+const LOGGED: u64 = 2_000;
+
+/// Logs a sweep as one run: every column of numbers over the scenarios, the table as a file.
+fn log(url: &str, sweep: &Sweep, collected: &Collected, out: &mut Stream) -> Status {
+    let text = match std::fs::read_to_string(&collected.path) {
+        Ok(text) => text,
+        Err(error) => return out.refuse_file(&collected.path, codes::CANNOT_READ, crate::diag::reason(&error), "run the sweep again"),
+    };
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let names: Vec<String> = rows.headers().map(|h| h.iter().map(str::to_owned).collect()).unwrap_or_default();
+    let every = sweep.total().div_ceil(LOGGED).max(1);
+    let mut series = Vec::new();
+    for (i, row) in rows.records().flatten().enumerate().filter(|(i, _)| (*i as u64).is_multiple_of(every)) {
+        for (name, cell) in names.iter().zip(row.iter()) {
+            if let Some(value) = cell.parse::<f64>().ok().filter(|v| v.is_finite()) {
+                series.push((name.clone(), i as u64, value));
+            }
+        }
+    }
+    let manifest = sweep.manifest(1);
+    let counts = serde_json::json!({"kind": "sweep", "sweep": manifest.sweep, "scenarios": manifest.scenarios, "sound": collected.sound,
+        "refused": collected.refused, "columns": names.join(", ")});
+    let run = super::mlflow::Run { name: manifest.title, json: counts, series, files: vec![("results.csv", text)] };
+    super::mlflow::log(url, "orrery", &[run], out)
 }
 
 /// Runs what is left of a shard; every row is written as its scenario ends.

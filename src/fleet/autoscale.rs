@@ -5,6 +5,7 @@
 use super::cluster::{Ask, Condition};
 use super::job::{Job, Work};
 use super::replay::{Event, Sim, State, weight};
+use super::rollout::{Roll, Rollout};
 use super::tally::{Fate, Series};
 use crate::choice;
 use crate::units::SimTime;
@@ -70,8 +71,10 @@ pub struct Service {
     pub latency: f64,
     /// Seconds that a request may wait.
     pub patience: f64,
-    /// Seconds from getting its nodes until a replica serves (image, weights, warm-up).
+    /// Seconds from getting its nodes until a replica serves (image, warm-up), beside the read of weights where they lie in a tier.
     pub warm: f64,
+    /// How it gets new versions.
+    pub rollout: Option<Rollout>,
     /// How the number of replicas follows.
     pub scaling: Scaling,
     /// Seconds between two looks.
@@ -102,11 +105,18 @@ pub struct ServiceState {
     pub replica_seconds: f64,
     /// Replicas that were started.
     pub started: u64,
-    /// Requests a second, replicas that are warm, replicas that are wanted, requests that wait.
-    pub series: Series<4>,
-    replicas: Vec<u32>,
-    warm: Vec<u32>,
-    wanted: u32,
+    /// Requests a second, replicas that are warm, replicas that are wanted, requests that wait, warm replicas of the newest version.
+    pub series: Series<5>,
+    /// Versions that were rolled out.
+    pub rolls: Vec<Roll>,
+    /// The newest version.
+    pub(super) version: u32,
+    /// Whether it is on its way, and how many replicas are still older.
+    pub(super) rolling: bool,
+    pub(super) old: u32,
+    pub(super) replicas: Vec<u32>,
+    pub(super) warm: Vec<u32>,
+    pub(super) wanted: u32,
     /// What was wanted at each look within the windows.
     history: Vec<(f64, u32)>,
     since: f64,
@@ -155,6 +165,8 @@ impl Sim<'_> {
     pub(super) fn serve_until(&mut self, now: f64) {
         let set = self.set;
         for (service, state) in set.services.iter().zip(&mut self.out.services) {
+            let (first, versions) = (set.jobs.len(), &self.versions);
+            let newest = state.warm.iter().filter(|r| versions[**r as usize - first] == state.version).count() as f64;
             let step = service.interval.min(service.rate.2 / 100.0);
             let serves = state.warm.len() as f64 * service.serves;
             while state.since < now {
@@ -165,14 +177,18 @@ impl Sim<'_> {
                 let wait = if serves > 0.0 { (before + state.backlog) / 2.0 / serves } else { f64::INFINITY };
                 let came = rate * length;
                 state.requests += came;
-                if wait <= service.patience {
-                    state.attained += came;
-                }
+                let in_time = if wait <= service.patience { came } else { 0.0 };
+                state.attained += in_time;
                 if wait.is_finite() {
                     state.longest = state.longest.max(wait);
                 }
                 state.replica_seconds += state.replicas.len() as f64 * length;
-                state.series.until(to, [rate, state.warm.len() as f64, f64::from(state.wanted), state.backlog]);
+                if let Some(roll) = state.rolls.last_mut().filter(|_| state.rolling) {
+                    roll.requests = [roll.requests[0] + came, roll.requests[1] + in_time];
+                    roll.least_warm = roll.least_warm.min(state.warm.len() as u32);
+                    roll.longest = if wait.is_finite() { roll.longest.max(wait) } else { roll.longest };
+                }
+                state.series.until(to, [rate, state.warm.len() as f64, f64::from(state.wanted), state.backlog, newest]);
                 state.since = to;
             }
         }
@@ -199,7 +215,8 @@ impl Sim<'_> {
             Metric::Queue => state.backlog,
             Metric::Concurrency => rate * service.latency + state.backlog,
         };
-        let have = state.replicas.len() as f64;
+        // A roll-out has more replicas for a while than are wanted.
+        let have = if state.rolling { f64::from(state.wanted) } else { state.replicas.len() as f64 };
         let ratio = load / (s.target * have.max(1.0));
         let mut want = if (ratio - 1.0).abs() <= 0.1 && have > 0.0 { have as u32 } else { (load / s.target).ceil().min(1e6) as u32 };
         if s.metric == Metric::Queue && state.backlog > 0.0 || rate > 0.0 {
@@ -217,47 +234,67 @@ impl Sim<'_> {
 
     /// Starts or stops replicas; those that do not run yet go first, then the youngest.
     fn follow(&mut self, which: usize, wanted: u32) {
-        let service = &self.set.services[which];
+        if self.out.services[which].rolling {
+            self.roll(which);
+            return;
+        }
         while (self.out.services[which].replicas.len() as u32) < wanted {
-            let id = self.states.len() as u32;
-            let job = Job {
-                submit: self.now,
-                ask: service.ask,
-                work: Work::Endless,
-                class: service.class,
-                team: service.team,
-                priority: service.priority,
-                spot: false,
-                preemptible: false,
-                checkpoint: 0.0,
-                checkpoint_cost: 0.0,
-                restart: 0.0,
-                elastic: None,
-            };
-            self.extra.push(job);
-            self.owners.push(which as u32);
-            self.out.replica_classes.push(service.class);
-            let state = State { left: f64::INFINITY, base: f64::INFINITY, unit: 1.0, size: job.ask.accelerators, ..State::default() };
-            self.states.push(state);
-            self.out.fates.push(Fate::NONE);
-            self.out.services[which].replicas.push(id);
-            self.out.services[which].started += 1;
-            self.enqueue(id);
+            self.start_replica(which);
         }
         while self.out.services[which].replicas.len() as u32 > wanted {
             let state = &self.out.services[which];
             let waits = state.replicas.iter().rposition(|&r| self.states[r as usize].grant.is_none());
             let cold = state.replicas.iter().rposition(|r| !state.warm.contains(r));
             let at = waits.or(cold).unwrap_or(state.replicas.len() - 1);
-            let id = self.out.services[which].replicas.remove(at);
-            if self.states[id as usize].grant.is_some() {
-                self.withdraw(id);
-            } else {
-                let (job, place) = (*self.job(id), self.place_of(id));
-                self.queue.remove(&job, place);
-            }
-            self.out.fates[id as usize].end = self.now;
+            self.stop_replica(which, at);
         }
+    }
+
+    /// A replica more, of the newest version; it queues like any job.
+    pub(super) fn start_replica(&mut self, which: usize) {
+        let service = &self.set.services[which];
+        let id = self.states.len() as u32;
+        let job = Job {
+            submit: self.now,
+            ask: service.ask,
+            work: Work::Endless,
+            class: service.class,
+            team: service.team,
+            priority: service.priority,
+            spot: false,
+            preemptible: false,
+            checkpoint: 0.0,
+            checkpoint_cost: 0.0,
+            restart: 0.0,
+            elastic: None,
+        };
+        self.extra.push(job);
+        self.owners.push(which as u32);
+        self.versions.push(self.out.services[which].version);
+        self.out.replica_classes.push(service.class);
+        let state = State { left: f64::INFINITY, base: f64::INFINITY, unit: 1.0, size: job.ask.accelerators, ..State::default() };
+        self.states.push(state);
+        self.out.fates.push(Fate { ready: self.now, ..Fate::NONE });
+        self.out.services[which].replicas.push(id);
+        self.out.services[which].started += 1;
+        self.enqueue(id);
+    }
+
+    /// Stops the replica at a place of the list.
+    pub(super) fn stop_replica(&mut self, which: usize, at: usize) {
+        let id = self.out.services[which].replicas.remove(at);
+        if self.states[id as usize].grant.is_some() {
+            self.withdraw(id);
+        } else {
+            let (job, place) = (*self.job(id), self.place_of(id));
+            self.queue.remove(&job, place);
+        }
+        self.out.fates[id as usize].end = self.now;
+    }
+
+    /// The version of a replica.
+    pub(super) fn version_of(&self, replica: u32) -> u32 {
+        self.versions[replica as usize - self.set.jobs.len()]
     }
 
     fn owner(&self, id: u32) -> Option<usize> {
@@ -265,13 +302,24 @@ impl Sim<'_> {
         self.owners.get(at).map(|&o| o as usize)
     }
 
-    /// A replica has got its nodes: it is warm after a while.
+    /// A replica has got its nodes: it reads its weights, and is warm a while later.
     pub(super) fn started_replica(&mut self, id: u32) {
-        if let Some(which) = self.owner(id) {
-            let generation = self.states[id as usize].generation;
-            let at = self.now + self.set.services[which].warm;
-            self.events.push(SimTime::new(at), Event::Warm { job: id, generation });
+        let Some(which) = self.owner(id) else { return };
+        let reads = match &self.states[id as usize].grant {
+            Some(grant) => self.steps.read(self.now, id, which as u32, grant),
+            None => false,
+        };
+        if !reads {
+            self.warm_after(id, 0.0);
         }
+    }
+
+    /// A replica has its weights: it is warm after its time, and `beside`.
+    pub(super) fn warm_after(&mut self, id: u32, beside: f64) {
+        let Some(which) = self.owner(id) else { return };
+        let generation = self.states[id as usize].generation;
+        let at = self.now + beside + self.set.services[which].warm;
+        self.events.push(SimTime::new(at), Event::Warm { job: id, generation });
     }
 
     pub(super) fn warm(&mut self, id: u32, generation: u32) {
@@ -279,12 +327,14 @@ impl Sim<'_> {
             && let Some(which) = self.owner(id)
         {
             self.out.services[which].warm.push(id);
+            self.roll(which);
         }
     }
 
     pub(super) fn stopped_replica(&mut self, id: u32) {
         if let Some(which) = self.owner(id) {
             self.out.services[which].warm.retain(|&r| r != id);
+            self.steps.stop_reading(self.now, id);
         }
     }
 

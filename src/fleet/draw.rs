@@ -1,5 +1,6 @@
 //! Jobs out of distributions.
 
+use super::graph::Graph;
 use super::job::Job;
 use crate::engine::Streams;
 use crate::operations::{normal, uniform};
@@ -25,6 +26,8 @@ pub struct JobClass {
     pub name: String,
     /// How many.
     pub count: u64,
+    /// Classes, by their place in the list, whose jobs it waits for.
+    pub after: Vec<usize>,
     /// Seconds of the first submission.
     pub from: f64,
     /// Mean seconds between two; 0: all at once.
@@ -42,8 +45,7 @@ pub struct JobClass {
 }
 
 /// Draws the jobs of a class.
-#[must_use]
-pub fn draw_jobs(class: &JobClass, streams: &Streams) -> Vec<Job> {
+fn draw_jobs(class: &JobClass, streams: &Streams) -> Vec<Job> {
     let stream = |what: &str| streams.stream(&format!("fleet {what} of {}", class.name));
     let (mut gaps, mut lengths, mut sizes) = (stream("arrivals"), stream("lengths"), stream("sizes"));
     let all: f64 = class.sizes.iter().map(|s| s.1).sum();
@@ -73,7 +75,37 @@ pub fn draw_jobs(class: &JobClass, streams: &Streams) -> Vec<Job> {
             });
             job.ask.accelerators = drawn.or(class.sizes.last()).map_or(1, |s| s.0);
         }
+        if !class.after.is_empty() {
+            job.submit = f64::INFINITY;
+        }
         out.push(job);
     }
     out
+}
+
+/// Draws all jobs beside those that are given, in order of submission, and says which wait for which.
+#[must_use]
+pub fn draw_all(given: &[Job], classes: &[JobClass], streams: &Streams) -> (Vec<Job>, Graph) {
+    let of = |i: usize, class: &JobClass| {
+        let drawn = draw_jobs(class, streams).into_iter().enumerate();
+        drawn.map(move |(k, job)| (job, i, k)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(Job, usize, usize)> = given.iter().map(|j| (*j, usize::MAX, 0)).collect();
+    all.extend(classes.iter().enumerate().flat_map(|(i, c)| of(i, c)));
+    all.sort_by(|a, b| a.0.submit.total_cmp(&b.0.submit));
+    if classes.iter().all(|c| c.after.is_empty()) {
+        return (all.into_iter().map(|j| j.0).collect(), Graph::default());
+    }
+    let mut numbers: Vec<Vec<u32>> = classes.iter().map(|c| vec![0; c.count as usize]).collect();
+    for (id, &(_, class, k)) in all.iter().enumerate().filter(|(_, j)| j.1 != usize::MAX) {
+        numbers[class][k] = id as u32;
+    }
+    let pairs = |(i, class): (usize, &JobClass)| {
+        let numbers = &numbers;
+        let waits: Vec<(u32, u32)> =
+            class.after.iter().flat_map(|&b| numbers[b].iter().copied().zip(numbers[i].iter().copied()).collect::<Vec<_>>()).collect();
+        waits
+    };
+    let edges = classes.iter().enumerate().flat_map(pairs).collect();
+    (all.into_iter().map(|j| j.0).collect(), Graph::new(edges))
 }

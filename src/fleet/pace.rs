@@ -4,6 +4,7 @@
 //! (on fabrics that spread evenly; hashed paths differ from node to node). Jobs that load a common link are simulated together.
 
 use super::cluster::{Grant, Node};
+use super::reads::{Reads, Weights};
 use super::replay::StepTimes;
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::kernels::Profiles;
@@ -41,6 +42,7 @@ pub struct Models<'a> {
     alone: FxHashMap<Vec<u64>, (f64, Vec<LinkId>)>,
     together: FxHashMap<Vec<u64>, Vec<f64>>,
     stale: bool,
+    reads: Reads<'a>,
     /// Why a step could not be simulated.
     pub failed: Option<StepError>,
     /// Simulations that were run.
@@ -50,7 +52,7 @@ pub struct Models<'a> {
 impl<'a> Models<'a> {
     /// Step times on a fabric whose nodes are those of the cluster, in order.
     #[must_use]
-    pub fn new(fabric: &'a Fabric, profiles: &'a Profiles, models: &'a [Model], nodes: &'a [Node]) -> Self {
+    pub fn new(fabric: &'a Fabric, profiles: &'a Profiles, models: &'a [Model], nodes: &'a [Node], weights: &'a [Option<Weights>]) -> Self {
         let first = fabric.first_accelerators().iter().map(|f| f.map_or(0, |a| a.0)).collect();
         Self {
             fabric,
@@ -62,6 +64,7 @@ impl<'a> Models<'a> {
             alone: FxHashMap::default(),
             together: FxHashMap::default(),
             stale: false,
+            reads: Reads::new(fabric, weights),
             failed: None,
             simulated: 0,
         }
@@ -189,6 +192,18 @@ impl StepTimes for Models<'_> {
     fn remove(&mut self, job: u32) {
         self.placed.remove(&job);
         self.stale = true;
+    }
+    fn read(&mut self, now: f64, replica: u32, service: u32, grant: &Grant) -> bool {
+        self.reads.start(now, replica, service, grant)
+    }
+    fn stop_reading(&mut self, now: f64, replica: u32) {
+        self.reads.stop(now, replica);
+    }
+    fn next_read(&mut self) -> Option<f64> {
+        self.reads.next()
+    }
+    fn finish_reads(&mut self, now: f64, out: &mut Vec<(u32, f64)>) {
+        self.reads.finish(now, out);
     }
     fn changed(&mut self, out: &mut Vec<(u32, f64)>) {
         if !std::mem::take(&mut self.stale) {

@@ -2,6 +2,7 @@
 
 use super::autoscale::{NodeLife, Service, ServiceState};
 use super::cluster::{Cluster, Condition, Grant};
+use super::graph::Graph;
 use super::job::{Job, Policy, Team, Work};
 use super::order::{Order, Place, Queue, Usage, order};
 use super::outage::{OutageState, Outages};
@@ -19,6 +20,18 @@ pub trait StepTimes {
     fn remove(&mut self, job: u32);
     /// Jobs whose step time has changed since the last call, with the new one in seconds.
     fn changed(&mut self, out: &mut Vec<(u32, f64)>);
+    /// A replica of a service reads its weights on the nodes that it got; returns whether there is anything to read.
+    fn read(&mut self, _now: f64, _replica: u32, _service: u32, _grant: &Grant) -> bool {
+        false
+    }
+    /// A replica that may be reading has stopped.
+    fn stop_reading(&mut self, _now: f64, _replica: u32) {}
+    /// When the next read ends, if nothing else happens.
+    fn next_read(&mut self) -> Option<f64> {
+        None
+    }
+    /// Replicas whose reads end by `now`, each with the seconds that it waits beside for the answers of the tier.
+    fn finish_reads(&mut self, _now: f64, _out: &mut Vec<(u32, f64)>) {}
 }
 
 /// For jobs that are all given by their time.
@@ -36,8 +49,10 @@ impl StepTimes for NoSteps {
 pub struct Fleet {
     /// The cluster, all free.
     pub cluster: Cluster,
-    /// Jobs by submission.
+    /// Jobs by submission; those that wait for others at the end, with an infinite one.
     pub jobs: Vec<Job>,
+    /// Who waits for whom.
+    pub graph: Graph,
     /// Teams.
     pub teams: Vec<Team>,
     /// What breaks and what is maintained.
@@ -108,6 +123,8 @@ pub(super) enum Event {
     Arrive { node: u32 },
     /// A replica of a service is warm.
     Warm { job: u32, generation: u32 },
+    /// The next read of weights ends, if none has begun or ended since.
+    Read { generation: u32 },
 }
 
 /// A job while it is there.
@@ -146,6 +163,7 @@ pub(super) struct Sim<'a> {
     /// Replicas of services, numbered after the jobs, and whose they are.
     pub(super) extra: Vec<Job>,
     pub(super) owners: Vec<u32>,
+    pub(super) versions: Vec<u32>,
     /// What elastic pools remember of nodes.
     pub(super) lives: Vec<NodeLife>,
     /// Jobs that run, by the end that is said of them.
@@ -159,6 +177,10 @@ pub(super) struct Sim<'a> {
     pub(super) spot: bool,
     pub(super) out: Replayed,
     changed: Vec<(u32, f64)>,
+    /// Ends that each job still waits for.
+    pub(super) needs: Vec<u32>,
+    /// Reads of weights: how often they changed, and the end that is waited for.
+    pub(super) reads: (u32, f64),
     /// Jobs that come to an end and have not yet.
     open: usize,
 }
@@ -185,6 +207,7 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
         states: vec![State::default(); set.jobs.len()],
         extra: Vec::new(),
         owners: Vec::new(),
+        versions: Vec::new(),
         lives: Vec::new(),
         running: BTreeSet::new(),
         events: EventQueue::new(),
@@ -205,6 +228,8 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
             replica_classes: Vec::new(),
         },
         changed: Vec::new(),
+        needs: set.graph.needs(set.jobs.len()),
+        reads: (0, f64::INFINITY),
         open: set.jobs.len(),
     };
     sim.begin_outages();
@@ -222,7 +247,7 @@ impl Sim<'_> {
     fn run(&mut self) {
         let mut next = 0;
         loop {
-            let arrival = self.set.jobs.get(next).map(|j| j.submit);
+            let arrival = self.set.jobs.get(next).map(|j| j.submit).filter(|t| t.is_finite());
             let event = self.events.next_time().map(SimTime::seconds);
             if self.open == 0 && self.set.horizon.is_none() {
                 break;
@@ -244,6 +269,7 @@ impl Sim<'_> {
             }
             self.schedule();
             self.apply_steps();
+            self.await_reads();
         }
         self.close();
     }
@@ -270,12 +296,14 @@ impl Sim<'_> {
             Event::Scale => self.scale(),
             Event::Arrive { node } => self.arrive(node),
             Event::Warm { job, generation } => self.warm(job, generation),
+            Event::Read { generation } => self.end_reads(generation),
         }
     }
 
     /// A job comes; what can never start is turned away.
-    fn submit(&mut self, id: u32) {
+    pub(super) fn submit(&mut self, id: u32) {
         let job = *self.job(id);
+        self.out.fates[id as usize].ready = self.now;
         let work = match job.work {
             Work::Time(seconds) => seconds,
             Work::Steps { steps, .. } => steps,
@@ -433,6 +461,8 @@ impl Sim<'_> {
         self.out.fates[id as usize].end = self.now;
         self.open -= 1;
         self.out.end = self.out.end.max(self.now);
+        self.release(id);
+        self.register(id);
     }
 
     /// Stops a running job for another one: it saves first and waits again.

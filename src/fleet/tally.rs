@@ -75,6 +75,8 @@ pub struct Stay {
 /// What happened to a job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fate {
+    /// When it could be submitted: what it waits for had ended, seconds; negative: it never could.
+    pub ready: f64,
     /// First start, seconds; negative: it never started.
     pub start: f64,
     /// End, seconds; negative: it did not end.
@@ -97,8 +99,18 @@ pub struct Fate {
 
 impl Fate {
     /// Nothing yet.
-    pub(super) const NONE: Self =
-        Self { start: -1.0, end: -1.0, ran: 0.0, held: 0.0, wasted: 0.0, preemptions: 0, failures: 0, moves: 0, rejected: false };
+    pub(super) const NONE: Self = Self {
+        ready: -1.0,
+        start: -1.0,
+        end: -1.0,
+        ran: 0.0,
+        held: 0.0,
+        wasted: 0.0,
+        preemptions: 0,
+        failures: 0,
+        moves: 0,
+        rejected: false,
+    };
 }
 
 #[cfg(test)]

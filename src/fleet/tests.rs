@@ -39,7 +39,18 @@ fn job(submit: f64, seconds: f64, accelerators: u32) -> Job {
 }
 
 fn fleet(cluster: Cluster, jobs: Vec<Job>) -> Fleet {
-    Fleet { cluster, jobs, teams: Vec::new(), outages: Outages::default(), services: Vec::new(), steps: Vec::new(), horizon: None, seed: 1 }
+    let graph = Graph::default();
+    Fleet {
+        cluster,
+        jobs,
+        graph,
+        teams: Vec::new(),
+        outages: Outages::default(),
+        services: Vec::new(),
+        steps: Vec::new(),
+        horizon: None,
+        seed: 1,
+    }
 }
 
 fn policy(order: OrderKind, backfill: BackfillKind) -> Policy {
@@ -68,6 +79,7 @@ fn waits_are_those_of_queueing_theory() {
         let mean = 100.0;
         let class = JobClass {
             name: format!("m{servers}"),
+            after: Vec::new(),
             count: 1_000_000,
             from: 0.0,
             gap: mean / (rho * f64::from(servers)),
@@ -77,7 +89,7 @@ fn waits_are_those_of_queueing_theory() {
             sizes: vec![(1, 1.0)],
             like: job(0.0, 0.0, 1),
         };
-        let set = fleet(cluster(1, servers as u8, 1), draw_jobs(&class, &Streams::new(7)));
+        let set = fleet(cluster(1, servers as u8, 1), draw_all(&[], &[class], &Streams::new(7)).0);
         let out = replay(&set, &fifo(), &mut NoSteps);
         let waits: f64 = out.fates.iter().zip(&set.jobs).map(|(f, j)| f.start - j.submit).sum();
         let (got, want) = (waits / set.jobs.len() as f64 / mean, erlang_wait(servers, rho * f64::from(servers)));
@@ -592,6 +604,7 @@ fn a_service_follows_its_load_and_scales_to_zero() {
         latency: 0.1,
         patience: 1.0,
         warm: 60.0,
+        rollout: None,
         scaling,
         interval: 15.0,
     };
@@ -610,6 +623,71 @@ fn a_service_follows_its_load_and_scales_to_zero() {
     // Cold starts cost requests; without them all are in time.
     set.services[0].warm = 0.0;
     assert!(replay(&set, &fifo(), &mut NoSteps).services[0].attained >= s.attained);
+}
+
+#[test]
+fn a_graph_of_jobs_runs_in_order() {
+    // A diamond of 10, 20 or 30, and 5 seconds, on one accelerator less than both middle jobs need at once, and a job beside it.
+    let mut jobs = vec![job(0.0, 10.0, 1), job(3.0, 100.0, 1), job(f64::INFINITY, 20.0, 1), job(f64::INFINITY, 30.0, 1)];
+    jobs.push(job(f64::INFINITY, 5.0, 2));
+    let mut set = fleet(cluster(1, 2, 1), jobs);
+    set.graph = Graph::new(vec![(0, 2), (0, 3), (2, 4), (3, 4)]);
+    let out = replay(&set, &fifo(), &mut NoSteps);
+    let seen: Vec<_> = out.fates.iter().map(|f| (f.ready, f.start, f.end)).collect();
+    // The last asks for both accelerators, one of which is held until 103 s.
+    assert_eq!(seen, [(0.0, 0.0, 10.0), (3.0, 3.0, 103.0), (10.0, 10.0, 30.0), (10.0, 30.0, 60.0), (60.0, 103.0, 108.0)]);
+    let runs = set.graph.runs(&set.jobs, &out.fates);
+    assert_eq!(runs, [PipelineRun { jobs: vec![0, 2, 3, 4], seconds: 108.0, critical: vec![0, 3, 4] }]);
+    // What comes after a job that can never start never comes.
+    set.jobs[3].ask.accelerators = 9;
+    let out = replay(&set, &fifo(), &mut NoSteps);
+    assert!(out.fates[3].rejected && out.fates[4].ready < 0.0);
+    assert_eq!(set.graph.runs(&set.jobs, &out.fates)[0].seconds, -1.0);
+}
+
+/// Time of a roll-out of four replicas, the fewest that were warm, and the share of requests in time.
+fn rolled(accelerators: u8, rollout: Rollout) -> (f64, u32, f64) {
+    let scaling = Scaling { metric: Metric::Utilization, target: 0.5, least: 4, most: 4, windows: [0.0, 300.0] };
+    let service = Service {
+        name: "s".into(),
+        ask: ASK,
+        team: 0,
+        class: 1,
+        priority: 10,
+        rate: (38.0, 0.0, 7200.0),
+        serves: 10.0,
+        latency: 0.1,
+        patience: 1.0,
+        warm: 60.0,
+        rollout: Some(rollout),
+        scaling,
+        interval: 15.0,
+    };
+    let cores = Ask { accelerators: 0, cpus: 1.0, ..ASK };
+    let mut set = fleet(cluster(1, accelerators, 1), vec![Job { ask: cores, ..job(3000.0, 7.0, 0) }]);
+    set.services = vec![service];
+    set.horizon = Some(7200.0);
+    let out = replay(&set, &fifo(), &mut NoSteps);
+    let roll = out.services[0].rolls[0];
+    assert_eq!((roll.version, roll.at, roll.superseded), (1, 3007.0, false));
+    (roll.done - roll.at, roll.least_warm, roll.requests[1] / roll.requests[0])
+}
+
+#[test]
+fn new_versions_replace_replicas_within_their_bounds() {
+    // One at a time beside the four: four cold starts after each other, never fewer than four serve.
+    assert_eq!(rolled(8, Rollout { after: 0, surge: 1, unavailable: 0 }), (240.0, 4, 1.0));
+    // All at once.
+    assert_eq!(rolled(8, Rollout { after: 0, surge: 4, unavailable: 0 }), (60.0, 4, 1.0));
+    // One fewer meanwhile: three serve 30 of 38 requests a second, what waits is late after four seconds.
+    let (took, least, in_time) = rolled(8, Rollout { after: 0, surge: 0, unavailable: 1 });
+    assert_eq!((took, least), (240.0, 3));
+    assert!(in_time < 0.05, "{in_time}");
+    // Without room for one more the roll-out stands still, and all go on with the old version.
+    let (took, least, in_time) = rolled(4, Rollout { after: 0, surge: 2, unavailable: 0 });
+    assert!(took < 0.0 && least == 4 && in_time == 1.0);
+    let (took, least, _) = rolled(4, Rollout { after: 0, surge: 0, unavailable: 2 });
+    assert_eq!((took, least), (120.0, 2));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a fleet came to: waits and completions by class, use and fragmentation, teams, services, policies side by side.
 
 use super::Percentiles;
-use crate::fleet::{Fleet, Replayed, Stay};
+use crate::fleet::{Fate, Fleet, PipelineRun, Replayed, Stay};
 use crate::units::HOUR;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,6 +23,9 @@ pub struct FleetOutcome {
     /// Services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceOutcome>,
+    /// Pipelines: jobs that wait for each other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<PipelineOutcome>,
     /// All policies, where there are several; the first one is that of the numbers above.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyOutcome>,
@@ -109,6 +112,59 @@ pub struct ServiceOutcome {
     pub cold_starts: u64,
     /// Most replicas that were warm at once (mean of a bin of the picture).
     pub peak_replicas: f64,
+    /// Versions that were rolled out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollouts: Vec<RollOutcome>,
+}
+
+/// A version of a service on its way to all replicas.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RollOutcome {
+    /// Its number; the first is 1.
+    pub version: u32,
+    /// When it was registered.
+    pub registered_s: f64,
+    /// From then until all replicas were of it and warm; absent: it never came so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_s: Option<f64>,
+    /// Whether a newer version came before.
+    pub superseded: bool,
+    /// Replicas that were started for it.
+    pub cold_starts: u32,
+    /// Fewest warm replicas meanwhile.
+    pub least_warm_replicas: u32,
+    /// Share of the requests meanwhile that waited no longer than they may.
+    pub slo_attainment: f64,
+    /// The longest wait meanwhile, while a replica was warm.
+    pub longest_wait_s: f64,
+}
+
+/// Jobs that wait for each other, run several times.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PipelineOutcome {
+    /// Its steps in words.
+    pub name: String,
+    /// How often it was begun.
+    pub runs: u64,
+    /// How often it came to its end.
+    pub completed: u64,
+    /// From the first submission to the last end, of those that ended.
+    pub duration_s: Percentiles,
+    /// Its steps, in order of their first submission.
+    pub steps: Vec<StepOutcome>,
+}
+
+/// A step of a pipeline; means over the runs that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct StepOutcome {
+    /// Its class of jobs.
+    pub name: String,
+    /// From the end of what it waits for to its first start.
+    pub queue_s: f64,
+    /// From its first start to its end.
+    pub run_s: f64,
+    /// Share of the runs in which the end waited for it.
+    pub critical: f64,
 }
 
 /// One of several policies.
@@ -129,8 +185,9 @@ pub type Course<const N: usize> = Vec<(f64, [f64; N])>;
 pub struct FleetDetail {
     /// Use over time by policy: seconds, then accelerators in use, free, free on nodes in part used, there, and jobs that wait.
     pub series: Vec<(String, Course<5>)>,
-    /// Replicas over time by service: seconds, then requests a second, warm replicas, wanted ones, requests that wait.
-    pub services: Vec<(String, Course<4>)>,
+    /// Replicas over time by service: seconds, then requests a second, warm replicas, wanted ones, requests that wait, warm ones of the
+    /// newest version.
+    pub services: Vec<(String, Course<5>)>,
     /// Where jobs lay under the first policy: the first nodes and stays.
     pub stays: Vec<Stay>,
     /// Accelerators of each of these nodes, and its pool.
@@ -181,7 +238,7 @@ pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
     let fates = || set.jobs.iter().zip(&out.fates);
     let sum = |of: fn(&crate::fleet::Fate) -> u32| out.fates.iter().map(|f| u64::from(of(f))).sum::<u64>();
     let ended = || fates().filter(|(_, f)| f.end >= 0.0);
-    let slow: Vec<f64> = ended().filter(|(_, f)| f.ran >= SHORT).map(|(j, f)| (f.end - j.submit) / f.ran).collect();
+    let slow: Vec<f64> = ended().filter(|(_, f)| f.ran >= SHORT).map(|(_, f)| (f.end - f.ready) / f.ran).collect();
     let held: f64 = out.fates.iter().map(|f| f.held).sum();
     let wasted: f64 = out.fates.iter().map(|f| f.wasted.min(f.held)).sum();
     let [used, free, broken, there, _] = out.series.total;
@@ -191,8 +248,8 @@ pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
         completed: ended().count() as u64,
         rejected: out.fates.iter().filter(|f| f.rejected).count() as u64,
         makespan_s: (out.end - first).max(0.0),
-        queue_s: percentiles(fates().filter(|(_, f)| f.start >= 0.0).map(|(j, f)| f.start - j.submit).collect()),
-        completion_s: percentiles(ended().map(|(j, f)| f.end - j.submit).collect()),
+        queue_s: percentiles(fates().filter(|(_, f)| f.start >= 0.0).map(|(_, f)| f.start - f.ready).collect()),
+        completion_s: percentiles(ended().map(|(_, f)| f.end - f.ready).collect()),
         slowdown: if slow.is_empty() { 1.0 } else { slow.iter().sum::<f64>() / slow.len() as f64 },
         utilization: share(used, there),
         fragmentation: share(broken, free),
@@ -221,10 +278,10 @@ pub fn fleet_groups(
             held[at].0 += 1;
             held[at].1 += fate.held;
             if fate.start >= 0.0 {
-                waits[at].push(fate.start - job.submit);
+                waits[at].push(fate.start - fate.ready);
             }
             if fate.end >= 0.0 {
-                ends[at].push(fate.end - job.submit);
+                ends[at].push(fate.end - fate.ready);
             }
         }
         (waits, ends, held)
@@ -267,6 +324,73 @@ pub fn fleet_services(set: &Fleet, out: &Replayed) -> Vec<ServiceOutcome> {
         replica_hours: state.replica_seconds / HOUR,
         cold_starts: state.started,
         peak_replicas: state.series.points().map(|p| p.1[1]).fold(0.0, f64::max),
+        rollouts: state.rolls.iter().map(roll).collect(),
     };
     set.services.iter().zip(&out.services).map(of).collect()
+}
+
+fn roll(r: &crate::fleet::Roll) -> RollOutcome {
+    let [came, in_time] = r.requests;
+    RollOutcome {
+        version: r.version,
+        registered_s: r.at,
+        took_s: (r.done >= 0.0).then_some(r.done - r.at),
+        superseded: r.superseded,
+        cold_starts: r.started,
+        least_warm_replicas: r.least_warm,
+        slo_attainment: if came > 0.0 { in_time / came } else { 1.0 },
+        longest_wait_s: r.longest,
+    }
+}
+
+/// Pipelines of one replay; runs of the same classes are one pipeline.
+#[must_use]
+pub fn fleet_pipelines(set: &Fleet, out: &Replayed, classes: &[String]) -> Vec<PipelineOutcome> {
+    let mut kinds: Vec<(Vec<u16>, Vec<PipelineRun>)> = Vec::new();
+    for run in set.graph.runs(&set.jobs, &out.fates) {
+        let mut of: Vec<u16> = run.jobs.iter().map(|j| set.jobs[*j as usize].class).collect();
+        of.sort_unstable();
+        of.dedup();
+        match kinds.iter_mut().find(|k| k.0 == of) {
+            Some(kind) => kind.1.push(run),
+            None => kinds.push((of, vec![run])),
+        }
+    }
+    kinds.into_iter().map(|(of, runs)| pipeline(set, out, classes, of, &runs)).collect()
+}
+
+fn pipeline(set: &Fleet, out: &Replayed, names: &[String], classes: Vec<u16>, runs: &[PipelineRun]) -> PipelineOutcome {
+    let ended: Vec<&PipelineRun> = runs.iter().filter(|r| r.seconds >= 0.0).collect();
+    let mean = |class: u16, of: &dyn Fn(&Fate) -> f64| {
+        let jobs = ended.iter().flat_map(|r| &r.jobs).filter(|j| set.jobs[**j as usize].class == class);
+        let values: Vec<f64> = jobs.map(|j| of(&out.fates[*j as usize])).collect();
+        values.iter().sum::<f64>() / values.len().max(1) as f64
+    };
+    let share = |class: u16| {
+        let on = ended.iter().filter(|r| r.critical.iter().any(|j| set.jobs[*j as usize].class == class)).count();
+        on as f64 / ended.len().max(1) as f64
+    };
+    // Steps in the order in which they came in the first run.
+    let first = |class: &u16| {
+        let of = runs.iter().flat_map(|r| &r.jobs).filter(|j| set.jobs[**j as usize].class == *class);
+        of.map(|j| out.fates[*j as usize].ready).find(|t| *t >= 0.0).unwrap_or(f64::INFINITY)
+    };
+    let mut order = classes;
+    order.sort_by(|a, b| first(a).total_cmp(&first(b)).then(a.cmp(b)));
+    let name = |class: u16| names.get(class as usize).cloned().unwrap_or_default();
+    PipelineOutcome {
+        name: order.iter().map(|c| name(*c)).collect::<Vec<_>>().join(", "),
+        runs: runs.len() as u64,
+        completed: ended.len() as u64,
+        duration_s: percentiles(ended.iter().map(|r| r.seconds).collect()),
+        steps: order
+            .iter()
+            .map(|&class| StepOutcome {
+                name: name(class),
+                queue_s: mean(class, &|f| f.start - f.ready),
+                run_s: mean(class, &|f| f.end - f.start),
+                critical: share(class),
+            })
+            .collect(),
+    }
 }

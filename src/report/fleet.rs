@@ -5,7 +5,7 @@ use super::document::escaped;
 use super::html::{key_of, tile};
 use super::plot::{PALETTE, lines};
 use super::text::{bar, grouped, percent, table};
-use crate::metrics::{FleetDetail, FleetNumbers, FleetOutcome, Outcome, Percentiles, PolicyOutcome};
+use crate::metrics::{FleetDetail, FleetNumbers, FleetOutcome, Outcome, Percentiles, PipelineOutcome, PolicyOutcome, RollOutcome};
 use crate::units::{DAY, HOUR, Seconds, three};
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
@@ -83,6 +83,7 @@ pub(super) fn text(f: &FleetOutcome) -> String {
         let more = f.teams.len().saturating_sub(20);
         let _ = writeln!(out, "{}{}\n", teams.trim_fmt(), if more > 0 { format!("\n  and {more} more teams") } else { String::new() });
     }
+    out.push_str(&pipelines(&f.pipelines));
     for s in &f.services {
         let _ = writeln!(
             out,
@@ -95,12 +96,56 @@ pub(super) fn text(f: &FleetOutcome) -> String {
             s.cold_starts,
             three(s.peak_replicas)
         );
+        for r in &s.rollouts {
+            let _ = writeln!(out, "  {}", rolled(r));
+        }
     }
     if !f.services.is_empty() {
         out.push('\n');
     }
     if !f.policies.is_empty() {
         out.push_str(&policies(&f.policies));
+    }
+    out
+}
+
+/// A roll-out in words.
+fn rolled(r: &RollOutcome) -> String {
+    let end = match r.took_s {
+        Some(took) => format!("on all replicas after {}", time(took)),
+        None if r.superseded => "a newer one came before".to_owned(),
+        None => "not on all replicas by the end".to_owned(),
+    };
+    format!(
+        "Version {} at {}: {end}; {} cold starts, at least {} replicas warm, {} of the requests in time, longest wait {}",
+        r.version,
+        time(r.registered_s),
+        r.cold_starts,
+        r.least_warm_replicas,
+        percent(r.slo_attainment),
+        time(r.longest_wait_s)
+    )
+}
+
+/// Pipelines with their steps.
+fn pipelines(list: &[PipelineOutcome]) -> String {
+    let mut out = String::new();
+    for p in list {
+        let _ = writeln!(
+            out,
+            "Pipeline {}: {} of {} runs completed, {} on average, p99 {}",
+            p.name,
+            p.completed,
+            p.runs,
+            time(p.duration_s.mean),
+            time(p.duration_s.p99)
+        );
+        let mut rows = table(&[1, 2, 3]);
+        rows.add_row(vec!["step", "queue mean", "run mean", "on the critical path"]);
+        for s in &p.steps {
+            rows.add_row(vec![s.name.clone(), time(s.queue_s), time(s.run_s), percent(s.critical)]);
+        }
+        let _ = writeln!(out, "{}\n", rows.trim_fmt());
     }
     out
 }
@@ -174,6 +219,14 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
                 } } }
             }
         }
+        @for p in &f.pipelines {
+            h2 { "Pipeline: " (p.name) }
+            p.soft { (p.completed) " of " (p.runs) " runs completed, " (time(p.duration_s.mean)) " on average, p99 " (time(p.duration_s.p99)) "." }
+            table {
+                thead { tr { th { "step" } th { "queue mean" } th { "run mean" } th { "on the critical path" } } }
+                tbody { @for s in &p.steps { tr { td { (s.name) } td { (time(s.queue_s)) } td { (time(s.run_s)) } td { (percent(s.critical)) } } } }
+            }
+        }
         @if !f.services.is_empty() {
             h2 { "Services" }
             table {
@@ -183,11 +236,19 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
                 } } }
             }
             @for (service, points) in &detail.services {
+                @let rolls = f.services.iter().find(|s| s.name == *service).map_or(&[][..], |s| &s.rollouts);
                 p.soft { (service) ": replicas that are warm and wanted; requests a second over " (name) "." }
-                (picture(vec![
+                @let mut curves = vec![
                     ("warm".to_owned(), points.iter().map(|(t, v)| (t / unit, v[1])).collect()),
                     ("wanted".to_owned(), points.iter().map(|(t, v)| (t / unit, v[2])).collect()),
-                ], name, "replicas"))
+                ];
+                @if !rolls.is_empty() {
+                    @let () = curves.push(("warm, newest version".to_owned(), points.iter().map(|(t, v)| (t / unit, v[4])).collect()));
+                }
+                (picture(curves, name, "replicas"))
+                @if !rolls.is_empty() {
+                    ul { @for r in rolls { li { (rolled(r)) } } }
+                }
                 (picture(vec![("requests a second".to_owned(), points.iter().map(|(t, v)| (t / unit, v[0])).collect())], name, "requests a second"))
             }
         }

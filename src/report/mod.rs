@@ -7,6 +7,7 @@ mod document;
 mod fleet;
 mod html;
 mod json;
+mod manifests;
 mod openmetrics;
 mod plan;
 mod plot;
@@ -24,6 +25,7 @@ pub use csv::{breakdown_csv, collective_csv, communication_csv, memory_csv, rank
 pub use fleet::{jobs_csv, policies_csv, use_csv};
 pub use html::html;
 pub use json::{NotFinite, json};
+pub use manifests::{Cannot, manifests};
 pub use openmetrics::openmetrics;
 pub use plan::{plan_html, plan_json, plan_markdown, plan_text};
 pub use run::{intervals_csv, run_csv};

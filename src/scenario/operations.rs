@@ -100,7 +100,7 @@ pub(super) fn conflict(span: Span, message: &str, hint: &str, diags: &mut Diagno
 }
 
 /// The tier of a name; reports what is unknown.
-pub(super) fn tier(name: &At<String>, fabric: &Fabric, more: &[&str], diags: &mut Diagnostics) -> Option<TierId> {
+pub(in crate::scenario) fn tier(name: &At<String>, fabric: &Fabric, more: &[&str], diags: &mut Diagnostics) -> Option<TierId> {
     let found = fabric.tier_named(name);
     if found.is_none() {
         let names: Vec<&str> = more.iter().copied().chain(fabric.tiers().map(|t| t.name.as_str())).collect();

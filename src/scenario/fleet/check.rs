@@ -1,7 +1,7 @@
 //! Checks of `[fleet]`: what it is made of and whether it fits together.
 
 use super::input::{FleetInput, PolicyInput};
-use super::jobs::{MOST_JOBS, Place, drawn, service, traced};
+use super::jobs::{MOST_JOBS, Place, drawn, service, traced, waits};
 use super::kubernetes::Kubernetes;
 use super::pools::cluster;
 use super::run::FleetJob;
@@ -89,7 +89,8 @@ pub(in crate::scenario) fn fleet_job(
     let mut kube_jobs = kube.as_ref().map_or_else(Vec::new, |k| k.jobs(given, &cluster, restart, &mut names, diags));
     let mut models = Vec::new();
     let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, diags)).collect();
-    let services: Vec<_> = given.service.iter().map(|s| service(s, &place, &mut names, diags)).collect();
+    let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, diags)).collect();
+    let waits = waits(&given.job, diags);
     let total = given.job.iter().map(|j| *j.count).fold(0, u64::saturating_add);
     if total > MOST_JOBS {
         let told = Diagnostic::error(codes::OUT_OF_RANGE, format!("{total} jobs: at most {MOST_JOBS}"));
@@ -112,7 +113,9 @@ pub(in crate::scenario) fn fleet_job(
     }
     let (mut traced, skipped) = traced?;
     traced.append(&mut kube_jobs);
-    let classes: Vec<_> = classes.into_iter().collect::<Option<_>>()?;
+    let mut classes: Vec<_> = classes.into_iter().collect::<Option<Vec<_>>>()?;
+    classes.iter_mut().zip(waits?).for_each(|(class, after)| class.after = after);
+    let (services, weights) = services.into_iter().collect::<Option<Vec<_>>>()?.into_iter().unzip();
     let policies = policies(given, &traced, kube.as_ref(), diags)?;
     Some(FleetJob {
         cluster,
@@ -120,7 +123,8 @@ pub(in crate::scenario) fn fleet_job(
         skipped,
         classes,
         models,
-        services: services.into_iter().collect::<Option<_>>()?,
+        services,
+        weights,
         outages: outages?,
         teams,
         team_names: names.teams.into_keys().collect(),

@@ -79,6 +79,8 @@ record! {
         pub name: Name,
         /// How many.
         pub count: Count = 1,
+        /// Classes of jobs that it waits for: its n-th job is submitted when the n-th of each has ended (a pipeline).
+        pub after: List<Name> = Vec::new(),
         /// Mean time between two submissions; absent: all at once.
         pub every: Option<Pos<Seconds>>,
         /// Whether they come at random (with `every`); absent: at random.
@@ -137,6 +139,28 @@ record! {
 }
 
 record! {
+    /// Weights that replicas of a service read when they start.
+    pub struct WeightsInput {
+        /// Storage tier of the topology in which they lie.
+        pub tier: Name,
+        /// Bytes that a replica reads.
+        pub size: Pos<Bytes>,
+    }
+}
+
+record! {
+    /// How a service gets new versions of its model (RollingUpdate of a Deployment).
+    pub struct RolloutInput {
+        /// Class of jobs: the end of each registers a new version, which is then rolled out.
+        pub after: Name,
+        /// Replicas beyond the wanted number at most.
+        pub surge: Whole = 1,
+        /// Warm replicas below the wanted number at most.
+        pub unavailable: Whole = 0,
+    }
+}
+
+record! {
     /// A service whose replicas follow its load.
     pub struct ServiceInput {
         /// Its name.
@@ -165,7 +189,11 @@ record! {
         pub latency: Pos<Seconds> = Seconds::new(1.0),
         /// How long a request may wait.
         pub patience: NonNeg<Seconds> = Seconds::new(1.0),
-        /// Cold start: from getting nodes until it serves (image, weights, warm-up).
+        /// Weights that a replica reads over the fabric before it warms up; absent: they are part of `warm`.
+        pub weights: Option<WeightsInput>,
+        /// New versions of the model, from the end of a pipeline.
+        pub rollout: Option<RolloutInput>,
+        /// Cold start: from getting nodes, and its weights, until it serves (image, warm-up).
         pub warm: NonNeg<Seconds> = Seconds::new(60.0),
         /// What the number of replicas follows.
         pub metric: Metric = Metric::Utilization,

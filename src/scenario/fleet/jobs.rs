@@ -1,15 +1,16 @@
 //! Jobs of a fleet: of a trace, drawn, and services.
 
 use super::check::{Names, conflict, trace_source};
-use super::input::{ArrivalKind, Durations, FleetInput, JobInput, ServiceInput};
+use super::input::{ArrivalKind, Durations, FleetInput, JobInput, RolloutInput, ServiceInput, WeightsInput};
 use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::fleet::{
-    Ask, BadRow, Cluster, Elastic, Job, JobClass, Lengths, Model, Scaling, Service, TraceJob, TraceRead, Work, find, format_of, placement,
-    read_trace,
+    Ask, BadRow, Cluster, Elastic, Job, JobClass, Lengths, Model, Rollout, Scaling, Service, TraceJob, TraceRead, Weights, Work, find,
+    format_of, placement, read_trace,
 };
 use crate::kernels::Profiles;
 use crate::scenario::load::head;
+use crate::scenario::operations::tier;
 use crate::scenario::training::training_job;
 use crate::training::{Member, step_alone};
 use crate::units::Seconds;
@@ -242,6 +243,7 @@ pub(super) fn drawn(
     Some(JobClass {
         name: given.name.value.clone(),
         count: *given.count,
+        after: Vec::new(),
         from: given.from.get(),
         gap: given.every.map_or(0.0, Seconds::get),
         random: given.arrivals.unwrap_or(ArrivalKind::Poisson) == ArrivalKind::Poisson,
@@ -359,7 +361,13 @@ fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
 }
 
 /// A service.
-pub(super) fn service(given: &At<ServiceInput>, place: &Place<'_>, names: &mut Names, diags: &mut Diagnostics) -> Option<Service> {
+pub(super) fn service(
+    given: &At<ServiceInput>,
+    jobs: &[At<JobInput>],
+    place: &Place<'_>,
+    names: &mut Names,
+    diags: &mut Diagnostics,
+) -> Option<(Service, Option<Weights>)> {
     let before = diags.error_count();
     let ask = Ask {
         pools: pools_of(&given.parts, &given.pools, true, place.cluster, diags),
@@ -387,7 +395,9 @@ pub(super) fn service(given: &At<ServiceInput>, place: &Place<'_>, names: &mut N
     range(given.down_window.get().max(given.up_window.get()) > 86_400.0, given.down_window.span, "a window of more than a day");
     let fits = find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &ask).is_some();
     range(!fits, given.accelerators.span, "a replica never finds room on this fleet, however empty");
-    (diags.error_count() == before).then(|| Service {
+    let rollout = given.rollout.value.as_ref().and_then(|r| rollout(r, jobs, names, diags));
+    let weights = given.weights.value.as_ref().and_then(|w| weights(w, place, diags));
+    let service = Service {
         name: given.name.value.clone(),
         ask,
         team: names.team(given.team.value.as_deref().unwrap_or("")),
@@ -398,6 +408,7 @@ pub(super) fn service(given: &At<ServiceInput>, place: &Place<'_>, names: &mut N
         latency: given.latency.get(),
         patience: given.patience.get(),
         warm: given.warm.get(),
+        rollout,
         scaling: Scaling {
             metric: *given.metric,
             target: *given.target,
@@ -406,5 +417,75 @@ pub(super) fn service(given: &At<ServiceInput>, place: &Place<'_>, names: &mut N
             windows: [given.up_window.get(), given.down_window.get()],
         },
         interval: given.interval.get(),
-    })
+    };
+    (diags.error_count() == before).then_some((service, weights))
+}
+
+fn rollout(given: &RolloutInput, jobs: &[At<JobInput>], names: &mut Names, diags: &mut Diagnostics) -> Option<Rollout> {
+    class_named(&given.after, jobs, diags)?;
+    if *given.surge == 0 && *given.unavailable == 0 {
+        let told = Diagnostic::error(codes::CONFLICT, "with neither `surge` nor `unavailable` no replica can ever be replaced");
+        diags.push(told.at(given.surge.span, "here").hint("allow one of them"));
+        return None;
+    }
+    let whole = |v: u64| v.min(1 << 20) as u32;
+    Some(Rollout { after: names.class(&given.after), surge: whole(*given.surge), unavailable: whole(*given.unavailable) })
+}
+
+fn weights(given: &WeightsInput, place: &Place<'_>, diags: &mut Diagnostics) -> Option<Weights> {
+    let tier = tier(&given.tier, place.fabric, &[], diags)?;
+    let (bytes, most) = (given.size.get(), place.fabric.tier(tier).capacity);
+    if bytes > most {
+        let message = format!("the tier holds {}", crate::units::Bytes::new(most));
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(given.size.span, "more than the tier holds"));
+        return None;
+    }
+    Some(Weights { tier, bytes })
+}
+
+/// The class of drawn jobs of a name.
+fn class_named(name: &At<String>, jobs: &[At<JobInput>], diags: &mut Diagnostics) -> Option<usize> {
+    let mut found = (0..jobs.len()).filter(|&i| jobs[i].name.value == name.value);
+    let (first, second) = (found.next(), found.next());
+    if first.is_some() && second.is_none() {
+        return first;
+    }
+    let what = if second.is_some() { "several classes of jobs are" } else { "no class of jobs is" };
+    let mut told = Diagnostic::error(codes::UNKNOWN_PART, format!("{what} named `{}`", **name)).at(name.span, "which?");
+    if let Some(near) = nearest(name, jobs.iter().map(|j| j.name.value.as_str())).filter(|_| second.is_none()) {
+        told = told.hint(format!("did you mean \"{near}\"?"));
+    }
+    diags.push(told);
+    None
+}
+
+/// Which classes each class waits for: named, as many jobs each, and no circle.
+pub(super) fn waits(jobs: &[At<JobInput>], diags: &mut Diagnostics) -> Option<Vec<Vec<usize>>> {
+    let before = diags.error_count();
+    let mut out: Vec<Vec<usize>> = vec![Vec::new(); jobs.len()];
+    for (i, job) in jobs.iter().enumerate() {
+        for name in job.after.iter() {
+            let Some(at) = class_named(name, jobs, diags) else { continue };
+            if *jobs[at].count != *job.count {
+                let message = format!("{} jobs wait for {} of `{}`", *job.count, *jobs[at].count, **name);
+                let told = Diagnostic::error(codes::CONFLICT, message).at(name.span, "as many of both");
+                diags.push(told.at(job.count.span, "this class"));
+            }
+            out[i].push(at);
+        }
+        let rules = [(job.every.is_some(), job.every.span, "every"), (job.from.get() > 0.0, job.from.span, "from")];
+        for (_, span, key) in rules.into_iter().filter(|r| r.0 && !job.after.is_empty()) {
+            conflict(span, &format!("`{key}` does nothing for jobs that come after others"), "leave it out", diags);
+        }
+    }
+    // Classes whose predecessors are all done, until none is left: what is left is a circle.
+    let mut done = vec![false; jobs.len()];
+    while let Some(i) = (0..jobs.len()).find(|&i| !done[i] && out[i].iter().all(|&b| done[b])) {
+        done[i] = true;
+    }
+    if let Some(i) = done.iter().position(|d| !d) {
+        let message = format!("jobs of `{}` wait for each other in a circle", *jobs[i].name);
+        diags.push(Diagnostic::error(codes::CONFLICT, message).at(jobs[i].after.span, "never starts"));
+    }
+    (diags.error_count() == before).then_some(out)
 }

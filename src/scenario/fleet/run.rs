@@ -3,11 +3,12 @@
 use crate::economics::CostPlan;
 use crate::engine::Streams;
 use crate::fleet::{
-    BackfillKind, Cluster, Fleet, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team, draw_jobs, replay,
+    BackfillKind, Cluster, Fleet, Graph, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team, Weights,
+    draw_all, replay,
 };
 use crate::metrics::{
     CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups, fleet_numbers,
-    fleet_services,
+    fleet_pipelines, fleet_services,
 };
 use crate::scenario::execute::{Failure, empty};
 use crate::scenario::load::Scenario;
@@ -29,6 +30,8 @@ pub struct FleetJob {
     pub models: Vec<Model>,
     /// Services.
     pub services: Vec<Service>,
+    /// Where the weights of each lie, as far as that is said.
+    pub weights: Vec<Option<Weights>>,
     /// Failures and maintenance.
     pub outages: Outages,
     /// Teams with their rules.
@@ -59,12 +62,8 @@ impl FleetJob {
     }
 
     /// All jobs by submission, the first at time zero where none is drawn before.
-    fn jobs(&self, seed: u64) -> Vec<Job> {
-        let streams = Streams::new(seed);
-        let mut jobs = self.traced.clone();
-        jobs.extend(self.classes.iter().flat_map(|c| draw_jobs(c, &streams)));
-        jobs.sort_by(|a, b| a.submit.total_cmp(&b.submit));
-        jobs
+    fn jobs(&self, seed: u64) -> (Vec<Job>, Graph) {
+        draw_all(&self.traced, &self.classes, &Streams::new(seed))
     }
 }
 
@@ -77,9 +76,11 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &FleetJob, max_work: f6
     if seconds > max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
+    let (jobs, graph) = job.jobs(scenario.seed);
     let set = Fleet {
         cluster: job.cluster.clone(),
-        jobs: job.jobs(scenario.seed),
+        jobs,
+        graph,
         teams: job.teams.clone(),
         outages: job.outages.clone(),
         services: job.services.clone(),
@@ -89,10 +90,10 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &FleetJob, max_work: f6
     };
     let one = |(i, policy): (usize, &Policy)| -> Result<Replayed, Failure> {
         let keep = if i == 0 { Keep { nodes: SHOWN_NODES as u32, most: STAYS } } else { Keep::NONE };
-        if job.models.is_empty() {
+        if job.models.is_empty() && job.weights.iter().all(Option::is_none) {
             return Ok(replay(&set, policy, &mut NoSteps, keep));
         }
-        let mut models = Models::new(&scenario.fabric, &scenario.profiles, &job.models, set.cluster.nodes());
+        let mut models = Models::new(&scenario.fabric, &scenario.profiles, &job.models, set.cluster.nodes(), &job.weights);
         let out = replay(&set, policy, &mut models, keep);
         models.failed.map_or(Ok(out), |e| Err(Failure::Step(e)))
     };
@@ -120,6 +121,7 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
             classes,
             teams,
             services: fleet_services(set, first),
+            pipelines: fleet_pipelines(set, first, &job.class_names),
             policies: if results.len() > 1 { policies.collect() } else { Vec::new() },
             skipped_rows: job.skipped,
         }),
@@ -204,7 +206,7 @@ fn detail(job: &FleetJob, set: &Fleet, results: &[Replayed]) -> FleetDetail {
     let first = &results[0];
     let nodes = set.cluster.nodes().len().min(SHOWN_NODES);
     let row = |(j, f): (&Job, &crate::fleet::Fate)| JobRow {
-        submit: j.submit,
+        submit: f.ready,
         start: f.start,
         end: f.end,
         accelerators: j.ask.accelerators,

@@ -1,5 +1,7 @@
-//! Simulated time series in OpenMetrics text, under the names of the DCGM exporter and kube-state-metrics, so that dashboards of real
+//! Simulated time series in OpenMetrics text, under the names of the DCGM exporter, the node exporter, kube-state-metrics and vLLM, so that dashboards of real
 //! clusters show them. `promtool tsdb create-blocks-from openmetrics` takes the file.
+
+mod job;
 
 use crate::metrics::{FleetDetail, Outcome};
 use std::fmt::Write;
@@ -13,17 +15,20 @@ const POINTS: usize = 512;
 /// The time series of an outcome; none where it has no course of time.
 #[must_use]
 pub fn openmetrics(outcome: &Outcome) -> Option<String> {
-    let detail = outcome.detail.fleet.as_ref()?;
     let mut out = String::new();
-    cluster(detail, &mut out);
-    accelerators(detail, &mut out);
-    services(detail, &mut out);
+    let mut any = job::write(outcome, &mut out);
+    if let Some(detail) = &outcome.detail.fleet {
+        cluster(detail, &mut out);
+        accelerators(detail, &mut out);
+        services(detail, &mut out);
+        any = true;
+    }
     out.push_str("# EOF\n");
-    Some(out)
+    any.then_some(out)
 }
 
-fn head(out: &mut String, name: &str, help: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 fn label(text: &str) -> String {
@@ -44,7 +49,7 @@ fn cluster(detail: &FleetDetail, out: &mut String) {
         ("orrery_fragmented_accelerators", "Free accelerators on nodes in part used", "", |v| v[2]),
     ];
     for (name, help, labels, value) in series {
-        head(out, name, help);
+        head(out, name, "gauge", help);
         for (policy, points) in &detail.series {
             let comma = if labels.is_empty() { "" } else { "," };
             let labels = format!("{labels}{comma}policy=\"{}\"", label(policy));
@@ -61,7 +66,7 @@ fn accelerators(detail: &FleetDetail, out: &mut String) {
     }
     let width = end / POINTS as f64;
     let name = "DCGM_FI_DEV_GPU_UTIL";
-    head(out, name, "GPU utilization (in %)");
+    head(out, name, "gauge", "GPU utilization (in %)");
     for (node, (size, pool)) in detail.nodes.iter().enumerate() {
         let mine: Vec<_> = detail.stays.iter().filter(|s| s.node as usize == node).collect();
         for gpu in 0..*size {
@@ -84,8 +89,9 @@ fn accelerators(detail: &FleetDetail, out: &mut String) {
 
 /// Replicas of services as deployments, and their requests.
 fn services(detail: &FleetDetail, out: &mut String) {
-    type Value = fn(&[f64; 4]) -> f64;
-    let series: [(&str, &str, Value); 4] = [
+    type Value = fn(&[f64; 5]) -> f64;
+    let series: [(&str, &str, Value); 5] = [
+        ("kube_deployment_status_replicas_updated", "Replicas of the newest version that are warm", |v| v[4]),
         ("kube_deployment_status_replicas_available", "Replicas that are warm", |v| v[1]),
         ("kube_deployment_spec_replicas", "Replicas that are wanted", |v| v[2]),
         ("orrery_service_requests_per_second", "Requests a second", |v| v[0]),
@@ -95,7 +101,7 @@ fn services(detail: &FleetDetail, out: &mut String) {
         return;
     }
     for (name, help, value) in series {
-        head(out, name, help);
+        head(out, name, "gauge", help);
         for (service, points) in &detail.services {
             let labels = format!("namespace=\"orrery\",deployment=\"{}\"", label(service));
             points.iter().for_each(|(at, v)| sample(out, name, &labels, value(v), *at));
