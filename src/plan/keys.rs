@@ -1,11 +1,12 @@
 //! Which keys of a plan do something with its goal, and what a candidate may set.
 
-use super::question::{CandidateInput, GoalInput, GoalKind, Objective, PlanInput, SiteInput};
+use super::question::{CandidateInput, DeploymentInput, GoalInput, GoalKind, Objective, PlanInput, SiteInput};
+use super::serve::ratio;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, Value, codes, nearest};
 use crate::model::presets;
 
 /// Keys of the base that a candidate may not change: they say which job is planned for, or are what the plan varies.
-const JOB_KEYS: [&str; 12] = [
+const JOB_KEYS: [&str; 13] = [
     "topology",
     "nodes",
     "run",
@@ -18,6 +19,7 @@ const JOB_KEYS: [&str; 12] = [
     "serving.traffic",
     "serving.slo",
     "serving.parallel",
+    "serving.prefill",
 ];
 
 /// Months that a plan may look ahead, and growth by month, at most.
@@ -102,7 +104,6 @@ fn tables(input: &PlanInput, diags: &mut Diagnostics) {
     let serves = *kind == GoalKind::Serve;
     for (name, given, span, of_serving) in [
         ("layout", input.layout.is_some(), input.layout.span, false),
-        ("spot", input.spot.is_some(), input.spot.span, false),
         ("deployment", input.deployment.is_some(), input.deployment.span, true),
         ("demand", input.demand.is_some(), input.demand.span, true),
     ] {
@@ -114,7 +115,10 @@ fn tables(input: &PlanInput, diags: &mut Diagnostics) {
         let all = input.candidate.iter().flat_map(|c| c.payment.value.iter().flatten());
         all.into_iter().any(|v| matches!(&v.value.value, Value::Str(s) if s == word))
     };
-    if input.spot.is_some() && !serves && !paid("spot") {
+    if let Some(deployment) = &input.deployment.value {
+        ratios(deployment, diags);
+    }
+    if input.spot.is_some() && !paid("spot") {
         conflict("`[spot]` does nothing where no candidate is paid as spot capacity".into(), input.spot.span, kind.span, diags);
     }
     if let Some(demand) = &input.demand.value {
@@ -131,6 +135,17 @@ fn tables(input: &PlanInput, diags: &mut Diagnostics) {
     }
     if let Some(site) = &input.site.value {
         site_keys(site, input.site.span, paid("owned"), kind.span, diags);
+    }
+}
+
+/// Ratios that are none.
+fn ratios(input: &DeploymentInput, diags: &mut Diagnostics) {
+    for text in input.prefill_to_decode.value.iter().flatten().filter(|t| ratio(t).is_none()) {
+        diags.push(
+            Diagnostic::error(codes::OUT_OF_RANGE, format!("`{}` is no ratio of engines", **text))
+                .at(text.span, "not understood")
+                .hint("\"1:3\" gives one engine of prompts for three that decode (1 to 1000 each); \"together\" keeps both in one engine"),
+        );
     }
 }
 

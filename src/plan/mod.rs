@@ -38,7 +38,7 @@ pub use jobs::job_files;
 pub use load::{Plan, TrainingPlan, load_plan};
 pub use outcome::{
     Assumption, Bill, Binding, BreakEven, Choice, OptionRow, Phase, PlanOutcome, Purchases, RunnerUp, SearchCounts, Served, Service,
-    SloRow, Stage, StorageLine, Swing, Trained,
+    SloRow, SpotLoss, Stage, StorageLine, Swing, Trained,
 };
 pub use question::{
     CandidateInput, DemandInput, DeploymentInput, GoalInput, GoalKind, LatencyInput, LayoutInput, Objective, PlanInput, SiteInput,

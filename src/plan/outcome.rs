@@ -165,6 +165,9 @@ pub struct Served {
     pub working_nodes: u64,
     /// Engines on them.
     pub engines: u64,
+    /// Of these, engines that run prompts alone and hand them on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_engines: Option<u64>,
     /// Accelerators of an engine.
     pub accelerators_per_engine: u64,
     /// Requests per second that were sent.
@@ -185,6 +188,22 @@ pub struct Served {
     pub usd_per_hour: f64,
     /// The same over output tokens.
     pub usd_per_million_output_tokens: f64,
+    /// What is taken away, of spot capacity; latencies and money are those with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spot: Option<SpotLoss>,
+}
+
+/// Spot capacity that is taken away and replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct SpotLoss {
+    /// Nodes that are there on average; only these are paid.
+    pub mean_nodes: f64,
+    /// Nodes that are taken away in a day.
+    pub nodes_taken_per_day: f64,
+    /// Share of the requests that start again elsewhere, because their node is taken away.
+    pub requests_hit_share: f64,
+    /// Most nodes away at a time that latencies count.
+    pub most_away: u64,
 }
 
 /// What has to be served.

@@ -111,7 +111,7 @@ record! {
 }
 
 record! {
-    /// Spot capacity that is taken away (training).
+    /// Spot capacity that is taken away.
     pub struct SpotInput {
         /// Mean time until one node is taken away.
         pub interval: Pos<Seconds>,
@@ -129,6 +129,8 @@ record! {
         pub data: Option<List<Count>>,
         /// Ranks over which experts are spread; absent: 1 and all of an engine.
         pub expert: Option<List<Count>>,
+        /// Engines of prompts to engines that decode, such as `"1:3"`, or `"together"`; absent: together.
+        pub prefill_to_decode: Option<List<Name>>,
     }
 }
 
@@ -195,7 +197,7 @@ record! {
         pub demand: Option<DemandInput>,
         /// Limits of the site.
         pub site: Option<SiteInput>,
-        /// Loss of spot capacity (training).
+        /// Loss of spot capacity.
         pub spot: Option<SpotInput>,
     }
 }

@@ -3,7 +3,9 @@
 use super::super::answer::shown;
 use super::super::document::{document, plain};
 use super::super::money::{self, rests};
-use super::super::outcome::{Assumption, Binding, BreakEven, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, Served, Service};
+use super::super::outcome::{
+    Assumption, Binding, BreakEven, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, Served, Service, SpotLoss,
+};
 use super::super::question::Objective;
 use super::super::search::Want;
 use super::super::site;
@@ -11,6 +13,7 @@ use super::super::space::put;
 use super::growth;
 use super::load::{Point, ServePlan};
 use super::search::{Counts, Load, Ran, Searched, hold, place, search};
+use super::spot::Away;
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::ServingOutcome;
@@ -117,16 +120,12 @@ fn name(plan: &ServePlan, point: &Point) -> String {
 }
 
 fn layout(plan: &ServePlan, point: &Point) -> String {
-    let engines = plan.sizes[point.size].accelerators() / point.setup.ranks();
-    let s = point.setup;
-    let data = if s.data > 1 { format!(" × attention DP {}", s.data) } else { String::new() };
-    let expert = if s.expert > 1 { format!(", EP {}", s.expert) } else { String::new() };
-    format!("{engines} engine{} of TP {}{data}{expert}", if engines == 1 { "" } else { "s" }, s.tensor)
+    point.setup.words(plan.sizes[point.size].accelerators())
 }
 
 fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
     let size = &plan.sizes[ran.point.size];
-    let s = ran.point.setup;
+    let keys = ran.point.setup.keys(size.accelerators());
     Choice {
         cluster: name(plan, &ran.point),
         model: None,
@@ -134,13 +133,7 @@ fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
         nodes: size.nodes,
         accelerators: size.accelerators(),
         layout: layout(plan, &ran.point),
-        set: vec![
-            format!("nodes={}", size.nodes),
-            format!("serving.parallel.tensor={}", s.tensor),
-            format!("serving.parallel.data={}", s.data),
-            format!("serving.parallel.expert={}", s.expert),
-            format!("serving.parallel.replicas={}", size.accelerators() / s.ranks()),
-        ],
+        set: [format!("nodes={}", size.nodes)].into_iter().chain(keys.into_iter().map(|(key, n)| format!("{key}={n}"))).collect(),
         time_s: ran.score.seconds,
         usd: ran.score.usd,
         energy_kwh: ran.score.kwh,
@@ -155,9 +148,17 @@ fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
 fn served(plan: &ServePlan, ran: &Ran, n: &ServingOutcome, load: Load) -> Served {
     let size = &plan.sizes[ran.point.size];
     let hourly = ran.score.usd / plan.horizon() * HOUR;
+    let (prompts, others) = ran.point.setup.split(size.working(load.down));
+    let loss = |away: Away| SpotLoss {
+        mean_nodes: away.there * size.nodes as f64,
+        nodes_taken_per_day: away.per_day,
+        requests_hit_share: away.hit,
+        most_away: away.most,
+    };
     Served {
         working_nodes: size.nodes - load.down,
-        engines: size.working(load.down) / ran.point.setup.ranks(),
+        engines: prompts + others,
+        prompt_engines: (prompts > 0).then_some(prompts),
         accelerators_per_engine: ran.point.setup.ranks(),
         requests_per_s: load.rate,
         ttft_s: n.ttft_s,
@@ -168,6 +169,7 @@ fn served(plan: &ServePlan, ran: &Ran, n: &ServingOutcome, load: Load) -> Served
         kv_peak_share: n.kv_peak_share,
         usd_per_hour: hourly,
         usd_per_million_output_tokens: hourly / HOUR / n.output_tokens_per_s * 1e6,
+        spot: ran.away.map(loss),
     }
 }
 
@@ -204,7 +206,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     let way = &plan.candidates[size.candidate].payments[best.payment].1;
     let more: Vec<_> = way.iter().cloned().collect();
     let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, &more);
-    let base = if size.accelerators() == best.point.setup.tensor { &plan.single } else { &plan.base };
+    let base = plan.base_of(best.point.setup, size.accelerators());
     let folder = std::path::Path::new(&plan.folder);
     out.scenario = document(base, &plan.base_file, &changes);
     let mut command = format!("orrery run {}", plan.base_name);
@@ -376,12 +378,7 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     if let Some(rate) = out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
         list.push(format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate)));
     }
-    if plan.candidates[plan.sizes[best.point.size].candidate].payments[best.payment].0 == "spot" {
-        list.push(
-            "Spot capacity may be taken away: spare nodes cover as many at a time, and the time until others are there is not modelled."
-                .into(),
-        );
-    }
+    list.extend(spot_risk(plan, best));
     list.push(format!(
         "Cache: at most {} % of an engine's key-value cache is in use, {} requests were put back.",
         three(100.0 * best.numbers.kv_peak_share),
@@ -402,6 +399,25 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     list
 }
 
+/// What may be taken away, where it may.
+fn spot_risk(plan: &ServePlan, best: &Ran) -> Option<String> {
+    let size = &plan.sizes[best.point.size];
+    if plan.candidates[size.candidate].payments[best.payment].0 != "spot" {
+        return None;
+    }
+    let Some(away) = best.away else {
+        return Some("Spot capacity may be taken away; no loss for that is counted. Add [spot] to the plan.".into());
+    };
+    Some(format!(
+        "Spot capacity: {} of {} nodes are there on average, {} a day are taken away, and {} % of the requests start again elsewhere for it; latencies and \
+         money count that, each node by itself. Providers often take many nodes at a time: keep other capacity within reach.",
+        three(away.there * size.nodes as f64),
+        size.nodes,
+        three(away.per_day),
+        three(100.0 * away.hit)
+    ))
+}
+
 fn assumptions(plan: &ServePlan, best: &Ran) -> Vec<Assumption> {
     let m = best.memory;
     let mut out = vec![
@@ -420,6 +436,22 @@ fn assumptions(plan: &ServePlan, best: &Ran) -> Vec<Assumption> {
     ];
     if let Some(demand) = plan.demand {
         out.push(rests(format!("demand grows by {} % a month", three(100.0 * demand.growth)), "the plan's [demand]"));
+    }
+    if let (Some(spot), Some(_)) = (plan.spot, best.away) {
+        out.push(rests(
+            format!(
+                "a node of spot capacity is taken away after {} on average, another is there {} later; those that are away are not paid",
+                Seconds::new(spot.interval),
+                Seconds::new(spot.replacement)
+            ),
+            "the plan's [spot]",
+        ));
+    }
+    if best.point.setup.apart.is_some() {
+        out.push(rests(
+            "engines of prompts lie like those of answers; where nodes are down, engines share the two kinds of work in the same ratio",
+            "docs/models/planner.md",
+        ));
     }
     if plan.spare > 0 {
         out.push(rests("nodes that are down take no load; the router knows at once", "the plan's spare_nodes"));

@@ -31,7 +31,8 @@ impl Alone {
         if job.deployment.speculation.is_some() {
             return None;
         }
-        let one = Deployment { replicas: 1, fleet: Fleet::default(), ..job.deployment.clone() };
+        // An engine of prompts alone computes a prompt no sooner, and what decodes waits for the keys and values on top.
+        let one = Deployment { replicas: 1, fleet: Fleet::default(), prompts: None, ..job.deployment.clone() };
         let mut pool = one.pool(&scenario.fabric, &scenario.profiles, &job.stack).ok()?;
         let arrivals = Arrivals::Closed { clients: 1, pause: 0.0 };
         let served = serve(&mut pool, &plan.requests, arrivals, 0.0, &Streams::new(scenario.seed));
@@ -81,43 +82,76 @@ impl Work {
     fn prompt(&self, r: &Request, cached: bool) -> f64 {
         if cached { self.token } else { self.token * f64::from(r.input) }
     }
-    fn all(&self, r: &Request, cached: bool) -> f64 {
+    fn answer(&self, r: &Request) -> f64 {
         let (input, later) = (f64::from(r.input), f64::from(r.output.saturating_sub(1)));
-        self.prompt(r, cached) + later * (self.token + self.read * (input + later / 2.0))
+        later * (self.token + self.read * (input + later / 2.0))
+    }
+    fn all(&self, r: &Request, cached: bool) -> f64 {
+        self.prompt(r, cached) + self.answer(r)
+    }
+}
+
+/// Engines that a deployment needs at least: for everything, for prompts alone, for answers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Needs {
+    pub(super) all: f64,
+    pub(super) prompts: f64,
+    pub(super) answers: f64,
+}
+
+impl Needs {
+    /// What so many engines of prompts and others lack most: how many times over, how many are needed, and of which.
+    pub(super) fn lack(&self, (prompts, others): (u64, u64)) -> Option<(f64, f64, &'static str)> {
+        let (p, d) = (prompts as f64, others as f64);
+        let apart = prompts > 0;
+        let of = |need: f64, have: f64, what| (need / have, need, what);
+        let all = [
+            Some(of(self.all, p + d, "engines")),
+            apart.then(|| of(self.prompts, p, "engines for prompts")),
+            apart.then(|| of(self.answers, d, "engines for answers")),
+        ];
+        all.into_iter().flatten().filter(|l| l.0 > 1.0).max_by(|a, b| a.0.total_cmp(&b.0))
     }
 }
 
 /// Engines that a deployment needs at least, by the rooflines, so that enough requests can be through in time.
-pub(super) fn engines(scenario: &Scenario, plan: &ServePlan) -> f64 {
-    let Job::Serving(job) = &scenario.job else { return 0.0 };
+pub(super) fn engines(scenario: &Scenario, plan: &ServePlan) -> Needs {
+    let mut needs = Needs::default();
+    let Job::Serving(job) = &scenario.job else { return needs };
     let d = &job.deployment;
     if d.speculation.is_some() {
-        return 0.0;
+        return needs;
     }
     let work = Work::of(d, &scenario.fabric);
     let counted: Vec<&Request> = plan.requests.list.iter().filter(|r| r.arrival >= plan.warm_up).collect();
-    let Some(last) = counted.last().map(|r| r.arrival) else { return 0.0 };
+    let Some(last) = counted.last().map(|r| r.arrival) else { return needs };
     let longest = counted.iter().map(|r| r.output).max().unwrap_or(1);
     let of = |metric: Metric| plan.targets.iter().filter(move |t| t.metric == metric);
-    let mut need = 0.0f64;
-    let mut ask = |share: f64, seconds: f64, each: &dyn Fn(&Request) -> f64| {
+    let ask = |need: &mut f64, share: f64, seconds: f64, each: &dyn Fn(&Request) -> f64| {
         let mut list: Vec<f64> = counted.iter().map(|r| each(r)).collect();
         list.sort_unstable_by(f64::total_cmp);
         // A percentile that lies between two requests is no less than the one below it.
         let many = if share > 0.0 { (share * (list.len() - 1) as f64).floor() as usize + 1 } else { 0 };
         let busy: f64 = list[..many].iter().sum();
-        need = need.max(busy * (1.0 - SLACK) / (last - plan.warm_up + seconds));
+        *need = need.max(busy * (1.0 - SLACK) / (last - plan.warm_up + seconds));
     };
+    let (all, prompt, answer) =
+        (|r: &Request| work.all(r, d.prefix_cache), |r: &Request| work.prompt(r, d.prefix_cache), |r: &Request| work.answer(r));
     for t in of(Metric::E2e) {
-        ask(t.quantile, t.limit, &|r| work.all(r, d.prefix_cache));
+        ask(&mut needs.all, t.quantile, t.limit, &all);
+        ask(&mut needs.prompts, t.quantile, t.limit, &prompt);
+        ask(&mut needs.answers, t.quantile, t.limit, &answer);
     }
     for t in of(Metric::Ttft) {
-        ask(t.quantile, t.limit, &|r| work.prompt(r, d.prefix_cache));
+        ask(&mut needs.all, t.quantile, t.limit, &prompt);
+        ask(&mut needs.prompts, t.quantile, t.limit, &prompt);
         for p in of(Metric::Tpot) {
             // Both at once hold for no fewer than the sum of the shares, less one; two percentiles may round.
             let share = t.quantile + p.quantile - 1.0 - 2.0 / counted.len() as f64;
-            ask(share, t.limit + p.limit * f64::from(longest.saturating_sub(1)), &|r| work.all(r, d.prefix_cache));
+            let seconds = t.limit + p.limit * f64::from(longest.saturating_sub(1));
+            ask(&mut needs.all, share, seconds, &all);
+            ask(&mut needs.answers, share, seconds, &answer);
         }
     }
-    need
+    needs
 }

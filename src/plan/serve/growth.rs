@@ -2,7 +2,7 @@
 
 use super::super::outcome::{Phase, Purchases, Swing};
 use super::load::{Point, ServePlan};
-use super::search::{Load, Ran, hold};
+use super::search::{Load, Ran, holds};
 use crate::economics::cost;
 use crate::units::MONTH;
 
@@ -21,7 +21,7 @@ fn sizes(plan: &ServePlan, best: &Ran) -> Vec<usize> {
 /// The smallest size that holds a load with the best's setup, looked for from the best's own size on.
 pub(super) fn least(plan: &ServePlan, best: &Ran, load: Load) -> Option<usize> {
     let all = sizes(plan, best);
-    let holds = |at: usize| hold(plan, &Point { size: all[at], setup: best.point.setup }, load).is_ok();
+    let holds = |at: usize| holds(plan, &Point { size: all[at], setup: best.point.setup }, best.payment, load);
     let mut at = all.iter().position(|s| *s == best.point.size)?;
     if holds(at) {
         while at > 0 && holds(at - 1) {
@@ -35,9 +35,10 @@ pub(super) fn least(plan: &ServePlan, best: &Ran, load: Load) -> Option<usize> {
 /// Money of some months on a size, at the best's power by accelerator.
 fn money(plan: &ServePlan, best: &Ran, size: usize, months: f64) -> f64 {
     let (own, size) = (&plan.sizes[best.point.size], &plan.sizes[size]);
-    let accelerators = size.accelerators() as f64;
+    let there = best.away.map_or(1.0, |a| a.there);
+    let accelerators = there * size.accelerators() as f64;
     let paid = &size.plans[best.payment];
-    let power = best.power / paid.pue * accelerators / own.accelerators() as f64;
+    let power = best.power / paid.pue * accelerators / (there * own.accelerators() as f64);
     cost(paid, accelerators, power, months * MONTH, 1.0).usd_total
 }
 
@@ -69,7 +70,7 @@ pub(super) fn purchases(plan: &ServePlan, best: &Ran) -> Option<Purchases> {
 
 /// The greatest rate that all nodes hold, up to four times what is asked.
 pub(super) fn sustained(plan: &ServePlan, best: &Ran) -> f64 {
-    let holds = |rate: f64| hold(plan, &best.point, Load { rate, down: 0, slack: 1.0 }).is_ok();
+    let holds = |rate: f64| holds(plan, &best.point, best.payment, Load { rate, down: 0, slack: 1.0 });
     let (mut low, mut high) = (plan.load(), 4.0 * plan.load());
     for _ in 0..BISECTIONS {
         let middle = libm::sqrt(low * high);

@@ -5,7 +5,9 @@ use super::super::question::{CandidateInput, DeploymentInput, Objective, PlanInp
 use super::super::search::Want;
 use super::super::site::{Excess, Site};
 use super::super::space::{candidate_changes, put};
+use super::setup::{Setup, ratios};
 use super::slo::{Target, targets};
+use super::spot::Spot;
 use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, Value, codes};
 use crate::economics::{CostPlan, Ownership};
 use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
@@ -29,20 +31,6 @@ impl Demand {
     /// The rate after some months, over the one of the first.
     pub(super) fn factor(&self, month: u64) -> f64 {
         libm::pow(1.0 + self.growth, month as f64)
-    }
-}
-
-/// How an engine lies on accelerators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Setup {
-    pub(super) tensor: u64,
-    pub(super) data: u64,
-    pub(super) expert: u64,
-}
-
-impl Setup {
-    pub(super) const fn ranks(&self) -> u64 {
-        self.tensor * self.data
     }
 }
 
@@ -95,6 +83,8 @@ pub struct ServePlan {
     pub(super) spare: u64,
     pub(super) targets: Vec<Target>,
     pub(super) demand: Option<Demand>,
+    /// How capacity that is paid as spot is taken away.
+    pub(super) spot: Option<Spot>,
     pub(super) site: Site,
     pub(super) candidates: Vec<Candidate>,
     pub(super) sizes: Vec<Size>,
@@ -122,20 +112,25 @@ impl ServePlan {
         self.rate * self.demand.map_or(1.0, |d| d.factor(d.months)) * (1.0 + self.headroom)
     }
 
+    /// How the capacity of a candidate under a way to pay is taken away, if it is.
+    pub(super) fn spot_of(&self, candidate: usize, payment: usize) -> Option<Spot> {
+        self.spot.filter(|_| self.candidates[candidate].payments[payment].0 == "spot")
+    }
+
     /// The changes of the base that put a setup on a number of nodes at a rate.
     pub(super) fn changes(&self, candidate: usize, nodes: u64, accelerators: u64, setup: Setup, rate: f64, more: &[Change]) -> Vec<Change> {
         let int = |key: &str, n: u64| put(key, Value::Int(n as i64), self.place);
         let mut out = self.candidates[candidate].changes.clone();
-        out.extend([
-            int("nodes", nodes),
-            int("serving.parallel.tensor", setup.tensor),
-            int("serving.parallel.data", setup.data),
-            int("serving.parallel.expert", setup.expert),
-            int("serving.parallel.replicas", accelerators / setup.ranks()),
-            put("serving.traffic.requests_per_s", Value::Float(rate), self.place),
-        ]);
+        out.push(int("nodes", nodes));
+        out.extend(setup.keys(accelerators).into_iter().map(|(key, n)| int(key, n)));
+        out.push(put("serving.traffic.requests_per_s", Value::Float(rate), self.place));
         out.extend(more.iter().cloned());
         out
+    }
+
+    /// The base of a setup on so many accelerators: without a router where requests have one way to go.
+    pub(super) fn base_of(&self, setup: Setup, accelerators: u64) -> &Base {
+        if setup.fronts(accelerators) == 1 { &self.single } else { &self.base }
     }
 
     /// The scenario of a setup on a number of nodes at a rate, under some changes more; and what is wrong where there is none.
@@ -149,8 +144,7 @@ impl ServePlan {
         more: &[Change],
     ) -> (Option<Scenario>, Diagnostics) {
         let changes = self.changes(candidate, nodes, accelerators, setup, rate, more);
-        let single = accelerators == setup.tensor;
-        if single { self.single.with(&changes) } else { self.base.with(&changes) }
+        self.base_of(setup, accelerators).with(&changes)
     }
 }
 
@@ -197,6 +191,7 @@ pub(in crate::plan) fn load(input: &PlanInput, base: Base, source: SourceId, dia
         single,
         targets,
         demand,
+        spot: input.spot.value.as_ref().map(|s| Spot { interval: s.interval.get(), replacement: s.replacement.get() }),
     };
     let mut first = None;
     for candidate in candidates(input) {
@@ -242,9 +237,9 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked>
     }
     if job.deployment.prompts.is_some() || job.deployment.pipeline > 1 || job.deployment.fleet != Fleet::default() {
         diags.push(
-            Diagnostic::error(codes::UNSUPPORTED, "the search knows engines of one kind and stage that neither come and go nor fail")
+            Diagnostic::error(codes::UNSUPPORTED, "the search lays out engines itself, of one stage, that neither come and go nor fail")
                 .at(input.base.span, "prefill engines, pipeline stages, scaling or failures")
-                .hint("leave them out of the base; run the answer with them afterwards"),
+                .hint("leave them out of the base; [deployment] prefill_to_decode tries engines of prompts"),
         );
         return None;
     }
@@ -285,7 +280,7 @@ fn expand(
         for setup in setups(input.deployment.value.as_ref(), &fabric, plan, &changes) {
             let accelerators = fabric.accelerator_count() as u64;
             let working = accelerators / nodes * (nodes - plan.spare);
-            if !accelerators.is_multiple_of(setup.ranks()) || !working.is_multiple_of(setup.ranks()) || working == 0 {
+            if !setup.divides(accelerators, working) {
                 continue;
             }
             if !known.iter().any(|k| k.0 == setup) {
@@ -328,6 +323,7 @@ fn setups(input: Option<&DeploymentInput>, fabric: &Fabric, plan: &ServePlan, ch
     let listed = |of: fn(&DeploymentInput) -> &Counts| given(of).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>());
     let powers = || (0..).map(|i| 1u64 << i).take_while(|t| *t <= domain).collect();
     let tensors: Vec<u64> = listed(|i| &i.tensor.value).unwrap_or_else(powers);
+    let apart = input.and_then(|i| i.prefill_to_decode.value.as_ref()).map_or_else(|| vec![None], |list| ratios(list));
     let (datas, experts) = (listed(|i| &i.data.value), listed(|i| &i.expert.value));
     let mixture = has_experts(plan, changes);
     let mut out = Vec::new();
@@ -336,10 +332,12 @@ fn setups(input: Option<&DeploymentInput>, fabric: &Fabric, plan: &ServePlan, ch
         for &data in datas.as_ref().unwrap_or(&wide) {
             let ranks = tensor.saturating_mul(data);
             let spread: Vec<u64> = if mixture && ranks > 1 { vec![1, ranks] } else { vec![1] };
-            out.extend(experts.as_ref().unwrap_or(&spread).iter().map(|&expert| Setup { tensor, data, expert }));
+            for &expert in experts.as_ref().unwrap_or(&spread) {
+                out.extend(apart.iter().map(|&apart| Setup { tensor, data, expert, apart }));
+            }
         }
     }
-    out.sort_by_key(|s| (s.tensor, s.data, s.expert));
+    out.sort_unstable();
     out.dedup();
     out
 }

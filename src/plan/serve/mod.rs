@@ -1,7 +1,8 @@
-//! Plans for serving: which accelerators, how many nodes, how many tensor ranks an engine, so that a rate is held within latencies.
+//! Plans for serving: which accelerators, how many nodes, how many tensor ranks an engine, prompts apart or not, so that a rate is held within
+//! latencies.
 //!
-//! `load` reads the question, `bound` says what a deployment takes at least (rooflines of compute and of the cache's traffic, and the
-//! latencies of requests that have an engine for themselves), `search` takes deployments in order of their bounds and simulates what those do
+//! `load` reads the question, `setup` says how engines lie on accelerators, `bound` says what a deployment takes at least (rooflines of compute and of the cache's traffic, and the
+//! latencies of requests that have an engine for themselves), `spot` what is taken away, `search` takes deployments in order of their bounds and simulates what those do
 //! not rule out, `growth` follows demand over months, `answer` says what came of it.
 
 mod answer;
@@ -9,7 +10,9 @@ mod bound;
 mod growth;
 mod load;
 mod search;
+mod setup;
 mod slo;
+mod spot;
 
 #[cfg(test)]
 mod tests;
@@ -17,3 +20,4 @@ mod tests;
 pub(super) use answer::decide;
 pub use load::ServePlan;
 pub(super) use load::load;
+pub(super) use setup::ratio;

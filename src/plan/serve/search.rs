@@ -6,9 +6,10 @@
 
 use super::super::question::Objective;
 use super::super::search::{Score, Want};
-use super::bound::{Alone, engines};
+use super::bound::{Alone, Needs, engines};
 use super::load::{Point, ServePlan, Size};
 use super::slo::{Target, worst};
+use super::spot::Away;
 use crate::economics::{CostPlan, cost};
 use crate::fabric::Fabric;
 use crate::metrics::{Outcome, ServingOutcome};
@@ -34,6 +35,8 @@ pub(super) struct Ran {
     pub(super) power: f64,
     /// What an accelerator holds, and its memory.
     pub(super) memory: (f64, f64),
+    /// What is taken away, of spot capacity.
+    pub(super) away: Option<Away>,
     /// Where the money goes.
     pub(super) parts: Vec<(String, f64)>,
 }
@@ -109,23 +112,41 @@ fn scenario(plan: &ServePlan, point: &Point, load: Load) -> Option<Scenario> {
     plan.scenario(size.candidate, size.nodes - load.down, size.working(load.down), point.setup, load.rate, &[]).0
 }
 
-/// A deployment under a load: the outcome if it holds, else how far it is from that.
-pub(super) fn hold(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), (f64, String)> {
+/// By how much something is missed, as reached over allowed, and what.
+pub(super) type Miss = (f64, String);
+
+/// A deployment under a load.
+pub(super) fn run(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
     let cannot = || (f64::INFINITY, "it cannot run".to_owned());
     let scenario = scenario(plan, point, load).ok_or_else(cannot)?;
     let outcome = execute(&scenario, MAX_WORK, &|| 0.0).map_err(|_| cannot())?;
     let numbers = outcome.serving.clone().ok_or_else(cannot)?;
+    Ok((scenario, outcome, numbers))
+}
+
+/// Nothing, if the numbers meet what is asked under a load.
+pub(super) fn meets(plan: &ServePlan, load: Load, numbers: &ServingOutcome) -> Result<(), Miss> {
     let targets: Vec<Target> = plan.targets.iter().map(|t| Target { limit: t.limit * load.slack, ..*t }).collect();
-    match worst(&targets, &numbers) {
-        Some(missed) => Err(missed),
-        None => Ok((scenario, outcome, numbers)),
-    }
+    worst(&targets, numbers).map_or(Ok(()), Err)
+}
+
+/// A deployment under a load: the outcome if it holds, else how far it is from that.
+pub(super) fn hold(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
+    let (scenario, outcome, numbers) = run(plan, point, load)?;
+    meets(plan, load, &numbers).map(|()| (scenario, outcome, numbers))
+}
+
+/// Whether a deployment that is paid in some way holds a load.
+pub(super) fn holds(plan: &ServePlan, point: &Point, payment: usize, load: Load) -> bool {
+    let Ok((_, outcome, numbers)) = hold(plan, point, load) else { return false };
+    let spot = plan.spot_of(plan.sizes[point.size].candidate, payment);
+    spot.is_none_or(|spot| spot.over(plan, point, load, &outcome, &numbers).is_ok())
 }
 
 /// What every setup of every candidate says about all its sizes.
 struct Setups {
     /// Engines that are needed at least.
-    engines: f64,
+    needs: Needs,
     alone: Option<Alone>,
 }
 
@@ -135,8 +156,8 @@ fn setups(plan: &ServePlan, points: &[(usize, Point)], want: &Want) -> Vec<Vec<S
         let at = points.iter().find(|(_, p)| plan.sizes[p.size].candidate == c && p.setup == setup);
         let scenario = at.and_then(|(_, p)| scenario(plan, p, Load::of(plan)));
         match scenario {
-            Some(scenario) if !want.exhaustive => Setups { engines: engines(&scenario, plan), alone: Alone::of(&scenario, plan) },
-            _ => Setups { engines: 0.0, alone: None },
+            Some(scenario) if !want.exhaustive => Setups { needs: engines(&scenario, plan), alone: Alone::of(&scenario, plan) },
+            _ => Setups { needs: Needs::default(), alone: None },
         }
     };
     let all: Vec<(usize, usize)> = plan.candidates.iter().enumerate().flat_map(|(c, x)| (0..x.setups.len()).map(move |s| (c, s))).collect();
@@ -157,19 +178,16 @@ pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
         let size = &plan.sizes[point.size];
         let at = plan.candidates[size.candidate].setups.iter().position(|s| *s == point.setup).unwrap_or(0);
         let says = &known[size.candidate][at];
-        let engines = (size.working(plan.spare) / point.setup.ranks()) as f64;
+        let engines = point.setup.split(size.working(plan.spare));
         let mut near = |over: f64, words: String| {
             let slot = &mut nearest[size.candidate];
             if slot.as_ref().is_none_or(|n| over < n.0) {
                 *slot = Some((over, words));
             }
         };
-        if says.engines > engines {
+        if let Some((over, needed, what)) = says.needs.lack(engines) {
             counts.rate += 1;
-            near(
-                says.engines / engines,
-                format!("the rate needs at least {:.0} engines of TP {}", says.engines.ceil(), point.setup.tensor),
-            );
+            near(over, format!("the rate needs at least {:.0} {what} of TP {}", needed.ceil(), point.setup.tensor));
         } else if let Some((over, target)) = says.alone.as_ref().and_then(|a| a.misses(&plan.targets)) {
             counts.latency += 1;
             near(over, format!("{} is missed even by requests that are alone", target.name()));
@@ -183,11 +201,12 @@ pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
 }
 
 fn bounds(plan: &ServePlan, size: &Size, alone: Option<&Alone>) -> Vec<Score> {
-    let score = |plan_of: &CostPlan| {
-        let c = cost(plan_of, size.accelerators() as f64, idle_power(&size.fabric), plan.horizon(), 1.0);
+    let score = |(payment, paid): (usize, &CostPlan)| {
+        let there = plan.spot_of(size.candidate, payment).map_or(1.0, |s| s.there());
+        let c = cost(paid, there * size.accelerators() as f64, there * idle_power(&size.fabric), plan.horizon(), 1.0);
         Score { seconds: alone.map_or(0.0, Alone::least_e2e), usd: EXACT * c.usd_total, kwh: EXACT * c.energy_kwh }
     };
-    size.plans.iter().map(score).collect()
+    size.plans.iter().enumerate().map(score).collect()
 }
 
 fn least(open: &Open, want: &Want) -> f64 {
@@ -213,13 +232,15 @@ fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts,
             return found;
         }
         counts.simulated += batch.len() as u64;
-        let ran: Vec<Result<Vec<Ran>, (f64, String)>> = batch.par_iter().map(|o| simulate(plan, o.order, &o.point)).collect();
+        let ran: Vec<Vec<Result<Ran, Miss>>> = batch.par_iter().map(|o| simulate(plan, o.order, &o.point)).collect();
         for (open, ran) in batch.iter().zip(ran) {
             let slot = &mut nearest[plan.sizes[open.point.size].candidate];
-            match ran {
-                Ok(list) => found.extend(list.into_iter().filter(|r| r.score.is_within(want))),
-                Err((over, words)) if slot.as_ref().is_none_or(|n| over < n.0) => *slot = Some((over, words)),
-                Err(_) => {}
+            for ran in ran {
+                match ran {
+                    Ok(ran) => found.extend(Some(ran).filter(|r| r.score.is_within(want))),
+                    Err((over, words)) if slot.as_ref().is_none_or(|n| over < n.0) => *slot = Some((over, words)),
+                    Err(_) => {}
+                }
             }
         }
         let value = |r: &Ran| r.score.value(want.objective);
@@ -258,11 +279,15 @@ fn could_be_shown(plan: &ServePlan, want: &Want, open: &Open, found: &[Ran]) -> 
 }
 
 /// A deployment under load, by way to pay; or how far it is from holding it.
-fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Result<Vec<Ran>, (f64, String)> {
+fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Vec<Result<Ran, Miss>> {
     let size = &plan.sizes[point.size];
-    let (scenario, outcome, numbers) = hold(plan, point, Load::of(plan))?;
-    let (Some(paid), Some(detail)) = (outcome.cost, outcome.detail.serving) else {
-        return Err((f64::INFINITY, "it cannot run".into()));
+    let load = Load::of(plan);
+    let (scenario, outcome, numbers) = match hold(plan, point, load) {
+        Ok(held) => held,
+        Err(miss) => return vec![Err(miss)],
+    };
+    let (Some(paid), Some(detail)) = (&outcome.cost, &outcome.detail.serving) else {
+        return vec![Err((f64::INFINITY, "it cannot run".into()))];
     };
     // Nodes in reserve draw as much as the others: they share the load on ordinary days.
     let share = size.accelerators() as f64 / size.working(plan.spare) as f64;
@@ -270,10 +295,14 @@ fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Result<Vec<Ran>, (
     let m = detail.memory;
     let memory = (m.weights + m.workspace + m.cache, m.capacity);
     let ran = |(payment, p): (usize, &CostPlan)| {
-        let c = cost(p, size.accelerators() as f64, power, plan.horizon(), 1.0);
+        let (numbers, away) = match plan.spot_of(size.candidate, payment) {
+            Some(spot) => spot.over(plan, point, load, &outcome, &numbers).map(|(n, away)| (n, Some(away)))?,
+            None => (numbers.clone(), None),
+        };
+        let there = away.map_or(1.0, |a| a.there);
+        let c = cost(p, there * size.accelerators() as f64, there * power, plan.horizon(), 1.0);
         let score = Score { seconds: numbers.e2e_s.mean, usd: c.usd_total, kwh: c.energy_kwh };
-        let numbers = numbers.clone();
-        Ran { order, point: *point, payment, score, numbers, power: c.average_power_w, memory, parts: c.parts_usd }
+        Ok(Ran { order, point: *point, payment, score, numbers, power: c.average_power_w, memory, away, parts: c.parts_usd })
     };
-    Ok(size.plans.iter().enumerate().map(ran).collect())
+    size.plans.iter().enumerate().map(ran).collect()
 }

@@ -71,9 +71,20 @@ fn pruning_never_loses_the_best() {
         ][draw(4) as usize]
             .clone();
         let spare = draw(2);
+        // One case in three tries engines of prompts, one in three spot capacity that is taken away.
+        let apart = if draw(3) == 0 {
+            "[deployment]\nprefill_to_decode = [\"together\", \"1:3\", \"1:1\", \"3:1\"]\ntensor = [1, 2, 4]\n"
+        } else {
+            ""
+        };
+        let (way, spot) = if draw(3) == 0 {
+            (", \"spot\"", format!("[spot]\ninterval = \"{} min\"\nreplacement = \"{} s\"\n", 10 + draw(300), draw(900)))
+        } else {
+            ("", String::new())
+        };
         let text = format!(
-            "objective = \"{objective}\"\n[goal]\nkind = \"serve\"\nrequests_per_s = {}\nheadroom = 0.2\nspare_nodes = {spare}\nslo = {{ {slo} }}\n\
-             [[candidate]]\nnodes = [1, 2, 3]\npayment = [\"on-demand\", \"owned\"]\n[[candidate]]\nname = \"A100\"\ntopology = \"{ROOT}/topologies/dgx-a100-hdr.toml\"\nnodes = [1, 2, 4]\n\
+            "objective = \"{objective}\"\n[goal]\nkind = \"serve\"\nrequests_per_s = {}\nheadroom = 0.2\nspare_nodes = {spare}\nslo = {{ {slo} }}\n{apart}{spot}\
+             [[candidate]]\nnodes = [1, 2, 3]\npayment = [\"on-demand\", \"owned\"{way}]\n[[candidate]]\nname = \"A100\"\ntopology = \"{ROOT}/topologies/dgx-a100-hdr.toml\"\nnodes = [1, 2, 4]\n\
              [[candidate]]\nname = \"PCIe\"\ntopology = \"{ROOT}/topologies/l40s-pcie.toml\"\nnodes = [2]\n",
             1 + draw(200)
         );
@@ -133,4 +144,53 @@ fn what_cannot_be_served_says_why() {
         assert!(!outcome.feasible && outcome.binding[0].over > 0.0, "{goal}: {outcome:?}");
         assert_eq!(outcome.binding[0].constraint, constraint, "{:?}", outcome.binding);
     }
+}
+
+#[test]
+fn spot_capacity_costs_less_and_holds_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |spot: &str, payment: &str, nodes: &str| {
+        let text = format!(
+            "[goal]\nkind = \"serve\"\nrequests_per_s = 60\nslo = {{ ttft_p99 = \"1 s\", tpot_p99 = \"60 ms\" }}\n{spot}[deployment]\ntensor = [1]\n[[candidate]]\nnodes = {nodes}\npayment = [\"{payment}\"]\n"
+        );
+        super::decide(&plan(folder.path(), TRAFFIC, &text), false)
+    };
+    let spot = |interval: &str, replacement: &str| format!("[spot]\ninterval = \"{interval}\"\nreplacement = \"{replacement}\"\n");
+    let best = |o: &crate::plan::PlanOutcome| o.best.clone().unwrap();
+    let calm = best(&ask("", "spot", "[2]"));
+    // What is never away is as if nothing were taken: only requests that a loss interrupts are later.
+    let quick = best(&ask(&spot("10 h", "0 s"), "spot", "[2]"));
+    let (c, q) = (calm.serving.unwrap(), quick.serving.unwrap());
+    assert_eq!(quick.usd, calm.usd);
+    assert!((q.ttft_s.p50 / c.ttft_s.p50 - 1.0).abs() < 1e-3 && q.e2e_s.mean > c.e2e_s.mean, "{q:?} {c:?}");
+    let loss = q.spot.unwrap();
+    // A request is hit when its node goes while it runs, and a day's losses follow from the interval.
+    assert!((loss.requests_hit_share / (c.e2e_s.mean / 36_000.0) - 1.0).abs() < 1e-9 && (loss.nodes_taken_per_day - 4.8).abs() < 1e-9);
+    // A node is away one thirteenth of the time: so much less money, and requests that meet one node or none.
+    let rare = ask(&spot("1 h", "5 min"), "spot", "[2]");
+    let (usd, s) = (best(&rare).usd, best(&rare).serving.unwrap());
+    assert!((usd / calm.usd - 12.0 / 13.0).abs() < 1e-9 && s.e2e_s.mean > q.e2e_s.mean && s.spot.unwrap().most_away == 2, "{s:?}");
+    // One node is away too often for a 99th percentile: requests would wait for another.
+    let alone = ask(&spot("1 h", "5 min"), "spot", "[1]");
+    assert!(!alone.feasible && alone.binding[0].constraint == "latency" && alone.binding[0].text.contains("spot"), "{:?}", alone.binding);
+}
+
+#[test]
+fn prompts_apart_keep_tokens_steady() {
+    let folder = tempfile::tempdir().unwrap();
+    // Long prompts beside short answers: decodes of engines that do both wait for prompts.
+    let traffic = "kind = \"poisson\"\nrequests_per_s = 1\nrequests = 1500\ninput = 6000\noutput = 150";
+    let ask = |ratios: &str| {
+        let text = format!(
+            "[goal]\nkind = \"serve\"\nrequests_per_s = 20\nslo = {{ ttft_p99 = \"2 s\", tpot_p99 = \"12 ms\" }}\n[deployment]\ntensor = [1]\nprefill_to_decode = {ratios}\n[[candidate]]\nnodes = [1, 2, 3]\n"
+        );
+        super::decide(&plan(folder.path(), traffic, &text), false)
+    };
+    let both = ask("[\"together\", \"1:3\", \"1:1\", \"3:1\"]");
+    let together = ask("[\"together\"]");
+    let best = both.best.unwrap();
+    let served = best.serving.unwrap();
+    assert!(served.prompt_engines.is_some() && served.engines == best.accelerators, "{}", best.layout);
+    assert!(best.set.iter().any(|s| s.starts_with("serving.prefill.parallel.replicas=")), "{:?}", best.set);
+    assert!(together.best.is_none_or(|t| t.usd > best.usd), "engines of prompts pay off here: {}", best.layout);
 }
