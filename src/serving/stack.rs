@@ -77,6 +77,10 @@ record! {
         pub read_interval: Count = 1,
         /// Generations of accelerators on which decodes and prompts of a batch share one attention kernel.
         pub joint_attention: List<Name> = Vec::new(),
+        /// Decodes read all of a compiled context, whatever a request's own: powers of two, the least of them.
+        pub context_buckets: Option<Count>,
+        /// Whether every compute unit of a part is a rank of its own, with whole heads (NeuronCores).
+        pub splits_units: bool = false,
         /// Where the values come from.
         pub source: Text,
     }

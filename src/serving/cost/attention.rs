@@ -40,7 +40,7 @@ impl Cost<'_> {
 
     /// Decode attention of all layers.
     pub(super) fn decode_attention(&mut self, batch: u64, context: u64, joint: bool) -> f64 {
-        let mean = context as f64 / batch as f64;
+        let mean = self.compiled(context as f64 / batch as f64);
         let (low, high) = (knot_below(mean as u64), knot_below(mean as u64) + 1);
         let (x0, x1) = (context_of(low) as f64, context_of(high) as f64);
         let (y0, y1) = (self.decode_at(batch, low, joint), self.decode_at(batch, high, joint));
@@ -71,8 +71,16 @@ impl Cost<'_> {
         self.by_context[table][at][knot]
     }
 
+    /// The context that a compiled graph reads: the next length that there is a graph for, whatever the request's own.
+    fn compiled(&self, context: f64) -> f64 {
+        self.stack.context_buckets.map_or(context, |least| (context.ceil() as u64).next_power_of_two().max(least) as f64)
+    }
+
+    /// Heads of one part; where every compute unit is a rank of its own, whole ones for each of them.
     fn own_heads(&self) -> (u64, u64) {
-        (self.shape.heads.div_ceil(self.tensor), self.shape.kv_heads.div_ceil(self.tensor))
+        let units = if *self.stack.splits_units { self.device.units() as u64 } else { 1 };
+        let own = |heads: u64| heads.div_ceil(self.tensor * units) * units;
+        (own(self.shape.heads), own(self.shape.kv_heads))
     }
 
     /// Tokens of heads of the measured size with as many elements.
