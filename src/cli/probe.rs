@@ -25,8 +25,8 @@ pub(super) fn run(args: &ProbeArgs, out: &mut Stream) -> Status {
             Err(error) => refuse(out, &format!("port {port}: {}", reason(&error)), "choose another port"),
         };
     }
-    let budget = match args.budget.parse::<Seconds>() {
-        Ok(budget) if (1.0..=86_400.0).contains(&budget.get()) => budget.get(),
+    let budget = match seconds(&args.budget) {
+        Some(budget) if (1.0..=86_400.0).contains(&budget) => budget,
         _ => return refuse(out, &format!("--budget `{}` is no time from 1 s to a day", args.budget), "write 5m or 90 s"),
     };
     let Some(file) = &args.out else { return Status::BadInput };
@@ -36,6 +36,12 @@ pub(super) fn run(args: &ProbeArgs, out: &mut Stream) -> Status {
         return refuse(out, &format!("CUDA devices cannot be measured: {why}"), hint);
     }
     measure(args, file, budget, cuda, out)
+}
+
+/// A time of the command line; `5m` is five minutes here, as people write it.
+fn seconds(text: &str) -> Option<f64> {
+    let minutes = text.strip_suffix('m').and_then(|n| n.trim().parse::<f64>().ok()).map(|n| 60.0 * n);
+    minutes.or_else(|| text.parse::<Seconds>().ok().map(|s| s.get()))
 }
 
 fn refuse(out: &mut Stream, why: &str, hint: &str) -> Status {

@@ -138,7 +138,7 @@ fn a_stand_in_is_measured_and_stays_synthetic() {
     host.fit();
     let profile = host.text("p.toml");
     assert!(profile.contains("origin = \"synthetic\"") && !profile.contains("origin = \"hardware\""));
-    let scenario = root().join("scenarios/collective/a100-nccl-calibrated.toml").to_string_lossy().into_owned();
+    let scenario = root().join("scenarios/training/bert-large-h100-8.toml").to_string_lossy().into_owned();
     let set = format!("profile={:?}", host.at("p.toml").to_string_lossy());
     assert_eq!(host.run("", &["run", &scenario, "--set", &set]).status.code(), Some(2));
     assert!(host.done("", &["run", &scenario, "--set", &set, "--allow-synthetic"]).contains("SYNTHETIC"));
@@ -271,7 +271,7 @@ fn fault_two_modes() {
 #[test]
 fn fault_throttling() {
     let host = Host::new();
-    let text = host.probe(&format!("seed=4,{SMALL},fault=throttle:150000"));
+    let text = host.probe(&format!("seed=4,{SMALL},fault=throttle:500"));
     assert!(text.contains("the device held itself back"), "{text}");
     let records = host.records();
     let hot = records.iter().filter(|r| r["conditions"]["slowed"] == "yes").count();
@@ -344,7 +344,7 @@ fn the_truth_is_inside_the_intervals() {
     let seeds: u64 = std::env::var("ORRERY_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(50);
     let one = |seed: u64| {
         let host = Host::new();
-        host.probe(&format!("seed={seed},memory=192"));
+        host.probe(&format!("seed={seed},memory=128"));
         host.fit();
         let mut missed = BTreeMap::new();
         (coverage(&host, &mut missed), missed)

@@ -66,6 +66,10 @@ impl Timer<'_> {
         queue: &dyn Fn(usize) -> Result<(), String>,
     ) -> Result<Vec<f64>, String> {
         let begin = Instant::now();
+        // Once without a hold: what a library loads at its first call waits for the device.
+        before()?;
+        queue(0)?;
+        self.gpu.stream.wait()?;
         let mut count = 1;
         let mut seconds = self.sample(1, before, queue)?;
         while seconds < SAMPLE && count < REPEAT {

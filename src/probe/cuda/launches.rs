@@ -26,6 +26,8 @@ pub(super) fn tasks(gpu: &Rc<Gpu>, seconds: f64) -> Vec<Ranked> {
     let graph = {
         let gpu = Rc::clone(gpu);
         Task::device(format!("GPU {} launches by graph", gpu.ordinal), move |stop| {
+            row(&gpu)?;
+            gpu.stream.wait()?;
             let recorded = gpu.stream.record(|| row(&gpu))?;
             let timer = Timer { gpu: &gpu, seconds, stop, held: true };
             let list = each(timer.time(&|_| recorded.launch(&gpu.stream))?);

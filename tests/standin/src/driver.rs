@@ -139,6 +139,7 @@ pub unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int
     // Addresses of no memory at all: whoever takes them for the host's fails at once.
     let start = w.allocations.iter().next_back().map_or(0x7d_0000_0000_0000, |(at, a)| (at + a.bytes).next_multiple_of(512) + 512);
     w.done.clear();
+    w.allocated += 1;
     w.allocations.insert(start, crate::world::Allocation { bytes, device, content: Arc::default() });
     unsafe { give(address, start) }
 }

@@ -105,8 +105,12 @@ fn fold(stream: usize, from: u64, sixteens: u64, passes: u32, to: u64) -> c_int 
     let content = Arc::clone(&found.content);
     let Some((start, target)) = w.find(to, 8) else { return ILLEGAL_ADDRESS };
     let old = read(&target.content, to - start, 8).try_into().map_or(0, u64::from_le_bytes);
-    // The same word each time: only from nothing has it to be found.
-    let value = if passes % 2 == 0 || old != 0 { if passes % 2 == 0 { old } else { 0 } } else { xor(&content, 2 * sixteens) };
+    // The same word each time, so that twice leaves nothing.
+    let value = match (passes % 2, old) {
+        (0, old) => old,
+        (_, 0) => xor(&content, 2 * sixteens),
+        _ => 0,
+    };
     put(&mut target.content, to - start, 8, Source::Bytes(Arc::new(value.to_le_bytes().to_vec())));
     streamed(&mut w, stream, 16.0 * sixteens as f64, passes);
     0

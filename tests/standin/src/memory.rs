@@ -142,7 +142,9 @@ fn product(source: &Source, at: u64, out: &mut [u8]) {
 }
 
 fn number(format: usize, b: &[u8]) -> f64 {
-    let scaled = |sign: bool, exponent: i32, fraction: f64| if sign { -1.0 } else { 1.0 } * (1.0 + fraction) * 2f64.powi(exponent);
+    let scaled = |sign: bool, exponent: i32, fraction: f64| {
+        libm::copysign((1.0 + fraction) * libm::exp2(f64::from(exponent)), if sign { -1.0 } else { 1.0 })
+    };
     match format {
         0 => f64::from(f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)),
         1 => {
@@ -160,8 +162,8 @@ fn half(v: f64) -> u16 {
     if v == 0.0 {
         return 0;
     }
-    let exponent = v.abs().log2().floor();
-    let fraction = (v.abs() / 2f64.powf(exponent) - 1.0) * 1024.0;
+    let exponent = libm::log2(v.abs()).floor();
+    let fraction = (v.abs() / libm::exp2(exponent) - 1.0) * 1024.0;
     let bits = ((exponent as i32 + 15) << 10) + fraction.round() as i32;
     u16::from(v < 0.0) << 15 | bits.clamp(0, 31743) as u16
 }

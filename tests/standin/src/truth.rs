@@ -17,10 +17,10 @@ impl Draw {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
     fn between(&mut self, low: f64, high: f64) -> f64 {
-        low * (high / low).powf(self.uniform())
+        low * libm::pow(high / low, self.uniform())
     }
     pub fn normal(&mut self) -> f64 {
-        (-2.0 * self.uniform().max(1e-300).ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+        (-2.0 * libm::log(self.uniform().max(1e-300))).sqrt() * libm::cos(std::f64::consts::TAU * self.uniform())
     }
 }
 
@@ -79,7 +79,7 @@ impl Gemm {
                 let compute = waves * inner * per_k;
                 let extra = if s > 1.0 { self.ts + 8.0 * s * m * n / (3.0 * BANDWIDTH) } else { 0.0 };
                 let large = compute.max(memory);
-                let soft = large * (1.0 + (compute.min(memory) / large).powf(self.q)).powf(1.0 / self.q);
+                let soft = large * libm::pow(1.0 + libm::pow(compute.min(memory) / large, self.q), 1.0 / self.q);
                 best = best.min(soft + extra);
             }
         }

@@ -22,7 +22,7 @@ pub enum Fault {
     /// Allocations above so many bytes fail.
     OutOfMemory(u64),
     OldDriver,
-    /// After so many operations the device slows down and says so.
+    /// After so many allocations the device slows down and says so.
     Throttle(u64),
     WrongResult,
     ZeroTime,
@@ -57,7 +57,8 @@ pub struct World {
     /// Operations that were done with the same arguments since memory last changed hands: their results lie there already.
     pub done: HashSet<(usize, Vec<u64>)>,
     pub current: usize,
-    pub operations: u64,
+    /// Allocations so far.
+    pub allocated: u64,
     draw: Draw,
     session: u64,
     seed: u64,
@@ -104,7 +105,7 @@ impl World {
             graphs: HashMap::new(),
             done: HashSet::new(),
             current: 0,
-            operations: 0,
+            allocated: 0,
             draw: Draw::new(seed ^ session << 32 ^ 0x5555),
             session,
             seed,
@@ -122,15 +123,14 @@ impl World {
 
     /// How much longer than its model an operation takes here and now.
     fn factor(&mut self, class: Class, device: usize) -> f64 {
-        self.operations += 1;
         let tag =
             format!("{class:?}").bytes().fold(self.seed ^ self.session << 20, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        let drift = (0.01 * Draw::new(tag).normal()).exp();
-        let noise = (0.02 * self.draw.normal()).exp();
+        let drift = libm::exp(0.01 * Draw::new(tag).normal());
+        let noise = libm::exp(0.02 * self.draw.normal());
         let spike = if self.draw.uniform() < 0.01 { 1.0 + 2.0 * self.draw.uniform() } else { 1.0 };
         let slow = match self.fault {
             Fault::SlowDevice(d) if d == device => 1.3,
-            Fault::Throttle(after) if self.operations > after => 1.6,
+            Fault::Throttle(after) if self.allocated > after => 1.6,
             _ => 1.0,
         };
         drift * noise * spike * slow * self.mode
@@ -138,7 +138,7 @@ impl World {
 
     /// Whether a device holds itself back now.
     pub fn throttles(&self) -> bool {
-        matches!(self.fault, Fault::Throttle(after) if self.operations > after)
+        matches!(self.fault, Fault::Throttle(after) if self.allocated > after)
     }
 
     /// Work on a stream; recorded instead where the stream is recording.
