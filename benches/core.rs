@@ -6,7 +6,9 @@ use divan::Bencher;
 use orrery::diag::Diagnostics;
 use orrery::engine::EventQueue;
 use orrery::fair::Fair;
-use orrery::scenario::{execute, load};
+use orrery::metrics::training_outcome;
+use orrery::scenario::{Job, execute, load};
+use orrery::training::simulate_step_with;
 use orrery::units::SimTime;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -101,6 +103,22 @@ fn run(bencher: Bencher<'_, '_>, file: &str) {
 ], sample_count = 10)]
 fn scenario(bencher: Bencher<'_, '_>, file: &str) {
     run(bencher, file);
+}
+
+/// One folded step of GPT-3 175B on 8 stages with 96 microbatches, once the scenario is read: lowered, run, put into numbers. With one and
+/// with three model chunks a stage.
+#[divan::bench(args = [1, 3], sample_count = 50)]
+fn step_175b(bencher: Bencher<'_, '_>, chunks: u64) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/training/gpt3-175b-a100-1024.toml");
+    let Some(scenario) = load(&path, &[format!("training.parallel.virtual_stages={chunks}")], None, &mut Diagnostics::new()) else {
+        return;
+    };
+    let Job::Training { config, .. } = &scenario.job else { return };
+    let step = || simulate_step_with(config, &scenario.fabric, &scenario.profiles).ok();
+    let events = step().map_or(0, |s| s.execution.events);
+    bencher
+        .counter(divan::counter::ItemsCount::new(events))
+        .bench_local(|| step().map(|s| training_outcome(config, &scenario.fabric, &s).0.step_time_s));
 }
 
 /// A million jobs of mixed sizes on 100,000 accelerators with EASY backfill.

@@ -1,6 +1,7 @@
 //! A class of symmetric groups: its shape on the fabric, the plan of an operation, its traffic.
 
 use super::across::start_of;
+use super::book::{Load, known};
 use super::choose::in_domain;
 use super::constants::constants;
 use super::edges::{Traffic, traffic};
@@ -14,7 +15,7 @@ use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::hardware::{Accelerator, AcceleratorKind, NicProtocol};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What an operation of some size does: names, latency, greatest rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,15 +30,6 @@ pub struct Plan {
     pub rate_cap: f64,
     /// Share of the device's compute units that the operation's kernels hold.
     pub kernel_sm_share: f64,
-}
-
-/// Bytes on links by byte of payload, the payload rate that they allow, and the latency of the longest path.
-#[derive(Clone)]
-struct Load {
-    links: Rc<[(LinkId, f64)]>,
-    rate: f64,
-    longest: f64,
-    memory: f64,
 }
 
 /// Loads by operation and algorithm, computed when first asked for.
@@ -326,7 +318,7 @@ impl<'f> Communicator<'f> {
     }
 
     /// Bytes on each link per byte of payload, all groups of the class together.
-    pub fn traffic(&self, op: Op, algorithm: Algorithm) -> Rc<[(LinkId, f64)]> {
+    pub fn traffic(&self, op: Op, algorithm: Algorithm) -> Arc<[(LinkId, f64)]> {
         self.load(op, algorithm).links
     }
 
@@ -342,13 +334,16 @@ impl<'f> Communicator<'f> {
         if let Some(known) = self.traffic.borrow().get(&(op, algorithm)) {
             return known.clone();
         }
-        let Traffic { links, longest, memory } = if self.shape.ranks < 2 {
-            Traffic { links: Vec::new(), longest: 0.0, memory: 0.0 }
-        } else {
-            traffic(self.fabric, &self.groups, self.routing.as_ref(), op, algorithm)
+        let compute = || {
+            let Traffic { links, longest, memory } = if self.shape.ranks < 2 {
+                Traffic { links: Vec::new(), longest: 0.0, memory: 0.0 }
+            } else {
+                traffic(self.fabric, &self.groups, self.routing.as_ref(), op, algorithm)
+            };
+            let rate = links.iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min);
+            Load { links: links.into(), rate, longest, memory }
         };
-        let rate = links.iter().map(|&(link, c)| self.fabric.link(link).capacity / c).fold(f64::INFINITY, f64::min);
-        let load = Load { links: links.into(), rate, longest, memory };
+        let load = if self.routing.is_none() { known(self.fabric, &self.groups, op, algorithm, compute) } else { compute() };
         self.traffic.borrow_mut().insert((op, algorithm), load.clone());
         load
     }

@@ -7,6 +7,7 @@
 //! between ranks, `schedule` the same algorithms message by message.
 
 mod across;
+mod book;
 mod calibrated;
 mod choose;
 mod communicator;

@@ -17,6 +17,8 @@ pub struct Deadlines {
     is_stale: Vec<bool>,
     /// Families to repair at the level in hand.
     above: Vec<u32>,
+    /// What the last look at the earliest found, until a slot changes.
+    found: Option<Option<(usize, f64)>>,
 }
 
 impl Deadlines {
@@ -30,6 +32,7 @@ impl Deadlines {
         if self.levels.first().is_none_or(|slots| slot >= slots.len()) {
             self.grow(slot + 1);
         }
+        self.found = None;
         self.levels[0][slot] = time_s;
         let family = slot / FAMILY;
         if !self.is_stale[family] {
@@ -44,6 +47,14 @@ impl Deadlines {
     }
     /// The slot with the earliest time (the lowest slot among equals) and that time, seconds.
     pub fn earliest(&mut self) -> Option<(usize, f64)> {
+        if let Some(found) = self.found {
+            return found;
+        }
+        let found = self.look();
+        self.found = Some(found);
+        found
+    }
+    fn look(&mut self) -> Option<(usize, f64)> {
         self.repair();
         let top = self.levels.last()?;
         let (mut at, time) = least(top);

@@ -3,6 +3,7 @@
 use super::graph::{DomainKind, Fabric, Template};
 use super::input::{FabricInput, NodeInput, PathPolicy, ScaleUp, TopologyInput};
 use super::latency::Latencies;
+use super::memo::Memo;
 use super::node::Growing;
 use super::places::Building;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
@@ -72,6 +73,7 @@ impl TopologyInput {
         let title = self.title.value.clone().unwrap_or_else(|| "cluster".into());
         let mut fabric = Fabric {
             ranks: None,
+            memo: Memo::default(),
             graph: growing.graph,
             title,
             sites: growing.sites,

@@ -3,6 +3,7 @@
 use super::input::PathPolicy;
 use super::latency::Latencies;
 use super::measured::Served;
+use super::memo::Memo;
 use super::places::Building;
 use super::route::ExplicitRoutes;
 use super::store::Store;
@@ -281,6 +282,8 @@ pub struct Fabric {
     pub(super) served: Vec<Served>,
     /// Where ranks were put otherwise than in order: the ranks that count, and the place in `sites` of every accelerator.
     pub(super) ranks: Option<(usize, Vec<u32>)>,
+    /// What rooms above found about it.
+    pub(super) memo: Memo,
 }
 
 impl Fabric {
@@ -309,11 +312,18 @@ impl Fabric {
             measured: None,
             served: Vec::new(),
             ranks: None,
+            memo: Memo::default(),
             building: Building::default(),
         }
     }
+    /// What rooms above found about it.
+    #[must_use]
+    pub const fn memo(&self) -> &Memo {
+        &self.memo
+    }
     /// Draws the hashes of paths (`ecmp`) from a seed.
     pub fn set_seed(&mut self, seed: u64) {
+        self.memo = Memo::default();
         self.salt = Streams::new(seed).stream("hashed paths").next_u64();
     }
     /// Messages that the NICs of an accelerator start in a second; infinite without NICs.

@@ -64,6 +64,7 @@ impl Fabric {
 
     /// Lays measurements over the data sheets.
     pub fn set_measured(&mut self, measured: &Arc<Measured>) {
+        self.memo = super::memo::Memo::default();
         self.measured = Some(Arc::clone(measured));
         let mut out = Vec::new();
         for row in &measured.collective {

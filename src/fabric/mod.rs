@@ -17,6 +17,7 @@ mod graph;
 mod input;
 mod latency;
 mod measured;
+mod memo;
 mod node;
 mod places;
 mod route;
@@ -38,6 +39,7 @@ pub use input::{
     TreeInput,
 };
 pub use measured::Served;
+pub use memo::Memo;
 pub use places::PlaceKind;
 pub use store::TierId;
 pub use summary::{TierSummary, TopologySummary};

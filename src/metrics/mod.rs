@@ -15,7 +15,7 @@ pub use fleet::{
 };
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Filled, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome,
-    ProfileUse, SimulationOutcome, Slice, SliceKind, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
+    ProfileUse, SimulationOutcome, Slice, SliceKind, SliceName, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
 pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,

@@ -4,6 +4,7 @@ use super::run::{RunOutcome, RunSegment, StorageOutcome};
 use super::{FleetDetail, FleetOutcome, ServingDetail, ServingOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::fmt;
 
 /// Which program, seed and input gave this outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -482,6 +483,30 @@ pub enum SliceKind {
     Communication,
 }
 
+/// What a piece of the timeline is called; put into words when somebody looks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SliceName {
+    /// A pass or its message: `F12.1` is the forward pass of microbatch 12 through model chunk 1.
+    Pass(char, u32, u16),
+    /// What the replicas of a model chunk exchange.
+    Data(u16),
+    /// Anything else of a step.
+    Word(&'static str),
+    /// An operation of a trace.
+    Text(String),
+}
+
+impl fmt::Display for SliceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass(letter, microbatch, chunk) => write!(f, "{letter}{microbatch}.{chunk}"),
+            Self::Data(chunk) => write!(f, "data {chunk}"),
+            Self::Word(word) => f.write_str(word),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 /// A piece of the timeline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
@@ -491,8 +516,8 @@ pub struct Slice {
     pub track: u32,
     /// What it does.
     pub kind: SliceKind,
-    /// Such as `F12.1`: microbatch 12, model chunk 1.
-    pub name: String,
+    /// What it is called.
+    pub name: SliceName,
     /// Start, seconds of simulated time.
     pub start_s: f64,
     /// Length in seconds.

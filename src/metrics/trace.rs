@@ -3,7 +3,7 @@
 //! A rank computes while any of its compute operations runs, communicates while a collective or message of its runs (from the moment
 //! all that take part have come to it, so that waiting for others is idle time), and else moves memory or is idle.
 
-use super::outcome::{Detail, LinkUse, Slice, SliceKind, TraceCommunication, TraceOutcome, TraceRank};
+use super::outcome::{Detail, LinkUse, Slice, SliceKind, SliceName, TraceCommunication, TraceOutcome, TraceRank};
 use crate::fabric::Fabric;
 use crate::replay::Replayed;
 use crate::workload::trace::{RankTrace, Trace, TraceKind};
@@ -199,7 +199,14 @@ fn timeline(trace: &Trace, run: &Replayed) -> (Vec<String>, Vec<Slice>, usize) {
             while tracks.len() <= track {
                 tracks.push(format!("communication {}", tracks.len() - 2));
             }
-            out.push(Slice { process: class as u32, track: track as u32, kind, name: op.name.clone(), start_s, duration_s: end - start_s });
+            out.push(Slice {
+                process: class as u32,
+                track: track as u32,
+                kind,
+                name: SliceName::Text(op.name.clone()),
+                start_s,
+                duration_s: end - start_s,
+            });
         }
     }
     out.sort_by(|a, b| (a.process, a.track).cmp(&(b.process, b.track)).then(a.start_s.total_cmp(&b.start_s)));

@@ -6,7 +6,7 @@
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
 use super::outcome::{
-    BreakdownSeconds, Detail, Fact, Filled, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, StageMemory, TrainingOutcome,
+    BreakdownSeconds, Detail, Fact, Filled, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, SliceName, StageMemory, TrainingOutcome,
 };
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
@@ -375,16 +375,16 @@ fn timeline(step: &Step) -> Vec<Slice> {
             continue;
         }
         let label = task.label;
-        let pass = |letter: char| format!("{letter}{}.{}", label.microbatch, label.chunk);
+        let pass = |letter: char| SliceName::Pass(letter, label.microbatch, label.chunk);
         let (kind, name) = match task.kind {
             TaskKind::Forward => (SliceKind::Forward, pass('F')),
             TaskKind::Backward => (SliceKind::Backward, pass('B')),
-            TaskKind::TensorComm => (SliceKind::TensorComm, "tensor".into()),
+            TaskKind::TensorComm => (SliceKind::TensorComm, SliceName::Word("tensor")),
             TaskKind::PipelineComm => (SliceKind::PipelineComm, pass('p')),
-            TaskKind::DataComm => (SliceKind::DataComm, format!("data {}", label.chunk)),
-            TaskKind::Optimizer => (SliceKind::Optimizer, "optimizer".into()),
-            TaskKind::Offload => (SliceKind::Memory, "copy".into()),
-            TaskKind::Other => (SliceKind::Other, "other".into()),
+            TaskKind::DataComm => (SliceKind::DataComm, SliceName::Data(label.chunk)),
+            TaskKind::Optimizer => (SliceKind::Optimizer, SliceName::Word("optimizer")),
+            TaskKind::Offload => (SliceKind::Memory, SliceName::Word("copy")),
+            TaskKind::Other => (SliceKind::Other, SliceName::Word("other")),
         };
         let track = Track::ALL.iter().position(|t| *t == task.track).unwrap_or(0) as u32;
         out.push(Slice { process: task.class.0, track, kind, name, start_s, duration_s });

@@ -13,7 +13,7 @@ use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::RunOutcome;
 use crate::scenario::{Change, execute};
-use crate::units::{Bytes, DAY, Seconds, dollars, si, three};
+use crate::units::{Bytes, DAY, Seconds, dollars, grouped, si, three};
 
 /// The place of an option: cluster and way to pay.
 pub(super) type Place = (usize, usize);
@@ -214,7 +214,7 @@ fn sentence(plan: &TrainingPlan, best: &Choice, front: usize) -> String {
     format!(
         "{model}{verb} {} ({} accelerators, {}) and lay the job out as {}. {what} {}{goodput}{money} and draws {} with cooling.{more}",
         best.cluster,
-        best.accelerators,
+        grouped(best.accelerators),
         best.payment,
         best.layout,
         time(best.time_s),
@@ -239,7 +239,7 @@ fn why_cluster(best: &Choice, other: &Choice, want: &Want) -> String {
     }
     parts.push(format!("needs {} of energy", more(other.energy_kwh, best.energy_kwh, "more", "less")));
     if other.accelerators != best.accelerators {
-        parts.push(format!("has {} accelerators instead of {}", other.accelerators, best.accelerators));
+        parts.push(format!("has {} accelerators instead of {}", grouped(other.accelerators), grouped(best.accelerators)));
     }
     format!(
         "It {}; least {} was asked for.",

@@ -74,10 +74,10 @@ pub(super) fn break_even(owned: &CostPlan, rented: &CostPlan, way: &str, acceler
     let electricity = power * HOUR * owned.electricity;
     let hours = (rent > electricity).then(|| price / (rent - electricity));
     let head = format!(
-        "Buying costs {} and {} USD of electricity an hour, renting ({way}) {} USD an hour.",
+        "Buying costs {} and {} of electricity an hour, renting ({way}) {} an hour.",
         dollars(*price),
-        three(electricity),
-        three(rent)
+        dollars(electricity),
+        dollars(rent)
     );
     let text = match hours {
         Some(hours) => format!("{head} Buying is cheaper from {} of work on.", time(hours * HOUR)),

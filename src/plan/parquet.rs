@@ -128,4 +128,39 @@ mod tests {
         assert_eq!(rows[1], [Field::Long(1), Field::Double(2.0), Field::Null, text("bad")]);
         assert_eq!(rows[2], [Field::Long(2), Field::Null, text("c"), Field::Null]);
     }
+
+    /// Every cell of a table of numbers, texts, errors and gaps is in the file as it was in the CSV, over several groups of rows.
+    #[test]
+    fn groups_of_rows_come_back_cell_by_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("r.csv");
+        let mut text = "index,step_s,fits,code,\"note, quoted\"\n".to_owned();
+        let rows = GROUP + 17;
+        for i in 0..rows {
+            let step = if i % 7 == 0 { String::new() } else { format!("{:?}", 1.0 / (i as f64 + 1.0)) };
+            let code = if i % 7 == 0 { "E0404" } else { "" };
+            text += &format!("{i},{step},{},{code},\"a \"\"b\"\", µs {}\"\n", i % 2 == 0, i % 3);
+        }
+        std::fs::write(&csv, &text).unwrap();
+        let file = folder.path().join("r.parquet");
+        write(&csv, std::fs::File::create(&file).unwrap()).unwrap();
+        let read = SerializedFileReader::new(std::fs::File::open(&file).unwrap()).unwrap();
+        assert_eq!(read.metadata().num_row_groups(), 2);
+        let mut cells = csv::Reader::from_path(&csv).unwrap().into_records();
+        let mut count = 0;
+        for row in read.get_row_iter(None).unwrap() {
+            let (row, record) = (row.unwrap(), cells.next().unwrap().unwrap());
+            for ((_, field), cell) in row.get_column_iter().zip(&record) {
+                match field {
+                    Field::Null => assert_eq!(cell, ""),
+                    Field::Long(n) => assert_eq!(*n, cell.parse::<i64>().unwrap()),
+                    Field::Double(x) => assert_eq!(x.to_bits(), cell.parse::<f64>().unwrap().to_bits()),
+                    Field::Str(s) => assert_eq!(s, cell),
+                    other => panic!("{other:?}"),
+                }
+            }
+            count += 1;
+        }
+        assert_eq!(count, rows);
+    }
 }

@@ -58,7 +58,7 @@ pub fn timeline(outcome: &Outcome) -> String {
         let _ = write!(
             out,
             "{{\"ph\":\"X\",\"name\":{},\"cat\":\"{}\",\"pid\":{},\"tid\":{},\"ts\":{ts:.3},\"dur\":{dur:.3}}}",
-            quoted(&slice.name),
+            quoted(&slice.name.to_string()),
             category(slice.kind),
             slice.process,
             slice.track

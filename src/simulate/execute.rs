@@ -111,6 +111,8 @@ struct Executor<'a> {
     drawn: Vec<f64>,
     /// Scratch: transfers whose rate changed.
     moved: Vec<(u32, f64)>,
+    /// Scratch: what a transfer uses.
+    uses: Vec<(ResourceId, f64)>,
     out: Execution,
     done: usize,
 }
@@ -143,6 +145,7 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         generation: 0,
         drawn: vec![0.0; graph.len()],
         moved: Vec::new(),
+        uses: Vec::new(),
         out: Execution { start: vec![0.0; graph.len()], finish: vec![0.0; graph.len()], makespan: 0.0, events: 0, loads: Vec::new() },
         done: 0,
     };
@@ -286,9 +289,9 @@ impl Executor<'_> {
         let Work::Transfer { bytes, .. } = self.graph.tasks()[task as usize].work else { return };
         let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
         let channel = &self.settled.channels[cost.channel as usize];
-        let shared = &self.shared;
-        let uses: Vec<(ResourceId, f64)> = channel.uses.iter().map(|&(row, c)| (shared[row as usize], c)).collect();
-        self.fluid.start(self.now, bytes, &uses, cost.cap, task);
+        self.uses.clear();
+        self.uses.extend(channel.uses.iter().map(|&(row, c)| (self.shared[row as usize], c)));
+        self.fluid.start(self.now, bytes, &self.uses, cost.cap, task);
     }
 
     fn end_transfer(&mut self, task: u32) {

@@ -12,6 +12,7 @@ use crate::storage::Transfer;
 use crate::workload::{ClassId, RouteId, TaskGraph, Work};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// How bytes of a route travel.
 pub enum Way<'f> {
@@ -27,7 +28,7 @@ pub enum Way<'f> {
     /// Copies by the copy engines or drives, which hold no compute units.
     Copies {
         /// Bytes on links for a byte of payload.
-        traffic: Rc<[(LinkId, f64)]>,
+        traffic: Arc<[(LinkId, f64)]>,
         /// Seconds before bytes flow.
         latency: f64,
         /// Greatest payload rate whatever the links could.
@@ -52,10 +53,10 @@ impl Route<'_> {
         let traffic = transfer.traffic.iter().map(|&(link, load)| (link, load * clients)).collect();
         Self { name, way: Way::Copies { traffic, latency: transfer.overhead_s, cap: transfer.cap / clients }, classes }
     }
-    fn traffic(&self, algorithm: Algorithm) -> Rc<[(LinkId, f64)]> {
+    fn traffic(&self, algorithm: Algorithm) -> Arc<[(LinkId, f64)]> {
         match &self.way {
             Way::Groups { communicator, op, .. } => communicator.traffic(*op, algorithm),
-            Way::Copies { traffic, .. } => Rc::clone(traffic),
+            Way::Copies { traffic, .. } => Arc::clone(traffic),
         }
     }
     /// Seconds of a rank's memory that a byte of payload takes; what copies over PCIe take of it is too little to show.
@@ -74,7 +75,7 @@ pub(super) struct Background {
     pub(super) bytes: f64,
     /// Greatest rate in these units.
     pub(super) cap: f64,
-    traffic: Rc<[(LinkId, f64)]>,
+    traffic: Arc<[(LinkId, f64)]>,
 }
 
 /// All routes of a workload on one fabric.
@@ -103,7 +104,7 @@ pub(super) struct Cost {
 pub(super) struct Channel {
     /// Constraints shared with other channels, as (constraint, bytes per payload byte).
     pub(super) uses: Vec<(u32, f64)>,
-    traffic: Rc<[(LinkId, f64)]>,
+    traffic: Arc<[(LinkId, f64)]>,
     solo: f64,
 }
 
@@ -244,8 +245,15 @@ impl<'f> Network<'f> {
         let mut settled = Settled { cost_of: vec![u32::MAX; graph.len()], costs: Vec::new(), channels: Vec::new(), capacities: Vec::new() };
         let mut costs: FxHashMap<(u32, u64), u32> = FxHashMap::default();
         let mut channels: FxHashMap<(u32, Algorithm), u32> = FxHashMap::default();
+        // Most transfers of a route are as large as the one before.
+        let mut last: Vec<(u64, u32)> = vec![(u64::MAX, u32::MAX); self.routes.len()];
         for (i, task) in graph.tasks().iter().enumerate() {
             let Work::Transfer { route: id, bytes } = task.work else { continue };
+            let before = &mut last[id.0 as usize];
+            if before.0 == bytes.to_bits() {
+                settled.cost_of[i] = before.1;
+                continue;
+            }
             settled.cost_of[i] = *costs.entry((id.0, bytes.to_bits())).or_insert_with(|| {
                 let route = &self.routes[id];
                 let plan = self.plan(id, bytes);
@@ -258,9 +266,10 @@ impl<'f> Network<'f> {
                 settled.costs.push(Cost { latency: plan.latency_s, cap: plan.rate_cap, channel, share: plan.kernel_sm_share, memory });
                 settled.costs.len() as u32 - 1
             });
+            *before = (bytes.to_bits(), settled.cost_of[i]);
         }
         if let Some(background) = &self.background {
-            settled.channels.push(Channel { uses: Vec::new(), traffic: Rc::clone(&background.traffic), solo: f64::INFINITY });
+            settled.channels.push(Channel { uses: Vec::new(), traffic: Arc::clone(&background.traffic), solo: f64::INFINITY });
         }
         self.constrain(&mut settled);
         for cost in &mut settled.costs {
@@ -276,6 +285,7 @@ impl<'f> Network<'f> {
         let mut sets: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
         let mut rows: Vec<(Vec<u32>, Vec<f64>)> = Vec::new();
         let mut key: Vec<u32> = Vec::new();
+        let mut recent = [usize::MAX; 8];
         for (link, ends) in starts.windows(2).enumerate() {
             let group = &loads[ends[0] as usize..ends[1] as usize];
             let capacity = || self.fabric.link(LinkId::from_index(link)).capacity;
@@ -288,15 +298,27 @@ impl<'f> Network<'f> {
                 }
                 _ => {}
             }
-            key.clear();
-            key.extend(group.iter().map(|load| load.0));
-            let set = sets.get(&key).copied().unwrap_or_else(|| {
-                rows.push((key.clone(), Vec::new()));
-                sets.insert(key.clone(), rows.len() - 1);
-                rows.len() - 1
+            // Links of the same kind on one node after the other load the same channels.
+            let alike =
+                |set: usize| rows.get(set).is_some_and(|r| r.0.len() == group.len() && r.0.iter().zip(group).all(|(c, g)| *c == g.0));
+            let set = recent.iter().copied().find(|&set| alike(set)).unwrap_or_else(|| {
+                key.clear();
+                key.extend(group.iter().map(|load| load.0));
+                let set = sets.get(&key).copied().unwrap_or_else(|| {
+                    rows.push((key.clone(), Vec::new()));
+                    sets.insert(key.clone(), rows.len() - 1);
+                    rows.len() - 1
+                });
+                recent.rotate_right(1);
+                recent[0] = set;
+                set
             });
             let capacity = capacity();
-            rows[set].1.extend(group.iter().map(|load| load.1 / capacity));
+            let shares = &mut rows[set].1;
+            // What the first row reaches everywhere never binds.
+            if shares.len() < group.len() || !group.iter().zip(&*shares).all(|(load, first)| load.1 / capacity <= *first) {
+                shares.extend(group.iter().map(|load| load.1 / capacity));
+            }
         }
         for (channels, shares) in &rows {
             for row in greatest(shares, channels.len()) {

@@ -8,7 +8,7 @@ use super::config::Config;
 use super::cost::Passes;
 use super::exchange::ExpertRoute;
 use super::offload::{Away, HostRoutes};
-use super::pass::Part;
+use super::pass::{Part, Priced};
 use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
 use super::schedule::{Op, Pass, Placement, program_of};
 use super::stack::{DataSync, PipelineComm};
@@ -28,9 +28,12 @@ pub(super) struct Lowered {
     pub(super) inside: Vec<(RouteId, f64, f64)>,
 }
 
+/// No task.
+const NO_TASK: TaskId = TaskId(u32::MAX);
+
 /// A message between two stages of one variant: the result of a pass at a virtual stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct MessageKey {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MessageKey {
     forward: bool,
     microbatch: u32,
     at: u64,
@@ -56,7 +59,12 @@ pub(super) struct Lowering<'a, 'f> {
     /// Activations in host memory, class by class.
     pub(super) away: Vec<Away>,
     pub(super) embedding: Option<RouteId>,
-    pub(super) messages: FxHashMap<MessageKey, TaskId>,
+    /// Messages by number of their key; `NO_TASK` where nobody has named them yet.
+    messages: Vec<TaskId>,
+    /// Where the messages of a pass leave: by class, chunk and direction.
+    ways: Vec<Option<(u64, RouteId)>>,
+    /// Prices of whole passes by class, chunk and part.
+    pub(super) whole: Vec<Option<Priced>>,
     /// What the next task of each class waits for.
     pub(super) frontier: Vec<Vec<TaskId>>,
     /// Messages of one exchange, kept for its memory.
@@ -100,7 +108,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
             host: Vec::new(),
             away: vec![Away::default(); classes],
             embedding: None,
-            messages: FxHashMap::default(),
+            messages: Vec::new(),
+            ways: Vec::new(),
+            whole: Vec::new(),
             frontier: vec![Vec::new(); classes],
             posted: Vec::new(),
             last_on: FxHashMap::default(),
@@ -159,6 +169,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// Builds the whole step.
     pub(super) fn lower(mut self) -> Lowered {
         let (stages, classes) = (self.stages(), self.classes());
+        self.number();
         // The two copies of a model add their gradients up after their last pass.
         let overlapped = *self.config.stack.data_sync == DataSync::Overlapped && !self.config.parallel.two_copies();
         let mut gathered = vec![Vec::new(); stages as usize];
@@ -254,8 +265,31 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
     }
 
+    /// Numbers messages, and finds the way of each pass' messages once.
+    fn number(&mut self) {
+        let (classes, chunks) = (self.classes(), self.config.parallel.virtual_stages);
+        let most = (0..classes).map(|c| self.microbatches(c)).max().unwrap_or(0);
+        self.messages = vec![NO_TASK; (self.variants.len() as u64 * self.stages() * chunks * 2 * most) as usize];
+        self.ways = (0..classes * chunks * 2).map(|i| self.way(i / (2 * chunks), i % 2 == 1, (i / 2 % chunks) as u16)).collect();
+        self.whole = vec![None; (classes * chunks) as usize * Part::COUNT];
+    }
+
+    /// The number of a message.
+    fn number_of(&self, key: &MessageKey) -> usize {
+        let ends = self.stages() * self.config.parallel.virtual_stages;
+        let most = self.messages.len() as u64 / (2 * ends * self.variants.len() as u64);
+        (((u64::from(key.variant) * ends + key.at) * 2 + u64::from(key.forward)) * most + u64::from(key.microbatch)) as usize
+    }
+
     /// The message that leaves a pass, if the pass has a neighbour on that side: its key and its route.
     fn outgoing(&self, class: u64, forward: bool, microbatch: u32, chunk: u16) -> Option<(MessageKey, RouteId)> {
+        let at = (class * self.config.parallel.virtual_stages + u64::from(chunk)) * 2 + u64::from(forward);
+        let (at, route) = self.ways[at as usize]?;
+        Some((MessageKey { forward, microbatch, at, variant: (class / self.stages()) as u32 }, route))
+    }
+
+    /// The virtual stage and the route of what leaves a pass.
+    fn way(&self, class: u64, forward: bool, chunk: u16) -> Option<(u64, RouteId)> {
         let (parallel, stages, stage) = (&self.config.parallel, self.stages(), self.stage(class));
         let at = parallel.virtual_stage(stage, u64::from(chunk));
         let stays = if forward { parallel.leaves(at) } else { parallel.enters(at) };
@@ -269,7 +303,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
         let down = forward == (chunk == 0 || parallel.schedule.placement() == Placement::Loop);
         let route = if down { self.forward[class as usize] } else { self.backward[class as usize] };
-        Some((MessageKey { forward, microbatch, at, variant: (class / stages) as u32 }, route?))
+        Some((at, route?))
     }
 
     /// The message that a pass waits for, as the neighbour's outgoing one.
@@ -284,15 +318,16 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     fn message(&mut self, (key, route): (MessageKey, RouteId)) -> TaskId {
-        if let Some(&id) = self.messages.get(&key) {
-            return id;
+        let number = self.number_of(&key);
+        if self.messages[number] != NO_TASK {
+            return self.messages[number];
         }
         let (stage, chunk) = self.config.parallel.place(key.at);
         let label = Label { microbatch: key.microbatch, chunk: chunk as u16, piece: 0 };
         let sender = self.class(key.variant as usize, stage);
         let task = self.transfer(sender, route, self.message_bytes(), TaskKind::PipelineComm, Track::Pipeline, label);
         let id = self.graph.add(task, &[]);
-        self.messages.insert(key, id);
+        self.messages[number] = id;
         id
     }
 

@@ -30,6 +30,25 @@ pub(super) enum Part {
     Weights,
 }
 
+impl Part {
+    /// How many there are.
+    pub(super) const COUNT: usize = 4;
+}
+
+/// What a pass, or a piece of one, comes to on its class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Priced {
+    cost: PassCost,
+    /// Seconds of one tensor-parallel collective that show.
+    exposed: f64,
+    /// Seconds that show, all together, of tensor-parallel, context-parallel and experts' communication.
+    comm: f64,
+    context: f64,
+    exchange: f64,
+    /// Seconds of everything.
+    seconds: f64,
+}
+
 /// Share of the device that exchange of tokens holds while passes run side by side: 20 of 132 multiprocessors (arXiv 2412.19437, section
 /// 3.2.2).
 const PAIRED_SHARE: f64 = 20.0 / 132.0;
@@ -97,6 +116,10 @@ impl Lowering<'_, '_> {
         let complete = matches!(part, Part::Backward | Part::Weights);
         let sums = complete && self.config.offload.optimizer.is_some() && !self.is_last(class, microbatch);
         let cut = !gates.is_empty() || reduce || sums;
+        if !cut && !self.config.offload.any() {
+            self.whole_pass(class, part, microbatch, chunk);
+            return;
+        }
         let mut pieces = self.pieces(self.stage(class), u64::from(chunk), cut);
         if part != Part::Forward {
             pieces.reverse();
@@ -130,6 +153,19 @@ impl Lowering<'_, '_> {
     fn is_last(&self, class: u64, microbatch: u32) -> bool {
         let all = self.config.microbatches_of(self.variants[(class / self.stages()) as usize].members[0]);
         u64::from(microbatch) + 1 == if self.config.parallel.two_copies() { all / 2 } else { all }
+    }
+
+    /// A pass that nothing cuts, which costs the same for every microbatch.
+    fn whole_pass(&mut self, class: u64, part: Part, microbatch: u32, chunk: u16) {
+        let at = (class * self.config.parallel.virtual_stages + u64::from(chunk)) as usize * Part::COUNT + part as usize;
+        let priced = self.whole[at].unwrap_or_else(|| {
+            let stage = self.stage(class);
+            let piece = self.piece(stage, u64::from(chunk), 0, self.layers[stage as usize][chunk as usize]);
+            self.price(class, self.piece_cost(class, part, piece), false)
+        });
+        self.whole[at] = Some(priced);
+        let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
+        self.place(class, kind, &priced, Label { microbatch, chunk, piece: 0 }, false);
     }
 
     fn piece_cost(&self, class: u64, part: Part, piece: Piece) -> PassCost {
@@ -172,12 +208,11 @@ impl Lowering<'_, '_> {
 
     /// Seconds of context-parallel exchange in a pass that its attention does not hide: a ring passes the parts of keys and values
     /// on while attention works on the part before, so all but one part runs beside it.
-    fn exposed_context(&mut self, class: u64, cost: &PassCost) -> f64 {
-        let route = &mut self.context[class as usize];
+    fn exposed_context(&self, class: u64, cost: &PassCost) -> f64 {
+        let route = &self.context[class as usize];
         if cost.context_count == 0.0 {
             return 0.0;
         }
-        route.inside += cost.context_count;
         let all = route.seconds * cost.context_count;
         let parts = self.config.parallel.context as f64;
         all - all.min(cost.attention) * (1.0 - 1.0 / parts) * (1.0 - route.share)
@@ -185,12 +220,11 @@ impl Lowering<'_, '_> {
 
     /// Seconds of exchange with the ranks of the experts in a pass that shows: all of it, or what the stack does not run under the
     /// compute of another microbatch, of which each exchange has an equal part beside it. Passes side by side hide as much as they can.
-    fn exposed_exchange(&mut self, class: u64, cost: &PassCost, paired: bool) -> f64 {
+    fn exposed_exchange(&self, class: u64, cost: &PassCost, paired: bool) -> f64 {
         if cost.expert_count == 0.0 {
             return 0.0;
         }
-        let route = &mut self.experts[class as usize];
-        route.inside += cost.expert_count;
+        let route = &self.experts[class as usize];
         if self.config.model.bags.is_some() {
             // Pooled vectors travel beside the part of the network that needs none of them.
             return (cost.expert_count * route.seconds - cost.expert_compute).max(0.0);
@@ -214,23 +248,34 @@ impl Lowering<'_, '_> {
         let exchanges = cost.expert_count > 0.0 && self.experts[class as usize].route.is_some();
         let cost = if exchanges { cost.slowed(1.0 - PAIRED_SHARE) } else { cost };
         let label = Label { microbatch: backward.0, chunk: backward.1, piece: 0 };
-        self.run_cost(class, TaskKind::Backward, cost, label, false, true);
+        let priced = self.price(class, cost, true);
+        self.place(class, TaskKind::Backward, &priced, label, false);
     }
 
     pub(super) fn run_piece(&mut self, class: u64, part: Part, piece: Piece, label: Label, beside_data: bool) {
         let kind = if part == Part::Forward { TaskKind::Forward } else { TaskKind::Backward };
         let cost = self.piece_cost(class, part, piece);
-        self.run_cost(class, kind, cost, label, beside_data, false);
+        let priced = self.price(class, cost, false);
+        self.place(class, kind, &priced, label, beside_data);
     }
 
-    fn run_cost(&mut self, class: u64, kind: TaskKind, cost: PassCost, label: Label, beside_data: bool, paired: bool) {
+    /// What a cost comes to on a class.
+    fn price(&self, class: u64, cost: PassCost, paired: bool) -> Priced {
         let cost = cost.slowed(self.pace(class).speed);
-        let tensor = self.tensor[class as usize];
-        let exposed = self.exposed(&tensor, &cost);
+        let exposed = self.exposed(&self.tensor[class as usize], &cost);
         let comm = cost.comm_count * exposed;
         let context = self.exposed_context(class, &cost);
         let exchange = self.exposed_exchange(class, &cost, paired);
         let seconds = cost.seconds(comm + context + exchange, exchange);
+        Priced { cost, exposed, comm, context, exchange, seconds }
+    }
+
+    /// Adds the tasks of what was priced.
+    fn place(&mut self, class: u64, kind: TaskKind, priced: &Priced, label: Label, beside_data: bool) {
+        let &Priced { cost, exposed, comm, context, exchange, seconds } = priced;
+        let tensor = self.tensor[class as usize];
+        self.context[class as usize].inside += cost.context_count;
+        self.experts[class as usize].inside += cost.expert_count;
         let compute = |seconds, inner_comm, share: f64| {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
             let memory = if seconds > 0.0 { (share * cost.elementwise / seconds).min(1.0) } else { 0.0 };

@@ -21,6 +21,20 @@ pub fn si(value: f64, unit: &str) -> String {
     if (value / scale).abs() >= 1e5 { format!("{value:.3e} {unit}") } else { format!("{} {prefix}{unit}", three(value / scale)) }
 }
 
+/// A whole number with its thousands apart.
+#[must_use]
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// Money for people: whole dollars up to a million with three digits that count, then millions and billions.
 #[must_use]
 pub fn dollars(value: f64) -> String {

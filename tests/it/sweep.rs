@@ -181,3 +181,22 @@ fn job_files_name_every_shard() {
         assert!(checked.is_ok_and(|s| s.success()), "{script} is no shell script");
     }
 }
+
+/// The file beside the CSV holds as many rows, is the same from any number of shards, and begins and ends as Parquet does.
+#[cfg(feature = "parquet")]
+#[test]
+fn results_come_back_from_parquet() {
+    let work = tempfile::tempdir().unwrap();
+    let sweep = write(work.path(), SWEEP);
+    let path = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
+    sound(&["sweep", "run", &sweep, "--out", &path("whole")], "2");
+    sound(&["sweep", "plan", &sweep, "--shards", "3", "--out", &path("parts")], "2");
+    for k in 0..3 {
+        sound(&["sweep", "run", &sweep, "--out", &path("parts"), "--shard", &format!("{k}/3")], "2");
+    }
+    sound(&["sweep", "collect", &path("parts")], "2");
+    let bytes = |name: &str| std::fs::read(work.path().join(name).join("results.parquet")).unwrap();
+    let whole = bytes("whole");
+    assert!(whole.starts_with(b"PAR1") && whole.ends_with(b"PAR1"));
+    assert_eq!(whole, bytes("parts"));
+}

@@ -17,7 +17,7 @@ use super::spot::Away;
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::ServingOutcome;
-use crate::units::{Bytes, HOUR, Seconds, dollars, three};
+use crate::units::{Bytes, HOUR, Seconds, dollars, grouped, three};
 
 /// Lengths of a request that its traffic should last at least, for a steady state.
 const STEADY: f64 = 5.0;
@@ -269,7 +269,7 @@ fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
     format!(
         "{verb} {} ({} accelerators, {}) and run {}. They hold {} requests a second{head}{down}{reached}.{money}{phased}",
         best.cluster,
-        best.accelerators,
+        grouped(best.accelerators),
         best.payment,
         best.layout,
         three(s.requests_per_s)
@@ -294,7 +294,7 @@ fn why(best: &Choice, other: &Choice) -> String {
         parts.push(format!("a token takes {} instead of {} (median)", Seconds::new(b.tpot_s.p50), Seconds::new(a.tpot_s.p50)));
     }
     if other.accelerators != best.accelerators {
-        parts.push(format!("it has {} accelerators instead of {}", other.accelerators, best.accelerators));
+        parts.push(format!("it has {} accelerators instead of {}", grouped(other.accelerators), grouped(best.accelerators)));
     }
     format!("It {}.", parts.join(", "))
 }
@@ -382,7 +382,7 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     list.push(format!(
         "Cache: at most {} % of an engine's key-value cache is in use, {} requests were put back.",
         three(100.0 * best.numbers.kv_peak_share),
-        best.numbers.preemptions
+        grouped(best.numbers.preemptions)
     ));
     let lasts = plan.requests.list.last().map_or(0.0, |r| r.arrival);
     if lasts < STEADY * best.numbers.e2e_s.p90 {
@@ -393,7 +393,7 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     }
     list.push(format!(
         "Sample: percentiles are those of {} requests; a 99th percentile of few requests is uncertain.",
-        best.numbers.completed
+        grouped(best.numbers.completed)
     ));
     list.extend(money::extrapolated(&out.constants));
     list

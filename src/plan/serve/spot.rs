@@ -45,7 +45,7 @@ struct Sample {
 impl Spot {
     /// Share of the time that a node is there.
     pub(super) fn there(&self) -> f64 {
-        self.interval / (self.interval + self.replacement)
+        1.0 / (1.0 + self.replacement / self.interval)
     }
 
     /// How likely so many of `nodes` are away, from none on; the last state stands for the rare ones after it.
@@ -56,9 +56,10 @@ impl Spot {
         let mut left = 1.0;
         for k in 0..=nodes {
             let k = k as f64;
-            // No node is away at no replacement time: 0 × ln 0 is 0.
-            let gone = if k > 0.0 { k * libm::log(1.0 - there) } else { 0.0 };
-            let likely = libm::exp(factorial(n) - factorial(k) - factorial(n - k) + gone + (n - k) * libm::log(there));
+            // 0 × ln 0 is 0.
+            let power = |share: f64, count: f64| if count > 0.0 { count * libm::log(share) } else { 0.0 };
+            let ways = factorial(n) - factorial(k) - factorial(n - k);
+            let likely = libm::exp(ways + power(1.0 - there, k) + power(there, n - k));
             out.push(likely.min(left));
             left -= likely;
             if left <= RARE {
@@ -189,6 +190,7 @@ mod tests {
             let mean: f64 = (0u32..).zip(&all).map(|(k, p)| f64::from(k) * p).sum();
             assert!((mean / (0.1 * nodes as f64) - 1.0).abs() < 1e-3, "{nodes}: {mean}");
         }
+        assert_eq!(Spot { interval: 1e-300, replacement: 1e300 }.away(2), [0.0, 0.0, 1.0]);
         // What is there at once is never away.
         assert_eq!(Spot { replacement: 0.0, ..spot }.away(9), [1.0]);
     }

@@ -124,18 +124,29 @@ pub(super) fn scatter(o: &PlanOutcome, rows: &[Dot<'_>]) -> String {
     }
     if let Some(best) = &o.best {
         let (cx, cy) = (x(best.time_s / unit), y(best.usd));
-        let (anchor, dx) = if cx > LEFT + 0.6 * WIDTH { ("end", -11.0) } else { ("start", 11.0) };
+        let name = format!("{}, {}", best.cluster, best.payment);
+        let dots: Vec<(f64, f64)> = rows.iter().map(|(_, c)| (x(c.time_s / unit), y(c.usd))).collect();
+        let (left, top) = free_place((cx, cy), 7.2 * name.chars().count() as f64, (LEFT, LEFT + WIDTH), &dots);
         let _ = write!(
             out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-weight=\"600\">{}, {}</text>",
-            cx + dx,
-            cy + 4.0,
-            escaped(&best.cluster),
-            escaped(&best.payment)
+            "<text x=\"{left:.1}\" y=\"{top:.1}\" font-weight=\"600\" stroke=\"var(--page)\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>",
+            escaped(&name)
         );
     }
     out.push_str("</svg>");
     out
+}
+
+/// Where a name of a width next to a dot hides the fewest others: left end and base line.
+fn free_place((cx, cy): (f64, f64), width: f64, (from, to): (f64, f64), dots: &[(f64, f64)]) -> (f64, f64) {
+    let middle = (cx - width / 2.0).clamp(from + 4.0, (to - width).max(from + 4.0));
+    let places = [(cx + 11.0, cy + 4.0), (cx - 11.0 - width, cy + 4.0), (middle, cy - 13.0), (middle, cy + 22.0)];
+    let hides = |&(left, base): &(f64, f64)| {
+        let outside = usize::from(left < from || left + width > to || base > 372.0 || base < 20.0);
+        let covers = |&&(x, y): &&(f64, f64)| x > left - 6.0 && x < left + width + 6.0 && y > base - 15.0 && y < base + 8.0;
+        100 * outside + dots.iter().filter(covers).count()
+    };
+    places.into_iter().min_by_key(hides).unwrap_or(places[0])
 }
 
 fn open(height: f64, label: &str) -> String {
@@ -229,7 +240,8 @@ pub(super) fn parts(list: &[(String, f64)]) -> String {
         let title = escaped(&format!("{name}: {}", usd(*value)));
         let _ = write!(out, "<rect x=\"{x:.1}\" y=\"4\" width=\"{width:.1}\" height=\"34\" fill=\"{ink}\"><title>{title}</title></rect>");
         let (column, row) = ((i % 2) as f64, (i / 2) as f64);
-        let words = format!("{name}: {} ({:.0} %)", usd(*value), 100.0 * value / total);
+        let share = 100.0 * value / total;
+        let words = format!("{name}: {} ({} %)", usd(*value), if share < 0.5 { "< 1".into() } else { format!("{share:.0}") });
         let _ = write!(
             out,
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"11\" height=\"11\" fill=\"{ink}\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",

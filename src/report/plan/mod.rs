@@ -2,10 +2,11 @@
 
 mod charts;
 mod sections;
+mod words;
 
 use super::document::Document;
 use crate::plan::{Choice, OptionRow, PlanOutcome, RunnerUp};
-use crate::units::{DAY, Seconds, dollars, three};
+use crate::units::{DAY, Seconds, dollars, grouped, three};
 use std::fmt::Write;
 
 fn time(seconds: f64) -> String {
@@ -20,17 +21,18 @@ fn percent(share: f64) -> String {
     if share > 0.0 && share < 1e-4 { "< 0.01 %".into() } else { format!("{} %", three(100.0 * share)) }
 }
 
-/// Whole number with thousands apart.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+/// The candidates, those that meet the goal first, each sort by what is best.
+fn ordered(o: &PlanOutcome) -> Vec<&OptionRow> {
+    let value = |row: &OptionRow| {
+        row.choice.as_ref().map_or(f64::INFINITY, |c| match o.objective.as_str() {
+            "cost" => c.usd,
+            "energy" => c.energy_kwh,
+            _ => c.time_s,
+        })
+    };
+    let mut rows: Vec<&OptionRow> = o.options.iter().collect();
+    rows.sort_by(|a, b| b.feasible.cmp(&a.feasible).then(value(a).total_cmp(&value(b))));
+    rows
 }
 
 /// A name that leaves room for the next column.
@@ -138,7 +140,7 @@ pub fn plan_text(o: &PlanOutcome) -> String {
         if serves(o) { "latency" } else { "time" },
         "cost"
     );
-    for row in &o.options {
+    for row in ordered(o) {
         let _ = writeln!(out, "{}", text_row(row));
     }
     if !o.risks.is_empty() {

@@ -3,9 +3,10 @@
 use super::super::document::{Block, Cell, Mark, Section, Table, number, word};
 use super::super::plot::PALETTE;
 use super::charts::{Dot, bars, gantt, is_best, parts, scatter, tornado};
-use super::{goal, grouped, percent, searched, serves, time, usd};
+use super::words::glossary;
+use super::{goal, ordered, percent, searched, serves, time, usd};
 use crate::plan::{Bill, Choice, OptionRow, PlanOutcome, Purchases, RunnerUp, Served, Service};
-use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, si, three};
+use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, grouped, si, three};
 
 /// All sections.
 pub(super) fn all(o: &PlanOutcome) -> Vec<Section> {
@@ -17,7 +18,7 @@ pub(super) fn all(o: &PlanOutcome) -> Vec<Section> {
     };
     add("What is in the way", o.binding.iter().map(|b| Block::Text(b.text.clone())).collect());
     add("Latencies", o.service.as_ref().map_or_else(Vec::new, |s| latencies(o, s)));
-    add("What to buy or rent", o.bill.as_ref().map_or_else(Vec::new, bill));
+    add("What to buy or rent", o.bill.as_ref().map_or_else(Vec::new, |b| bill(o, b)));
     add("Where the money goes", money(o));
     add("What would change the cost", sensitivity(o));
     add("Purchases while demand grows", o.purchases.as_ref().map_or_else(Vec::new, purchases));
@@ -31,6 +32,7 @@ pub(super) fn all(o: &PlanOutcome) -> Vec<Section> {
     add("What it rests on", assumptions(o));
     let exact = "No choice was left out that could be the best: bounds on memory, time, latency, money and energy lie below what the simulation gives.";
     add("How it was searched", vec![Block::Text(format!("{} {exact}", searched(o)))]);
+    add("Words", glossary(o));
     add("Appendix: to reproduce it", appendix(o));
     out
 }
@@ -54,7 +56,9 @@ fn tiles(o: &PlanOutcome, c: &Choice) -> Vec<(String, String)> {
             (None, true) => "for the run".into(),
             (None, false) => "a step".into(),
         };
-        out.push((usd(c.usd), format!("{of}, {}", c.payment)));
+        // Short, so that it stays inside.
+        let money = usd(c.usd).replace(" million ", " M ").replace(" billion ", " bn ");
+        out.push((money, format!("{of}, {}", c.payment)));
     }
     if let Some(t) = &c.training {
         out.insert(1, (time(c.time_s), if o.whole_run { "for the run".into() } else { "a step".into() }));
@@ -110,16 +114,28 @@ fn latencies(o: &PlanOutcome, service: &Service) -> Vec<Block> {
     }
     let load = |s: &Served| {
         format!(
-            "{} requests a second on {} nodes, {} engines busy {} of the time, {} of the cache in use at most",
+            "{} requests a second on {} node{}, {} engine{}{} busy {} of the time, {} of the cache in use at most",
             three(s.requests_per_s),
             s.working_nodes,
+            if s.working_nodes == 1 { "" } else { "s" },
             s.engines,
+            if s.engines == 1 { "" } else { "s" },
+            s.prompt_engines.map_or_else(String::new, |p| format!(" ({p} for prompts alone)")),
             percent(s.busy_share),
             percent(s.kv_peak_share)
         )
     };
     let mut facts = vec![("planned load", load(loaded))];
     facts.extend(service.ordinary.as_ref().map(|s| ("ordinary day", load(s))));
+    facts.extend(loaded.spot.map(|s| {
+        let words = format!(
+            "{} nodes there on average, {} a day taken away, {} of the requests start again elsewhere; the planned load counts that",
+            three(s.mean_nodes),
+            three(s.nodes_taken_per_day),
+            percent(s.requests_hit_share)
+        );
+        ("spot capacity", words)
+    }));
     vec![Block::Table(table), Block::Table(Table::facts(facts))]
 }
 
@@ -153,7 +169,7 @@ fn run(o: &PlanOutcome) -> Vec<Block> {
     vec![Block::Table(Table::facts(facts)), Block::Table(table)]
 }
 
-fn bill(b: &Bill) -> Vec<Block> {
+fn bill(o: &PlanOutcome, b: &Bill) -> Vec<Block> {
     let mut table = Table::new(&["<item", "count"]);
     let mut row = |name: &str, n: u64| {
         if n > 0 {
@@ -172,22 +188,22 @@ fn bill(b: &Bill) -> Vec<Block> {
     row("racks", b.racks);
     let mut facts = vec![
         ("power under load", format!("{}, {} with cooling", Watts::new(b.power_w), Watts::new(b.site_power_w))),
-        ("racks", format!("{} of at most {}", grouped(b.racks), Watts::new(b.rack_power_w))),
+        ("a rack holds", format!("at most {}", Watts::new(b.rack_power_w))),
     ];
-    if b.purchase_usd > 0.0 {
-        facts.push((
-            "purchase",
-            format!(
-                "{}: {}",
-                usd(b.purchase_usd),
-                b.purchase_parts_usd.iter().map(|(n, v)| format!("{n} {}", usd(*v))).collect::<Vec<_>>().join(", ")
-            ),
-        ));
-    }
     if !b.unpriced.is_empty() {
         facts.push(("without a price", b.unpriced.join(", ")));
     }
     let mut out = vec![Block::Table(table), Block::Table(Table::facts(facts))];
+    if b.purchase_usd > 0.0 {
+        let owned = o.best.as_ref().is_some_and(|c| c.payment == "owned");
+        let mut table = Table::new(&[if owned { "<purchase" } else { "<what it would cost to buy" }, "price", "share"]);
+        for (name, value) in &b.purchase_parts_usd {
+            let share = value / b.purchase_usd;
+            table.row(vec![word(name), number(*value, usd(*value)), number(share, percent(share))]);
+        }
+        table.rows.push((Mark::Best, vec![word("all together"), number(b.purchase_usd, usd(b.purchase_usd)), number(1.0, "100 %")]));
+        out.push(Block::Table(table));
+    }
     if !b.storage.is_empty() {
         let mut table = Table::new(&["<storage", "<kind", "servers", "size", "read", "write"]);
         for s in &b.storage {
@@ -257,8 +273,11 @@ fn purchases(p: &Purchases) -> Vec<Block> {
 fn timeline(o: &PlanOutcome) -> Vec<Block> {
     let Some(last) = o.timeline.last() else { return Vec::new() };
     let list: Vec<String> = o.timeline.iter().map(|s| format!("{}: {}", s.name, time(s.end_s - s.start_s))).collect();
+    let owned = o.best.as_ref().is_some_and(|c| c.payment == "owned");
     let end = if o.timeline.len() > 1 {
         format!("From the order to the end: {}.", time(last.end_s))
+    } else if owned {
+        "The plan gives no time of delivery: work begins when everything is there.".into()
     } else {
         "Rented capacity is taken as there when it is asked for.".into()
     };
@@ -282,8 +301,8 @@ fn choices(o: &PlanOutcome) -> Vec<Block> {
         }
     }
     let (latency, yields) = if serves(o) { ("mean time to last token", "engines busy") } else { ("time", "MFU") };
-    let mut table = Table::new(&["<cluster", "<payment", "accelerators", latency, "cost", yields, "<as, or why not"]);
-    for row in &o.options {
+    let mut table = Table::new(&["<cluster", "<payment", "accelerators", latency, "cost", yields, "<layout, or why not"]);
+    for row in ordered(o) {
         let mark = if is_best(o, row) {
             Mark::Best
         } else if row.feasible {
@@ -296,7 +315,7 @@ fn choices(o: &PlanOutcome) -> Vec<Block> {
     out.push(Block::Table(table));
     if o.front.len() > 1 {
         out.push(Block::Text("Choices that nothing beats in both:".into()));
-        let mut front = Table::new(&["<cluster", "<payment", latency, "cost", "energy", "<as"]);
+        let mut front = Table::new(&["<cluster", "<payment", latency, "cost", "energy", "<layout"]);
         for c in &o.front {
             front.row(vec![
                 word(&c.cluster),
