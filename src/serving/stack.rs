@@ -77,6 +77,8 @@ record! {
         pub read_interval: Count = 1,
         /// Generations of accelerators on which decodes and prompts of a batch share one attention kernel.
         pub joint_attention: List<Name> = Vec::new(),
+        /// Whether tokens go to the ranks of their experts by DeepEP's kernels (else by an all-to-all).
+        pub deepep: bool = false,
         /// Where the values come from.
         pub source: Text,
     }
