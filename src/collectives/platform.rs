@@ -208,12 +208,14 @@ const STAGED_HOP: f64 = 20.0 * US;
 /// than an n-th of what all share; LL floors of L40S and RTX PRO 6000.
 fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
     let dma = fabric.link(fabric.site(fabric.standing(domain.first)).host_link()).capacity;
-    let shared =
-        fabric.peer_copy_limit(fabric.standing(domain.first)).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
+    let limit = fabric.peer_copy_limit(fabric.standing(domain.first));
+    let shared = limit.unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
     let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
     let lines = ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() };
     if fabric.peer_access(fabric.standing(domain.first)) {
         return lines.at(rate);
     }
-    ScaleUpLines { bulk_base: 0.0, bulk_hop: STAGED_HOP, ..lines }.at(rate.min(STAGED_RATE).min(shared / n as f64))
+    // A pair alone shares nothing that is not said.
+    let staged = if n == 2 { limit.map_or(STAGED_RATE, |l| 0.5 * l) } else { shared / n as f64 };
+    ScaleUpLines { bulk_base: 0.0, bulk_hop: STAGED_HOP, ..lines }.at(rate.min(STAGED_RATE).min(staged))
 }

@@ -25,6 +25,30 @@ fn first(n: u32) -> Vec<AcceleratorId> {
     (0..n).map(AcceleratorId).collect()
 }
 
+/// Two PCIe cards that cannot reach each other's memory: two steps of 20 us, 16 GB/s, and the low-latency protocol for small messages.
+#[test]
+fn copies_through_host_memory() {
+    let pair = |access: &str| {
+        let text = format!(
+            "[[node]]\nname = \"n\"\naccelerator = \"rtx-pro-6000-server\"\naccelerators = 2\nscale_up = \"pcie\"\n{access}host = \"pcie-16\"\n[fabric]\nkind = \"none\"\n"
+        );
+        let mut diags = Diagnostics::new();
+        let source = diags.add_source("t", text);
+        let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+        built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
+    };
+    let time = |access: &str, bytes: f64| {
+        let fabric = pair(access);
+        Communicator::new(&fabric, &Library::nccl(), &[first(2)]).time_alone(Op::AllReduce, bytes)
+    };
+    let (staged, bytes) = ("peer_access = false\n", 1.31e6);
+    assert!((time(staged, bytes) / (40e-6 + bytes / (1.007 * 16e9)) - 1.0).abs() < 1e-6);
+    assert!(time(staged, bytes) > 2.0 * time("", bytes) && time(staged, 8192.0) < 15e-6);
+    assert_eq!(time("peer_access = true\n", bytes), time("", bytes));
+    // Half of a limit that is said.
+    assert!(time("peer_access = false\npeer_copy_limit = \"10 GB/s\"\n", bytes) > 1.31e6 / 5.1e9);
+}
+
 #[test]
 fn ring_edges_and_tree() {
     for n in [2usize, 4, 8, 16] {

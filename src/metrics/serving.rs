@@ -272,9 +272,10 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         requests_per_s: n / duration,
         goodput_requests_per_s: good / duration,
         slo_attainment: attainment,
-        slo_met: match models.is_empty() {
-            true => !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3]),
-            false => models.iter().all(|m| m.slo_met),
+        slo_met: if models.is_empty() {
+            !counted.is_empty() && frame.goals.is_none_or(|g| attainment >= g[3])
+        } else {
+            models.iter().all(|m| m.slo_met)
         },
         models,
         completed: counted.len() as u64,

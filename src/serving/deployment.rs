@@ -340,6 +340,8 @@ impl Deployment {
         let mut borrower = part.clone();
         borrower.generation.value = "hopper".into();
         let tensor = self.tensor as usize;
+        let mut nodes: Vec<_> = group[..tensor * self.data as usize].iter().map(|&a| fabric.site(a).node).collect();
+        nodes.dedup();
         let parts = |drafts: u64| Parts {
             attention: DeviceModel::with(profiles, &borrower, Some(&stack.library)),
             device: DeviceModel::with(profiles, part, Some(&stack.library)),
@@ -361,6 +363,7 @@ impl Deployment {
             redundant: self.redundant,
             imbalance: self.imbalance,
             two_batches: self.two_batches,
+            nodes: nodes.len() as u64,
             adapters: self.adapters,
             speed,
         };

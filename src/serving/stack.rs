@@ -81,6 +81,8 @@ record! {
         pub context_buckets: Option<Count>,
         /// Whether every compute unit of a part is a rank of its own, with whole heads (NeuronCores).
         pub splits_units: bool = false,
+        /// Whether tokens go to the ranks of their experts by DeepEP's kernels (else by an all-to-all).
+        pub deepep: bool = false,
         /// Where the values come from.
         pub source: Text,
     }

@@ -75,7 +75,12 @@ fn faults_name_their_key() {
             "E0205",
             "hold no prefixes",
         ),
-        ("preset = \"llama-3.1-8b\"", "preset = \"gpt-oss-120b\"", "E0405", "sliding windows"),
+        (
+            "[serving.model]\npreset = \"llama-3.1-8b\"",
+            "prefix_cache = true\n[serving.model]\npreset = \"gpt-oss-120b\"",
+            "E0405",
+            "prefix_cache beside layers with a sliding window",
+        ),
         ("tensor = 2", "tensor = 2\npipeline = 64", "E0403", "more than 32 layers"),
         ("tensor = 2", "tensor = 2\ntwo_batches = true", "E0205", "does nothing without `data`"),
         ("tensor = 2", "tensor = 2\nimbalance = 2.0", "E0205", "does nothing without `expert`"),
@@ -86,9 +91,9 @@ fn faults_name_their_key() {
         ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 3\n[serving.traffic]", "E0402", "attention heads"),
         (
             "[serving.traffic]",
-            "[serving.prefill.parallel]\ntensor = 4\n[[serving.failure]]\nengine = 0\nat = \"1 s\"\n[serving.traffic]",
-            "E0405",
-            "come and go",
+            "[serving.scaling]\nengines = \"prompts\"\nabove = 3\n[serving.traffic]",
+            "E0205",
+            "without [serving.prefill]",
         ),
         ("[serving.traffic]", "[serving.offload]\ntier = \"host\"\ncapacity = \"1 TB\"\n[serving.traffic]", "E0205", "prefix_cache"),
         ("[serving.traffic]", "[serving.offload]\ntier = \"hst\"\ncapacity = \"1 TB\"\n[serving.traffic]", "E0204", "no storage tier"),
@@ -101,6 +106,8 @@ fn faults_name_their_key() {
             "E0205",
             "before its failure is noticed",
         ),
+        ("[serving.traffic]", "[[serving.failure]]\nnode = 1\nat = \"1 s\"\n[serving.traffic]", "E0202", "no node 1"),
+        ("[serving.traffic]", "[[serving.failure]]\nat = \"1 s\"\n[serving.traffic]", "E0205", "one `engine` or of one `node`"),
         ("[serving.traffic]", "[serving.start]\nboot = \"1 s\"\n[serving.traffic]", "E0205", "no engine is started"),
         ("[serving.traffic]", "[serving.admission]\nmax_waiting = 0\n[serving.traffic]", "E0202", "max_waiting"),
         ("[serving.traffic]", "[serving.priority]\nurgent = 1.5\n[serving.traffic]", "E0202", "between 0 and 1"),
@@ -117,6 +124,92 @@ fn faults_name_their_key() {
         let text = said(from, to);
         assert!(text.contains(code) && text.contains(word), "{to}: {code} or `{word}` is not in: {text}");
     }
+}
+
+/// What a scenario says of a further model.
+fn beside(keys: &str) -> String {
+    said("[serving.traffic]", &format!("[[serving.beside]]\nname = \"small\"\n{keys}\n[serving.traffic]"))
+}
+
+#[test]
+fn further_models_that_do_not_fit() {
+    let model = "[serving.beside.model]\npreset = \"llama-3.2-1b\"";
+    for (keys, code, word) in [
+        (format!("{model}"), "E0205", "a `share` of the requests or `traffic`"),
+        (format!("share = 0.2\n{model}"), "E0401", "do not use 7 accelerators"),
+        (format!("share = 0.2\n{model}\n[serving.beside.parallel]\nreplicas = 9"), "E0401", "other engines take 9 of 8"),
+        (format!("share = 1.2\n{model}"), "E0202", "between 0 and 1"),
+        (format!("share = 0.2\nshared = true\n{model}"), "E0405", "share accelerators"),
+        (
+            format!("share = 0.2\nshared = true\n{model}\n[serving.beside.parallel]\ntensor = 2"),
+            "E0205",
+            "engines that share accelerators take",
+        ),
+        ("share = 0.2\n[serving.beside.model]\npreset = \"llama-3.2-1\"".into(), "E0204", "did you mean"),
+        (format!("share = 0.2\n{model}\n[serving.scaling]\nabove = 3"), "E0405", "beside further models"),
+        (format!("share = 0.6\n{model}\n[[serving.beside]]\nname = \"small\"\nshare = 0.6\n{model}"), "E0203", "given twice"),
+        (
+            format!("{model}\n[serving.beside.traffic]\nkind = \"closed\"\nclients = 2\nrequests = 4\ninput = 9\noutput = 9"),
+            "E0405",
+            "beside other traffic",
+        ),
+    ] {
+        let text = beside(&keys);
+        assert!(text.contains(code) && text.contains(word), "{keys}: {code} or `{word}` is not in: {text}");
+    }
+}
+
+#[test]
+fn several_models_have_their_own_outcome() {
+    let both = outcome("two-models-h100", &["serving.traffic.requests=200", "serving.beside.0.traffic.requests=300"]);
+    let models = both["serving"]["models"].as_array().unwrap();
+    let counts: Vec<_> = models.iter().map(|m| (m["name"].as_str().unwrap(), m["completed"].as_u64().unwrap())).collect();
+    assert_eq!(counts, [("Llama 3.1 70B", 200), ("classifier", 300)]);
+    assert!(models[1]["ttft_s"]["p50"].as_f64() < models[0]["ttft_s"]["p50"].as_f64());
+    let shared = outcome("model-mix-shared-card", &["serving.traffic.requests=300"]);
+    let small = shared["serving"]["models"][1]["completed"].as_u64().unwrap();
+    assert!((30..90).contains(&small) && shared["serving"]["completed"] == 300);
+}
+
+#[test]
+fn a_node_fails_with_all_its_engines() {
+    let node = outcome("node-failure", &["serving.traffic.requests=1500"]);
+    let fleet = &node["serving"]["fleet"];
+    assert!(fleet["starts"] == 2 && fleet["moved_requests"].as_u64().unwrap() > 20, "{fleet}");
+}
+
+/// A log that this program wrote gives its own all-reduces back, through the same files as that of an engine.
+#[test]
+fn the_all_reduce_of_a_log_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let good = |args: &[&str]| {
+        let out = orrery(args);
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    good(&["run", "scenarios/serving/qwen3-32b-pcie-pair.toml", "--out", &at("out")]);
+    let csv = std::fs::read_to_string(at("out/requests.csv")).unwrap();
+    let mut log = String::new();
+    for row in csv.lines().skip(1) {
+        let c: Vec<&str> = row.split(',').collect();
+        log += &format!(
+            "{{\"input_toks\": {}, \"output_toks\": {}, \"arrival_time\": {}, \"queued_ts\": {}, \"first_token_ts\": {}, \"last_token_ts\": {}}}\n",
+            c[8], c[9], c[1], c[1], c[3], c[4]
+        );
+    }
+    let pair = folder.path().join("pair");
+    std::fs::create_dir(&pair).unwrap();
+    std::fs::write(pair.join("requests.jsonl"), log).unwrap();
+    let meta = r#"{"model": "Qwen/Qwen3-32B", "accelerator": "rtx-pro-6000-server", "engine_kwargs": {"tensor_parallel_size": 2, "max_num_seqs": 128, "max_num_batched_tokens": 2048}}"#;
+    std::fs::write(pair.join("meta.json"), meta).unwrap();
+    let said = good(&["calibrate", "import", &at("pair"), "--half", "first", "--out", &at("m.jsonl")]);
+    assert!(said.contains("1.00 times the model's") || said.contains("0.99 times") || said.contains("1.01 times"), "{said}");
+    good(&["calibrate", "fit", &at("m.jsonl"), "--out", &at("p.toml")]);
+    let checked = good(&["validate", "serving-log", &at("pair"), "--profile", &at("p.toml"), "--half", "second", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&checked).unwrap();
+    assert!(value["rows"][0]["error"]["tpot_p50_s"].as_f64().unwrap().abs() < 0.01, "{checked}");
+    assert_eq!(orrery(&["validate", "gemm", "tests/validation/gemm.csv", "--half", "first"]).status.code(), Some(2));
 }
 
 /// A scenario with a trace in a folder of its own.

@@ -14,7 +14,7 @@ impl Cost<'_> {
         }
         // While one half computes, the tokens of the other are under way. Kernels that move a prompt's tokens hold some compute units, those
         // of decodes none.
-        let left = if prefill { 1.0 - (TOKEN_KERNEL_UNITS as f64 / self.device.units()).min(0.5) } else { 1.0 };
+        let left = if prefill && *self.stack.deepep { 1.0 - (TOKEN_KERNEL_UNITS as f64 / self.device.units()).min(0.5) } else { 1.0 };
         let halves = (2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2)) + attention) / left;
         let exchanges = 2.0 * self.exchanges(own.div_ceil(2), prefill);
         whole.min(halves.max(exchanges))
@@ -43,16 +43,21 @@ impl Cost<'_> {
         seconds
     }
 
-    /// Dispatch of a rank's tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit), by the two kinds of kernels
-    /// of DeepEP: one copy of a prompt's token to every node that it visits, one message for every expert of a decode's.
+    /// Dispatch of a rank's tokens to the ranks of their experts (8 bit with scales) and the way back (16 bit): one copy of a prompt's token
+    /// to every node that it visits, one for every expert of a decode's. By the two kinds of kernels of DeepEP where the engine has them.
     fn exchange(&self, m: u64, prefill: bool) -> f64 {
-        let Some(all) = &self.all_ranks else { return 0.0 };
-        let Some(routing) = all.routing() else { return 0.0 };
-        let algorithm = if prefill { Algorithm::OneCopy } else { Algorithm::LowLatency };
-        let one = |op| {
-            let bytes = m as f64 * self.imbalance * routing.row(op, algorithm);
-            all.plan_as(op, bytes, algorithm).map_or_else(|| all.time_alone(op, bytes), |plan| all.time_of(op, bytes, &plan))
-        };
-        one(Op::Dispatch) + one(Op::Combine)
+        let (Some(all), Some(x)) = (&self.all_ranks, self.shape.mixture) else { return 0.0 };
+        if let Some(routing) = all.routing().filter(|_| *self.stack.deepep) {
+            let algorithm = if prefill { Algorithm::OneCopy } else { Algorithm::LowLatency };
+            let one = |op| {
+                let bytes = m as f64 * self.imbalance * routing.row(op, algorithm);
+                all.plan_as(op, bytes, algorithm).map_or_else(|| all.time_alone(op, bytes), |plan| all.time_of(op, bytes, &plan))
+            };
+            return one(Op::Dispatch) + one(Op::Combine);
+        }
+        let (nodes, per_token) = (self.nodes as f64, x.per_token as f64);
+        let copies = if prefill && self.nodes > 1 { nodes * (1.0 - libm::pow(1.0 - 1.0 / nodes, per_token)) } else { per_token };
+        let elements = (m * self.shape.hidden) as f64 * copies * self.imbalance;
+        all.time_alone(Op::AllToAll, elements * (1.0 + 1.0 / 32.0)) + all.time_alone(Op::AllToAll, 2.0 * elements)
     }
 }

@@ -2,27 +2,29 @@
 
 use super::{Batch, Cost};
 use crate::hardware::Dtype;
-use crate::kernels::LatentDecode;
 use crate::serving::shape::Latent;
 
-/// Share of memory bandwidth and start-up of an absorbed product (assumed), and start-up of prefill attention.
+/// Share of memory bandwidth that latent decode attention and its absorbed products reach, and of the 16-bit peak (assumed).
+const LATENT_MEMORY: f64 = 0.75;
 const ABSORBED_MEMORY: f64 = 0.7;
-const ABSORBED_START: f64 = 5e-6;
+const LATENT_PEAK: f64 = 0.45;
+/// Start-ups of latent attention and of each absorbed product (assumed).
 const LATENT_START: f64 = 10e-6;
+const ABSORBED_START: f64 = 5e-6;
 /// Share of the 16-bit peak of latent prefill attention (between 0.55 and 0.66 of the tables of head size 128).
 const LATENT_PREFILL: f64 = 0.55;
 
 impl Cost<'_> {
     /// Latent decode: absorbed products of queries and values, then attention over the compressed vectors.
     pub(super) fn latent_decode(&self, l: Latent, batch: u64, context: u64) -> f64 {
-        let heads = self.shape.heads.div_ceil(self.tensor);
-        let bandwidth = self.device.memory_bandwidth();
-        let absorbed = |width: u64| ABSORBED_START + 2.0 * (heads * width * l.kv_rank) as f64 / (ABSORBED_MEMORY * bandwidth);
-        let kv = self.formats.kv;
-        let core = LatentDecode { batch, context, heads, queries: 1, latent: l.kv_rank, rope: l.rope, kv_bytes: kv.bytes() };
-        // The constructor has tried it.
-        let core = self.attention.latent_decode(kv, core).unwrap_or(0.0);
-        absorbed(l.nope) + absorbed(l.value) + core
+        let heads = self.shape.heads.div_ceil(self.tensor) as f64;
+        let (bandwidth, peak) = (self.device.memory_bandwidth(), self.device.peak(Dtype::Bf16).unwrap_or(1.0));
+        let absorbed = |width: u64| ABSORBED_START + 2.0 * heads * (width * l.kv_rank) as f64 / (ABSORBED_MEMORY * bandwidth);
+        let tokens = (batch * context) as f64;
+        let vector = (l.kv_rank + l.rope) as f64;
+        let read = tokens * vector * self.formats.kv.bytes() / (LATENT_MEMORY * bandwidth);
+        let flops = 2.0 * heads * tokens * (vector + l.kv_rank as f64) / (LATENT_PEAK * peak);
+        absorbed(l.nope) + absorbed(l.value) + LATENT_START + read.max(flops)
     }
 
     /// Latent prefill: keys and values unpacked for every head, then attention of heads of two sizes.

@@ -84,6 +84,7 @@ pub struct Cost<'f> {
     redundant: u64,
     imbalance: f64,
     two_batches: bool,
+    nodes: u64,
     context: u64,
     context_group: Option<Communicator<'f>>,
     adapters: Option<Adapters>,
@@ -153,6 +154,8 @@ pub struct Parts<'f> {
     pub imbalance: f64,
     /// Whether one half of a batch computes while the other half's tokens are exchanged.
     pub two_batches: bool,
+    /// Nodes of the engine.
+    pub nodes: u64,
     /// Groups of ranks over which every prompt is spread, and one rank of each of them where there are several.
     pub context: u64,
     /// The same as a group.
@@ -191,6 +194,7 @@ impl<'f> Cost<'f> {
             redundant: parts.redundant,
             imbalance: parts.imbalance,
             two_batches: parts.two_batches,
+            nodes: parts.nodes,
             context: parts.context,
             context_group: parts.spread,
             adapters: parts.adapters,

@@ -121,14 +121,19 @@ fn adapters_cost_memory_and_time() {
 
 #[test]
 fn overlapped_halves_are_never_slower() {
-    let fabric = fabric(8);
+    let text = "[[node]]\nname = \"node\"\naccelerator = \"h100-sxm\"\naccelerators = 8\nscale_up = \"nvswitch\"\nhost = \"dgx-h100\"\nnic = \"cx7-ndr400\"\n\
+        nics = 8\n[fabric]\nkind = \"rail-optimised\"\nnodes = 2\nlevels = 2\nswitch = \"qm9700\"\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("test", text);
+    let node = Node::parse(source, &mut diags).unwrap();
+    let fabric = TopologyInput::decode(&node, &mut diags).unwrap().build(&mut diags).unwrap().0;
     let preset = presets().iter().find(|p| p.id.value == "deepseek-v3").unwrap();
     let shape = Shape { layers: 6, ..Shape::of_preset(preset).unwrap() };
     let formats = Formats { linear: Dtype::Fp8Block, attention: Dtype::Fp8Block, kv: Dtype::Bf16 };
     let end = |two_batches, imbalance| {
-        let deployment = Deployment { data: 8, expert: 8, formats, two_batches, imbalance, ..deployment(shape.clone(), 1, None) };
+        let deployment = Deployment { data: 16, expert: 16, formats, two_batches, imbalance, ..deployment(shape.clone(), 1, None) };
         let mut pool = deployment.pool(&fabric, Profiles::embedded(), &engine("sglang", 256)).unwrap();
-        serve(&mut pool, &requests([(0.0, 2000, 60); 256]), Arrivals::Open, 0.0, &Streams::new(1)).end_s
+        serve(&mut pool, &requests([(0.0, 2000, 60); 512]), Arrivals::Open, 0.0, &Streams::new(1)).end_s
     };
     assert!(end(true, 1.0) < end(false, 1.0));
     assert!(end(false, 1.5) > end(false, 1.0));
@@ -199,11 +204,11 @@ proptest! {
         prop_assert!(served.peak_blocks.0 <= served.peak_blocks.1, "{:?}", served.peak_blocks);
         let moved: f64 = done().filter(|(q, _)| q.output > 1).map(|(q, _)| f64::from(q.input)).sum();
         let once = moved * llama().kv_bytes_per_token(Dtype::Bf16, 1) * 4.0 / 32.0;
-        let sound = if failing.is_empty() { (served.handed_bytes - once).abs() < 1.0 } else { served.handed_bytes > once - 1.0 };
-        prop_assert!(sound, "{} bytes against {}", served.handed_bytes, once);
+        // What a lost engine had is handed on again, or ends where its prompt is computed again.
+        prop_assert!(!failing.is_empty() || (served.handed_bytes - once).abs() < 1.0, "{} bytes against {}", served.handed_bytes, once);
         for (q, r) in done() {
             prop_assert!(r.arrival <= r.scheduled && r.scheduled < r.first && r.first <= r.last && (q.output > 1) == (r.first < r.last));
-            prop_assert!(q.output == 1 || (r.first <= r.moved && r.moved <= r.last));
+            prop_assert!(!failing.is_empty() || q.output == 1 || (r.first <= r.moved && r.moved <= r.last));
         }
         // Little's law, counts against times.
         let rows: Vec<Record> = done().map(|(_, r)| *r).collect();
