@@ -121,6 +121,7 @@ proptest! {
 /// Every log for itself, cut off, shuffled and damaged as often as time allows: 0.02 s each, or `ORRERY_FUZZ_SECONDS`; with those of
 /// the folder `ORRERY_SAMPLES`, which all have to be read as well.
 #[test]
+#[allow(clippy::print_stdout, reason = "the nightly run shows the figures")]
 fn every_log_is_cut_shuffled_and_damaged() {
     let seconds: f64 = std::env::var("ORRERY_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.02);
     let mut all = logs();
