@@ -12,6 +12,7 @@ mod fleet;
 mod folding;
 mod layers;
 mod layouts;
+mod manifests;
 mod memory;
 mod models;
 mod operations;
