@@ -48,6 +48,27 @@ fn one_job_alone_is_the_single_job() {
 }
 
 #[test]
+fn the_heat_of_links_is_that_of_the_single_job() {
+    let from = BESIDE.find("[fleet.job.training]").unwrap();
+    let to = BESIDE[from..].find("[[fleet.policy]]").unwrap() + from;
+    let head = &BESIDE[..BESIDE.find("[fleet]").unwrap()];
+    let single = format!("{}{}", head.replace("nodes = 21", "nodes = 5"), BESIDE[from..to].replace("fleet.job.training", "training"));
+    let outcome = execute(&load(&single, &[]).unwrap(), 600.0, &|| 0.0).unwrap_or_else(|e| panic!("{e}"));
+    let fullest = outcome.detail.links.iter().filter(|l| l.name.starts_with("NIC") || l.name.starts_with("leaf uplink"));
+    let fullest = fullest.map(|l| l.utilization).fold(0.0, f64::max);
+    let plain = BESIDE.replace("checkpoint = \"5 min\"\n", "").replace("checkpoint_cost = \"2 s\"\n", "");
+    let got = run(&plain, &["fleet.job.0.steps=500", "fleet.job.0.count=1"]);
+    let link = |key: &str| number(&got, &format!("/fleet/links/0/{key}"));
+    assert!(fullest > 0.01, "{fullest}");
+    assert!((link("utilization") / fullest - 1.0).abs() < 1e-6, "{got} {fullest}");
+    assert!((link("peak_utilization") / fullest - 1.0).abs() < 1e-6);
+    // Three of them on one oversubscribed core: nothing carries more than it can.
+    let all = run(&plain, &["fleet.job.0.steps=500"]);
+    let most = number(&all, "/fleet/links/0/peak_utilization");
+    assert!(most > 0.3 && most <= 1.0 + 1e-9, "{most}");
+}
+
+#[test]
 fn neighbours_under_other_leaves_do_not_slow_and_an_oversubscribed_core_does() {
     let step = step_alone();
     let plain = BESIDE
