@@ -4,6 +4,7 @@
 //! (on fabrics that spread evenly; hashed paths differ from node to node). Jobs that load a common link are simulated together.
 
 use super::cluster::{Grant, Node};
+use super::heat::Heat;
 use super::reads::{Reads, Weights};
 use super::replay::StepTimes;
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
@@ -25,9 +26,12 @@ pub struct Model {
 struct Placed {
     model: u16,
     ranks: Vec<AcceleratorId>,
-    links: Vec<LinkId>,
+    /// Links with the bytes of a step over each.
+    links: Vec<(LinkId, f64)>,
     alone: f64,
     step: f64,
+    /// Since when its step takes as long.
+    since: f64,
 }
 
 /// Step times of the models of a fleet.
@@ -39,10 +43,12 @@ pub struct Models<'a> {
     first: Vec<u32>,
     /// By number, so that nothing depends on a hash.
     placed: BTreeMap<u32, Placed>,
-    alone: FxHashMap<Vec<u64>, (f64, Vec<LinkId>)>,
+    alone: FxHashMap<Vec<u64>, f64>,
     together: FxHashMap<Vec<u64>, Vec<f64>>,
     stale: bool,
     reads: Reads<'a>,
+    /// What the links carry over time.
+    pub heat: Heat,
     /// Why a step could not be simulated.
     pub failed: Option<StepError>,
     /// Simulations that were run.
@@ -65,6 +71,7 @@ impl<'a> Models<'a> {
             together: FxHashMap::default(),
             stale: false,
             reads: Reads::new(fabric, weights),
+            heat: Heat::default(),
             failed: None,
             simulated: 0,
         }
@@ -110,10 +117,10 @@ impl<'a> Models<'a> {
         out
     }
 
-    fn alone(&mut self, model: u16, ranks: &[AcceleratorId]) -> (f64, Vec<LinkId>) {
+    fn alone(&mut self, model: u16, ranks: &[AcceleratorId]) -> (f64, Vec<(LinkId, f64)>) {
         let key = self.class(std::iter::once((model, ranks)));
         let config = &self.models[model as usize].config;
-        let known = self.alone.get(&key).map(|k| k.0);
+        let known = self.alone.get(&key).copied();
         let fabric = self.fabric.with_ranks(ranks);
         let member = Member { config, fabric: &fabric };
         // Links are of this very place.
@@ -121,7 +128,7 @@ impl<'a> Models<'a> {
             Ok((seconds, links)) => {
                 self.simulated += 1;
                 let seconds = known.unwrap_or(seconds);
-                self.alone.insert(key, (seconds, links.clone()));
+                self.alone.insert(key, seconds);
                 (seconds, links)
             }
             Err(error) => {
@@ -144,7 +151,7 @@ impl<'a> Models<'a> {
         }
         let mut owner: FxHashMap<LinkId, usize> = FxHashMap::default();
         for (i, placed) in self.placed.values().enumerate() {
-            for &link in &placed.links {
+            for &(link, _) in &placed.links {
                 let other = *owner.entry(link).or_insert(i);
                 let (a, b) = (root(&mut parent, i), root(&mut parent, other));
                 parent[a.max(b)] = a.min(b);
@@ -183,14 +190,16 @@ impl<'a> Models<'a> {
 }
 
 impl StepTimes for Models<'_> {
-    fn place(&mut self, job: u32, model: u16, grant: &Grant) {
+    fn place(&mut self, now: f64, job: u32, model: u16, grant: &Grant) {
         let ranks = self.ranks(grant);
         let (alone, links) = self.alone(model, &ranks);
-        self.placed.insert(job, Placed { model, ranks, links, alone, step: 0.0 });
+        self.placed.insert(job, Placed { model, ranks, links, alone, step: 0.0, since: now });
         self.stale = true;
     }
-    fn remove(&mut self, job: u32) {
-        self.placed.remove(&job);
+    fn remove(&mut self, now: f64, job: u32) {
+        if let Some(placed) = self.placed.remove(&job) {
+            self.heat.add(self.fabric, placed.since, now, placed.step, &placed.links);
+        }
         self.stale = true;
     }
     fn read(&mut self, now: f64, replica: u32, service: u32, grant: &Grant) -> bool {
@@ -205,7 +214,7 @@ impl StepTimes for Models<'_> {
     fn finish_reads(&mut self, now: f64, out: &mut Vec<(u32, f64)>) {
         self.reads.finish(now, out);
     }
-    fn changed(&mut self, out: &mut Vec<(u32, f64)>) {
+    fn changed(&mut self, now: f64, out: &mut Vec<(u32, f64)>) {
         if !std::mem::take(&mut self.stale) {
             return;
         }
@@ -218,7 +227,8 @@ impl StepTimes for Models<'_> {
                 if let Some(placed) = self.placed.get_mut(&id)
                     && placed.step != step
                 {
-                    placed.step = step;
+                    self.heat.add(self.fabric, placed.since, now, placed.step, &placed.links);
+                    (placed.step, placed.since) = (step, now);
                     out.push((id, step));
                 }
             }

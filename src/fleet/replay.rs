@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 /// How long the steps of jobs take on what they got.
 pub trait StepTimes {
     /// A job with steps has started.
-    fn place(&mut self, job: u32, model: u16, grant: &Grant);
+    fn place(&mut self, now: f64, job: u32, model: u16, grant: &Grant);
     /// It has stopped.
-    fn remove(&mut self, job: u32);
+    fn remove(&mut self, now: f64, job: u32);
     /// Jobs whose step time has changed since the last call, with the new one in seconds.
-    fn changed(&mut self, out: &mut Vec<(u32, f64)>);
+    fn changed(&mut self, now: f64, out: &mut Vec<(u32, f64)>);
     /// A replica of a service reads its weights on the nodes that it got; returns whether there is anything to read.
     fn read(&mut self, _now: f64, _replica: u32, _service: u32, _grant: &Grant) -> bool {
         false
@@ -39,9 +39,9 @@ pub trait StepTimes {
 pub struct NoSteps;
 
 impl StepTimes for NoSteps {
-    fn place(&mut self, _: u32, _: u16, _: &Grant) {}
-    fn remove(&mut self, _: u32) {}
-    fn changed(&mut self, _: &mut Vec<(u32, f64)>) {}
+    fn place(&mut self, _: f64, _: u32, _: u16, _: &Grant) {}
+    fn remove(&mut self, _: f64, _: u32) {}
+    fn changed(&mut self, _: f64, _: &mut Vec<(u32, f64)>) {}
 }
 
 /// All that a replay needs but the policy.
@@ -371,7 +371,7 @@ impl Sim<'_> {
         (state.base, state.started, state.since) = (state.left, self.now, self.now + delay);
         self.out.fates[id as usize].wasted += weight(&ask) * delay;
         if let Work::Steps { model, .. } = job.work {
-            self.steps.place(id, model, &grant);
+            self.steps.place(self.now, id, model, &grant);
             state.pace = 0.0;
             state.grant = Some(grant);
             // Until its step time is known it is expected to take as long as it was said to.
@@ -412,7 +412,7 @@ impl Sim<'_> {
     /// Jobs with steps whose step time has changed go on at the new rate.
     fn apply_steps(&mut self) {
         let mut changed = std::mem::take(&mut self.changed);
-        self.steps.changed(&mut changed);
+        self.steps.changed(self.now, &mut changed);
         for (id, seconds) in changed.drain(..) {
             self.advance(id);
             let productive = self.job(id).productive();
@@ -449,7 +449,7 @@ impl Sim<'_> {
             self.out.stays.extend(grant.parts.iter().filter(|p| p.node < self.keep.nodes).map(stay));
         }
         if matches!(job.work, Work::Steps { .. }) {
-            self.steps.remove(id);
+            self.steps.remove(self.now, id);
         }
         self.stopped_replica(id);
         Some(grant)

@@ -1,7 +1,7 @@
 //! What a fleet came to: waits and completions by class, use and fragmentation, teams, services, policies side by side.
 
 use super::Percentiles;
-use crate::fleet::{Fate, Fleet, PipelineRun, Replayed, Stay};
+use crate::fleet::{Fate, Fleet, HotLink, PipelineRun, Replayed, Stay};
 use crate::units::HOUR;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -29,6 +29,9 @@ pub struct FleetOutcome {
     /// All policies, where there are several; the first one is that of the numbers above.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyOutcome>,
+    /// The links between nodes that jobs that train fill most, under the first policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkOutcome>,
     /// Rows of the trace that could not be read.
     pub skipped_rows: u64,
 }
@@ -117,6 +120,26 @@ pub struct ServiceOutcome {
     pub rollouts: Vec<RollOutcome>,
 }
 
+/// A link between nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct LinkOutcome {
+    /// What it connects.
+    pub name: String,
+    /// Bytes over capacity, mean of all intervals.
+    pub utilization: f64,
+    /// The same in the fullest interval.
+    pub peak_utilization: f64,
+}
+
+impl LinkOutcome {
+    /// Of a link over time.
+    #[must_use]
+    pub fn of(hot: &HotLink) -> Self {
+        let mean = hot.utilization.iter().sum::<f64>() / hot.utilization.len().max(1) as f64;
+        Self { name: hot.name.clone(), utilization: mean, peak_utilization: hot.utilization.iter().copied().fold(0.0, f64::max) }
+    }
+}
+
 /// A version of a service on its way to all replicas.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RollOutcome {
@@ -202,6 +225,10 @@ pub struct FleetDetail {
     pub teams: Vec<String>,
     /// The part of each pool's accelerators, its nodes and accelerators of a node.
     pub pools: Vec<(String, String, u64, u8)>,
+    /// Links that carry most over time, under the first policy, and the seconds of an interval.
+    pub heat: Vec<HotLink>,
+    /// Seconds of an interval of it.
+    pub heat_width: f64,
 }
 
 /// A job as a row of a table.

@@ -10,8 +10,8 @@ mod training;
 mod uncertainty;
 
 pub use fleet::{
-    ClassOutcome, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, PipelineOutcome, PolicyOutcome, RollOutcome, ServiceOutcome,
-    StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines, fleet_services,
+    ClassOutcome, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome, RollOutcome,
+    ServiceOutcome, StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines, fleet_services,
 };
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Filled, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome,

@@ -83,6 +83,15 @@ pub(super) fn text(f: &FleetOutcome) -> String {
         let more = f.teams.len().saturating_sub(20);
         let _ = writeln!(out, "{}{}\n", teams.trim_fmt(), if more > 0 { format!("\n  and {more} more teams") } else { String::new() });
     }
+    for l in f.links.iter().take(1) {
+        let _ = writeln!(
+            out,
+            "Fullest link: {}, {} on average, {} in its fullest interval\n",
+            l.name,
+            percent(l.utilization),
+            percent(l.peak_utilization)
+        );
+    }
     out.push_str(&pipelines(&f.pipelines));
     for s in &f.services {
         let _ = writeln!(
@@ -210,6 +219,11 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
             p.soft { "The first " (detail.nodes.len()) " nodes under the first policy, a row each, its accelerators from top to bottom; colours are classes of jobs." }
             figure { (PreEscaped(gantt(detail, n.makespan_s))) (key_of(&shown_classes(detail), (0..8).map(|i| PALETTE[i]).collect())) }
         }
+        @if !detail.heat.is_empty() {
+            h2 { "Links over time" }
+            p.soft { "The " (detail.heat.len()) " links between nodes that jobs that train fill most, under the first policy: bytes over capacity in each interval; the darkest is full." }
+            figure { (PreEscaped(heat(detail))) }
+        }
         @if f.teams.len() > 1 {
             h2 { "By team" }
             table {
@@ -280,6 +294,47 @@ fn shown_classes(detail: &FleetDetail) -> Vec<&str> {
     if detail.classes.len() > 8 {
         out[7] = "all others";
     }
+    out
+}
+
+/// Rows of links, cells of intervals; what is next to each other and equally full is one cell.
+fn heat(detail: &FleetDetail) -> String {
+    const LEFT: f64 = 190.0;
+    const WIDTH: f64 = 700.0;
+    const ROW: f64 = 14.0;
+    const SHADES: f64 = 10.0;
+    let bins = detail.heat.iter().map(|l| l.utilization.len()).max().unwrap_or(1);
+    let height = ROW * detail.heat.len() as f64;
+    let mut paths = vec![String::new(); SHADES as usize + 1];
+    let mut out = format!("<svg viewBox=\"0 0 900 {:.0}\" role=\"img\"><title>Utilisation of links over time</title>", height + 26.0);
+    for (n, link) in detail.heat.iter().enumerate() {
+        let y = n as f64 * ROW;
+        let name: String = link.name.chars().take(34).collect();
+        let _ = write!(out, "<text x=\"2\" y=\"{:.1}\" font-size=\"10\" fill=\"currentColor\">{}</text>", y + ROW - 4.0, escaped(&name));
+        let shade = |v: f64| (v.clamp(0.0, 1.0) * SHADES).ceil() as usize;
+        let mut from = 0;
+        for i in 1..=link.utilization.len() {
+            let now = shade(link.utilization[from]);
+            if i == link.utilization.len() || shade(link.utilization[i]) != now {
+                let (x, w) = (LEFT + WIDTH * from as f64 / bins as f64, WIDTH * (i - from) as f64 / bins as f64);
+                let _ = write!(paths[now], "M{x:.1} {:.1}h{w:.1}v{:.1}h-{w:.1}z", y + 1.0, ROW - 2.0);
+                from = i;
+            }
+        }
+    }
+    for (i, path) in paths.iter().enumerate().skip(1).filter(|p| !p.1.is_empty()) {
+        let _ = write!(out, "<path fill=\"{}\" fill-opacity=\"{:.2}\" d=\"{path}\"/>", PALETTE[0], i as f64 / SHADES);
+    }
+    let (unit, name) = unit(bins as f64 * detail.heat_width);
+    for i in 0..=4 {
+        let at = bins as f64 * detail.heat_width * f64::from(i) / 4.0;
+        let anchor = ["start", "middle", "middle", "middle", "end"][i as usize];
+        let label = if i == 4 { format!("{} {name}", three(at / unit)) } else { three(at / unit) };
+        let (x, y) = (LEFT + WIDTH * f64::from(i) / 4.0, height + 18.0);
+        let _ =
+            write!(out, "<text x=\"{x:.1}\" y=\"{y:.0}\" font-size=\"11\" text-anchor=\"{anchor}\" fill=\"currentColor\">{label}</text>");
+    }
+    out.push_str("</svg>");
     out
 }
 

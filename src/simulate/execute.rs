@@ -24,6 +24,8 @@ pub struct Execution {
     pub events: u64,
     /// The most loaded link of every kind.
     pub loads: Vec<KindLoad>,
+    /// Bytes of payload by channel ([`Network::carried`]).
+    pub payload: Vec<f64>,
 }
 
 /// Work remains and nothing can happen any more: tasks wait for each other.
@@ -146,7 +148,14 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         drawn: vec![0.0; graph.len()],
         moved: Vec::new(),
         uses: Vec::new(),
-        out: Execution { start: vec![0.0; graph.len()], finish: vec![0.0; graph.len()], makespan: 0.0, events: 0, loads: Vec::new() },
+        out: Execution {
+            start: vec![0.0; graph.len()],
+            finish: vec![0.0; graph.len()],
+            makespan: 0.0,
+            events: 0,
+            loads: Vec::new(),
+            payload: Vec::new(),
+        },
         done: 0,
     };
     executor.start_background();
@@ -155,6 +164,7 @@ pub fn execute(graph: &TaskGraph, network: &Network<'_>, classes: usize, inside:
         return Err(executor.deadlock());
     }
     executor.out.loads = network.loads(&executor.settled, &executor.payload, inside);
+    executor.out.payload = std::mem::take(&mut executor.payload);
     executor.out.makespan = executor.out.finish.iter().copied().fold(0.0, f64::max);
     Ok(executor.out)
 }

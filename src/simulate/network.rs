@@ -331,8 +331,15 @@ impl<'f> Network<'f> {
         }
     }
 
-    /// The most loaded link of every kind, from the payload that each channel carried.
-    pub(super) fn loads(&self, settled: &Settled, payload: &[f64], inside: &[(RouteId, f64, f64)]) -> Vec<KindLoad> {
+    /// Bytes over every link that an execution of a workload put there, in order; links that it could load are among them.
+    #[must_use]
+    pub fn carried(&self, graph: &TaskGraph, inside: &[(RouteId, f64, f64)], payload: &[f64]) -> Vec<(LinkId, f64)> {
+        let bytes = self.bytes(&self.settle(graph), payload, inside);
+        self.links(graph, inside).into_iter().map(|link| (link, bytes[link.index()])).collect()
+    }
+
+    /// Bytes over each link, from the payload that each channel carried.
+    fn bytes(&self, settled: &Settled, payload: &[f64], inside: &[(RouteId, f64, f64)]) -> Vec<f64> {
         let mut bytes = vec![0.0; self.fabric.link_count()];
         for (channel, &carried) in settled.channels.iter().zip(payload) {
             for &(link, coefficient) in channel.traffic.iter() {
@@ -345,6 +352,12 @@ impl<'f> Network<'f> {
                 bytes[link.index()] += each * count * coefficient;
             }
         }
+        bytes
+    }
+
+    /// The most loaded link of every kind.
+    pub(super) fn loads(&self, settled: &Settled, payload: &[f64], inside: &[(RouteId, f64, f64)]) -> Vec<KindLoad> {
+        let bytes = self.bytes(settled, payload, inside);
         let mut out: Vec<KindLoad> = Vec::new();
         for (i, &carried) in bytes.iter().enumerate().filter(|(_, b)| **b > 0.0) {
             let link = LinkId::from_index(i);

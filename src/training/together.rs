@@ -18,15 +18,15 @@ pub struct Member<'a> {
     pub fabric: &'a Fabric,
 }
 
-/// Seconds of a step with nobody else on the fabric, and the links that it loads, in order.
+/// Seconds of a step with nobody else on the fabric, and the links that it loads, in order, with the bytes over each.
 ///
 /// # Errors
 /// As [`super::simulate_step`].
-pub fn step_alone(member: Member<'_>, profiles: &Profiles) -> Result<(f64, Vec<LinkId>), StepError> {
+pub fn step_alone(member: Member<'_>, profiles: &Profiles) -> Result<(f64, Vec<(LinkId, f64)>), StepError> {
     let mut network = Network::new(member.fabric);
     let step = prepare(member.config, profiles, Folding::Folded, false, &mut network)?.lowered;
     let execution = execute(&step.graph, &network, step.classes, &step.inside).map_err(StepError::Deadlock)?;
-    Ok((execution.makespan, network.links(&step.graph, &step.inside)))
+    Ok((execution.makespan, network.carried(&step.graph, &step.inside, &execution.payload)))
 }
 
 /// Steps of the slowest job over which means are taken, and the most tasks that are run for that.

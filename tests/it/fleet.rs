@@ -48,6 +48,27 @@ fn one_job_alone_is_the_single_job() {
 }
 
 #[test]
+fn the_heat_of_links_is_that_of_the_single_job() {
+    let from = BESIDE.find("[fleet.job.training]").unwrap();
+    let to = BESIDE[from..].find("[[fleet.policy]]").unwrap() + from;
+    let head = &BESIDE[..BESIDE.find("[fleet]").unwrap()];
+    let single = format!("{}{}", head.replace("nodes = 21", "nodes = 5"), BESIDE[from..to].replace("fleet.job.training", "training"));
+    let outcome = execute(&load(&single, &[]).unwrap(), 600.0, &|| 0.0).unwrap_or_else(|e| panic!("{e}"));
+    let fullest = outcome.detail.links.iter().filter(|l| l.name.starts_with("NIC") || l.name.starts_with("leaf uplink"));
+    let fullest = fullest.map(|l| l.utilization).fold(0.0, f64::max);
+    let plain = BESIDE.replace("checkpoint = \"5 min\"\n", "").replace("checkpoint_cost = \"2 s\"\n", "");
+    let got = run(&plain, &["fleet.job.0.steps=500", "fleet.job.0.count=1"]);
+    let link = |key: &str| number(&got, &format!("/fleet/links/0/{key}"));
+    assert!(fullest > 0.01, "{fullest}");
+    assert!((link("utilization") / fullest - 1.0).abs() < 1e-6, "{got} {fullest}");
+    assert!((link("peak_utilization") / fullest - 1.0).abs() < 1e-6);
+    // Three of them on one oversubscribed core: nothing carries more than it can.
+    let all = run(&plain, &["fleet.job.0.steps=500"]);
+    let most = number(&all, "/fleet/links/0/peak_utilization");
+    assert!(most > 0.3 && most <= 1.0 + 1e-9, "{most}");
+}
+
+#[test]
 fn neighbours_under_other_leaves_do_not_slow_and_an_oversubscribed_core_does() {
     let step = step_alone();
     let plain = BESIDE
@@ -62,6 +83,35 @@ fn neighbours_under_other_leaves_do_not_slow_and_an_oversubscribed_core_does() {
     let alone = number(&run(&plain, &["fleet.job.0.steps=10", "fleet.job.0.count=2"]), "/fleet/policies/0/completion_s/p99");
     let packed = number(&got, "/fleet/policies/0/completion_s/p99");
     assert!(alone >= step * 10.0 && packed > alone * 1.1, "beside each other {packed}, alone {alone}, near together {}", step * 10.0);
+}
+
+#[test]
+fn a_pipeline_ends_in_a_roll_out_whose_cold_starts_read_weights() {
+    const PIPELINE: &str = include_str!("../../scenarios/fleet/pipeline-registry.toml");
+    // A load that asks for six replicas all day, one at a time replaced, one run of the pipeline.
+    let counts = ["fleet.job.0.count=1", "fleet.job.1.count=1", "fleet.job.2.count=1", "fleet.job.3.count=1", "fleet.job.4.count=1"];
+    let steady = ["fleet.service.0.swing=0", "fleet.service.0.rollout.surge=1", "fleet.service.0.least=6", "fleet.service.0.most=6"];
+    let set: Vec<&str> = counts.into_iter().chain(steady).collect();
+    let got = run(PIPELINE, &set);
+    let step = |i: usize, key: &str| number(&got, &format!("/fleet/pipelines/0/steps/{i}/{key}"));
+    let whole = number(&got, "/fleet/pipelines/0/duration_s/mean");
+    // Preparation, training, the longer of two checks beside each other, the signature; nothing else is in the way.
+    assert!((whole - (1500.0 + step(1, "run_s") + 1200.0 + 120.0)).abs() < 1e-6, "{got}");
+    assert_eq!((step(2, "critical"), step(3, "critical")), (0.0, 1.0));
+    // Two accelerators on one node read 141 GB each time with the file system to themselves, and 75 s of warm-up follow.
+    let scenario = load(PIPELINE, &set).unwrap();
+    let tier = scenario.fabric.tier_named("scratch").unwrap();
+    use orrery::storage::{Client, Direction, transfer};
+    let clients = [0, 1].map(|a| Client { at: orrery::fabric::AcceleratorId(a), bytes: 70.5e9, files: 1.0 });
+    let read = transfer(&scenario.fabric, tier, Direction::Read, &clients, 16.0 * 1_048_576.0).unwrap().time(&scenario.fabric);
+    let roll = "/fleet/services/0/rollouts/0";
+    assert!((number(&got, &format!("{roll}/took_s")) - 6.0 * (read + 75.0)).abs() < 1e-3, "{got} {read}");
+    assert_eq!(number(&got, &format!("{roll}/registered_s")), whole);
+    assert_eq!((number(&got, &format!("{roll}/least_warm_replicas")), number(&got, &format!("{roll}/cold_starts"))), (6.0, 6.0));
+    // All at once they share the way to the file system: longer than one, no longer than one after the other.
+    let all = run(PIPELINE, &[&set[..], &["fleet.service.0.rollout.surge=6"]].concat());
+    let took = number(&all, &format!("{roll}/took_s"));
+    assert!(took >= read + 75.0 - 1e-6 && took < 6.0 * (read + 75.0), "{took} against {read}");
 }
 
 #[test]
@@ -83,6 +133,7 @@ fn rows_that_cannot_be_read_are_told_with_their_line() {
 fn what_does_nothing_or_never_runs_is_refused() {
     const SMALL: &str = include_str!("../../scenarios/fleet/policies-small.toml");
     const SERVICES: &str = include_str!("../../scenarios/fleet/services-and-training.toml");
+    const PIPELINE: &str = include_str!("../../scenarios/fleet/pipeline-registry.toml");
     for (text, set, said) in [
         (SMALL, "fleet.job.1.sizes=[128]", "never find room"),
         (SMALL, "fleet.job.0.sigma=9", "absurd"),
@@ -102,6 +153,15 @@ fn what_does_nothing_or_never_runs_is_refused() {
         (SERVICES, "fleet.service.0.least=30", "more than `most`"),
         (SERVICES, "fleet.service.0.target=1.5", "above 1"),
         (SERVICES, "fleet.node.1.elastic.least=13", "always there"),
+        (PIPELINE, "fleet.job.1.after=[\"prepared\"]", "did you mean \"prepare\"?"),
+        (PIPELINE, "fleet.job.2.count=3", "3 jobs wait for 4 of `train`"),
+        (PIPELINE, "fleet.job.2.every=1 h", "does nothing for jobs that come after others"),
+        (PIPELINE, "fleet.job.1.after=[\"sign\"]", "in a circle"),
+        (PIPELINE, "fleet.job.3.name=evaluate", "several classes of jobs"),
+        (PIPELINE, "fleet.service.0.rollout.after=signed", "did you mean \"sign\"?"),
+        (PIPELINE, "fleet.service.0.rollout.surge=0", "can ever be replaced"),
+        (PIPELINE, "fleet.service.0.weights.tier=tape", "no storage tier `tape`"),
+        (PIPELINE, "fleet.service.0.weights.size=9 PB", "more than the tier holds"),
         (BESIDE, "fleet.job.0.accelerators=48", "ranks"),
         (BESIDE, "fleet.job.0.duration=1 h", "for a job that trains"),
     ] {

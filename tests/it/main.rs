@@ -13,6 +13,7 @@ mod fleet;
 mod folding;
 mod layers;
 mod layouts;
+mod manifests;
 mod memory;
 mod models;
 mod operations;

@@ -2,6 +2,8 @@
 
 mod yaml;
 
+pub use yaml::documents;
+
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -163,7 +165,7 @@ fn object(json: &Json, out: &mut Manifests) -> Result<(), String> {
     let told = |why: String| format!("{kind} {name}: {why}");
     match kind {
         "Node" => out.nodes.push(node(name, json).map_err(told)?),
-        "Job" | "PyTorchJob" | "MPIJob" => out.jobs.push(job(kind, name, json).map_err(told)?),
+        "Job" | "PyTorchJob" | "MPIJob" | "JAXJob" => out.jobs.push(job(kind, name, json).map_err(told)?),
         "ClusterQueue" => out.queues.push(queue(name, json).map_err(told)?),
         "LocalQueue" => {
             let of = json.pointer("/spec/clusterQueue").and_then(Json::as_str).ok_or_else(|| told("no spec.clusterQueue".into()))?;
@@ -258,7 +260,11 @@ fn job(kind: &str, name: &str, json: &Json) -> Result<KubeJob, String> {
     match kind {
         "Job" => sets.push((count(spec, "parallelism")?, &spec["template"])),
         _ => {
-            let replicas = if kind == "MPIJob" { &spec["mpiReplicaSpecs"] } else { &spec["pytorchReplicaSpecs"] };
+            let replicas = match kind {
+                "MPIJob" => &spec["mpiReplicaSpecs"],
+                "JAXJob" => &spec["jaxReplicaSpecs"],
+                _ => &spec["pytorchReplicaSpecs"],
+            };
             for set in replicas.as_object().ok_or("no replica specs")?.values() {
                 sets.push((count(set, "replicas")?, &set["template"]));
             }

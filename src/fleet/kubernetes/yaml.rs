@@ -25,7 +25,7 @@ const DEEPEST: usize = 64;
 ///
 /// # Errors
 /// The line and what is wrong there.
-pub(super) fn documents(text: &str) -> Result<Vec<Json>, Fault> {
+pub fn documents(text: &str) -> Result<Vec<Json>, Fault> {
     let raw: Vec<&str> = text.lines().collect();
     let mut out = Vec::new();
     let mut start = 0;
@@ -151,7 +151,10 @@ impl Reader<'_> {
         while self.lines.get(self.at).is_some_and(|l| l.number <= last) {
             self.at += 1;
         }
-        lines.iter().map(|l| l.trim()).collect::<Vec<_>>().join("\n")
+        // The first line says how deep the text stands.
+        let deep = lines.iter().find(|l| !l.trim().is_empty()).map_or(0, |l| l.len() - l.trim_start().len());
+        let body = lines.iter().map(|l| l.get(deep..).unwrap_or("").trim_end()).collect::<Vec<_>>().join("\n");
+        body.trim_end_matches('\n').to_owned()
     }
 }
 

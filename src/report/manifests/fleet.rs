@@ -87,7 +87,7 @@ impl Writer<'_> {
         let prefers = self.job.policies.first().is_some_and(|p| p.placement == PlacementKind::Topology);
         match level.filter(|l| self.ground.levels.contains(l)) {
             Some(level) => json!({"kueue.x-k8s.io/podset-required-topology": level}),
-            None if prefers => json!({"kueue.x-k8s.io/podset-preferred-topology": self.ground.levels[0]}),
+            None if prefers => self.ground.preferred(),
             None => json!({"kueue.x-k8s.io/podset-unconstrained-topology": "true"}),
         }
     }

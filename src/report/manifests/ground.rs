@@ -127,6 +127,14 @@ impl Ground {
         Ok(Self { kinds, levels: levels.into_iter().filter(|l| l.1).map(|l| l.0).collect() })
     }
 
+    /// Pods near together, as far as the fabric has a level above the node.
+    pub(super) fn preferred(&self) -> Json {
+        match self.levels[..] {
+            [NODE] => json!({"kueue.x-k8s.io/podset-unconstrained-topology": "true"}),
+            _ => json!({"kueue.x-k8s.io/podset-preferred-topology": self.levels[0]}),
+        }
+    }
+
     /// Names of all resources that are counted.
     fn resources(&self) -> Vec<&'static str> {
         let mut out: Vec<&'static str> = Vec::new();

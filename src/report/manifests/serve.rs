@@ -42,20 +42,17 @@ fn engines(name: &str, ground: &Ground, kind: &Kind, d: &Deployment, stack: &Sta
     let (program, port) = launch(d, stack, spans);
     let labels = json!({"app": name});
     let metadata = json!({"name": name, "namespace": NAMESPACE, "labels": {"app": name, "kueue.x-k8s.io/queue-name": queue}});
-    let near = if spans {
-        json!({"kueue.x-k8s.io/podset-preferred-topology": ground.levels[0]})
-    } else {
-        json!({"kueue.x-k8s.io/podset-required-topology": super::ground::NODE})
-    };
+    let near = if spans { ground.preferred() } else { json!({"kueue.x-k8s.io/podset-required-topology": super::ground::NODE}) };
     let mut template = pods.template("engine", "server", &program, &near, None);
     template["metadata"]["labels"] = labels.clone();
+    // Of an engine over several pods only the first answers.
+    let workers = template.clone();
     template["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": port}]);
     template["spec"]["containers"][0]["readinessProbe"] =
         json!({"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5, "failureThreshold": 3});
     let (set, api, word, mut select) = if spans {
         let set = json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "metadata": metadata,
-            "spec": {"replicas": least, "leaderWorkerTemplate": {"size": pods.count, "restartPolicy": "RecreateGroupOnPodRestart", "workerTemplate": template}}});
-        // Only the first pod of an engine answers.
+            "spec": {"replicas": least, "leaderWorkerTemplate": {"size": pods.count, "restartPolicy": "RecreateGroupOnPodRestart", "leaderTemplate": template, "workerTemplate": workers}}});
         (set, "leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", json!({"leaderworkerset.sigs.k8s.io/worker-index": "0"}))
     } else {
         let set = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
@@ -117,6 +114,9 @@ fn launch(d: &Deployment, stack: &StackRow, spans: bool) -> (Program, u64) {
             set("nnodes", "$(LWS_GROUP_SIZE)".into());
             set("node-rank", "$(LWS_WORKER_INDEX)".into());
             set("dist-init-addr", "$(LWS_LEADER_ADDRESS):5000".into());
+        }
+        if d.data > 1 {
+            args.push("--enable-dp-attention".into());
         }
         (words(&["python3", "-m", "sglang.launch_server", "--host", "0.0.0.0", "--port", "30000", "--model-path", "$(MODEL)"]), 30000)
     } else if id.starts_with("trtllm") {

@@ -105,7 +105,7 @@ pub(super) fn nearness(ground: &Ground, fabric: &Fabric, ranks: u64, pods: u64) 
         json!({"kueue.x-k8s.io/podset-required-topology": POD})
     } else {
         // Over several of the widest level: as few of them as there are.
-        json!({"kueue.x-k8s.io/podset-preferred-topology": ground.levels[0]})
+        ground.preferred()
     };
     // Scale-up domains of several nodes: groups of pods that fill one stay in it.
     if has(DOMAIN) && !in_domain {
@@ -181,7 +181,9 @@ fn program(c: &Config, pods: Pods<'_>) -> Program {
         env.push(("OMP_NUM_THREADS".into(), format!("{}", (cores / f64::from(pods.each.max(1))).floor().max(1.0))));
     }
     let framework = *c.stack.framework;
-    if !matches!(framework, Framework::Megatron | Framework::MegatronDeepspeed) {
+    let own = matches!(framework, Framework::Megatron | Framework::MegatronDeepspeed);
+    // Megatron's program of language models; other networks have programs of their own.
+    if !own || !c.model.blocks.is_empty() || c.model.hybrid.is_some() || !c.model.causal {
         return match framework {
             // One process an accelerator; the operator's host file says where.
             Framework::Horovod => {
@@ -221,6 +223,11 @@ fn megatron(c: &Config) -> Vec<String> {
     set("num-attention-heads", m.heads);
     if m.kv_heads < m.heads {
         set("num-query-groups", m.kv_heads);
+    }
+    if let Some(e) = &m.experts {
+        set("num-experts", e.count);
+        set("moe-router-topk", e.per_token);
+        set("moe-ffn-hidden-size", e.ffn_hidden);
     }
     set("seq-length", m.sequence_length);
     set("max-position-embeddings", m.sequence_length);

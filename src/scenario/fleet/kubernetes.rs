@@ -44,6 +44,10 @@ fn part(node: &KubeNode) -> String {
     if node.accelerators == 0 {
         return String::new();
     }
+    // What manifests of our own select nodes by says it at once.
+    if let Some(id) = node.labels.get("orrery/accelerator") {
+        return id.clone();
+    }
     let label = ["nvidia.com/gpu.product", "amd.com/gpu.product-name", "cloud.google.com/gke-tpu-accelerator"];
     let product = label.iter().find_map(|l| node.labels.get(*l)).map_or("accelerator", String::as_str);
     let words: String = product.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();

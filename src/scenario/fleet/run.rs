@@ -3,12 +3,12 @@
 use crate::economics::CostPlan;
 use crate::engine::Streams;
 use crate::fleet::{
-    BackfillKind, Cluster, Fleet, Graph, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team, Weights,
-    draw_all, replay,
+    BackfillKind, Cluster, Fleet, Graph, Heat, Job, JobClass, Keep, Model, Models, NoSteps, Outages, Policy, Replayed, Service, Team,
+    Weights, draw_all, replay,
 };
 use crate::metrics::{
-    CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups, fleet_numbers,
-    fleet_pipelines, fleet_services,
+    CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, LinkOutcome, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups,
+    fleet_numbers, fleet_pipelines, fleet_services,
 };
 use crate::scenario::execute::{Failure, empty};
 use crate::scenario::load::Scenario;
@@ -55,6 +55,9 @@ const SECONDS_PER_JOB: f64 = 4e-6;
 const STAYS: usize = 200_000;
 const SHOWN_NODES: usize = 48;
 const SHOWN_JOBS: usize = 200_000;
+/// Links of the heat map, and those that are named in the outcome.
+const SHOWN_LINKS: usize = 40;
+const NAMED_LINKS: usize = 5;
 
 impl FleetJob {
     fn count(&self) -> f64 {
@@ -88,22 +91,23 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &FleetJob, max_work: f6
         horizon: job.horizon,
         seed: scenario.seed,
     };
-    let one = |(i, policy): (usize, &Policy)| -> Result<Replayed, Failure> {
+    let one = |(i, policy): (usize, &Policy)| -> Result<(Replayed, Heat), Failure> {
         let keep = if i == 0 { Keep { nodes: SHOWN_NODES as u32, most: STAYS } } else { Keep::NONE };
         if job.models.is_empty() && job.weights.iter().all(Option::is_none) {
-            return Ok(replay(&set, policy, &mut NoSteps, keep));
+            return Ok((replay(&set, policy, &mut NoSteps, keep), Heat::default()));
         }
         let mut models = Models::new(&scenario.fabric, &scenario.profiles, &job.models, set.cluster.nodes(), &job.weights);
         let out = replay(&set, policy, &mut models, keep);
-        models.failed.map_or(Ok(out), |e| Err(Failure::Step(e)))
+        models.failed.map_or(Ok((out, models.heat)), |e| Err(Failure::Step(e)))
     };
-    let results: Vec<Result<Replayed, Failure>> = job.policies.par_iter().enumerate().map(one).collect();
-    let results: Vec<Replayed> = results.into_iter().collect::<Result<_, _>>()?;
-    Ok(outcome(scenario, job, &set, results))
+    let results: Vec<Result<(Replayed, Heat), Failure>> = job.policies.par_iter().enumerate().map(one).collect();
+    let (results, heats): (Vec<Replayed>, Vec<Heat>) = results.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    Ok(outcome(scenario, job, &set, results, &heats[0]))
 }
 
-fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replayed>) -> Outcome {
+fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replayed>, heat: &Heat) -> Outcome {
     let first = &results[0];
+    let hot = heat.hottest(&scenario.fabric, first.end, SHOWN_LINKS);
     let cost = price(job, first, &scenario.cost);
     // Dollars of an accelerator and second, for the bills of teams: the mean over pools by what was there.
     let there: f64 = job.cluster.pools().iter().zip(&first.node_seconds).map(|(p, s)| f64::from(p.accelerators) * s).sum();
@@ -123,11 +127,16 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
             services: fleet_services(set, first),
             pipelines: fleet_pipelines(set, first, &job.class_names),
             policies: if results.len() > 1 { policies.collect() } else { Vec::new() },
+            links: hot.iter().take(NAMED_LINKS).map(LinkOutcome::of).collect(),
             skipped_rows: job.skipped,
         }),
         cost,
         simulation: SimulationOutcome { events, wall_s: 0.0 },
-        detail: Detail { facts: facts(scenario, job, accelerators), fleet: Some(detail(job, set, &results)), ..Detail::default() },
+        detail: Detail {
+            facts: facts(scenario, job, accelerators),
+            fleet: Some(FleetDetail { heat: hot, heat_width: heat.width(), ..detail(job, set, &results) }),
+            ..Detail::default()
+        },
         ..empty(scenario, "fleet")
     }
 }
@@ -228,5 +237,6 @@ fn detail(job: &FleetJob, set: &Fleet, results: &[Replayed]) -> FleetDetail {
         jobs: set.jobs.iter().zip(&first.fates).take(SHOWN_JOBS).map(row).collect(),
         teams: job.team_names.clone(),
         pools: pools.collect(),
+        ..FleetDetail::default()
     }
 }
