@@ -158,10 +158,10 @@ fn at_least(bound: &Score, want: &Want) -> String {
 fn limits_missed(ran: &Ran, want: &Want) -> String {
     let mut out = Vec::new();
     if let Some(within) = want.within.filter(|w| ran.score.seconds > *w) {
-        out.push(format!("takes {}", beyond(ran.score.seconds / within, "the time allowed")));
+        out.push(beyond(ran.score.seconds / within, "the time allowed"));
     }
     if let Some(budget) = want.budget.filter(|b| ran.score.usd > *b) {
-        out.push(format!("costs {}", beyond(ran.score.usd / budget, "the budget")));
+        out.push(beyond(ran.score.usd / budget, "the budget"));
     }
     out.join(", ")
 }

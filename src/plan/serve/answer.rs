@@ -292,7 +292,12 @@ fn why(best: &Choice, other: &Choice) -> String {
     }
     parts.push(format!("draws {} power", more(other.power_w, best.power_w)));
     if let (Some(a), Some(b)) = (&best.serving, &other.serving) {
-        parts.push(format!("a token takes {} instead of {} (median)", Seconds::new(b.tpot_s.p50), Seconds::new(a.tpot_s.p50)));
+        let [own, others] = [a, b].map(|s| Seconds::new(s.tpot_s.p50).to_string());
+        parts.push(if own == others {
+            "a token takes as long".into()
+        } else {
+            format!("a token takes {others} instead of {own} (median)")
+        });
     }
     if other.accelerators != best.accelerators {
         parts.push(format!("it has {} accelerators instead of {}", grouped(other.accelerators), grouped(best.accelerators)));
