@@ -103,7 +103,7 @@ fn decide_with(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
         outcome.best = Some(choice);
         outcome.options = options(plan, &found, None, want);
     } else {
-        let nearest = relaxed(plan, want, &mut counts);
+        let nearest = relaxed(plan, want);
         outcome.binding = binding(plan, want, &found, &nearest);
         outcome.answer =
             format!("No candidate meets the goal. {}", outcome.binding.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join(" "));

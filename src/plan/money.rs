@@ -17,6 +17,11 @@ pub(super) fn time(seconds: f64) -> String {
     if seconds >= 2.0 * DAY { format!("{} days", three(seconds / DAY)) } else { Seconds::new(seconds).to_string() }
 }
 
+/// By how much a limit is exceeded, in words.
+pub(super) fn beyond(ratio: f64, limit: &str) -> String {
+    if ratio >= 2.0 { format!("{} times {limit}", three(ratio)) } else { format!("{} % over {limit}", three(100.0 * (ratio - 1.0))) }
+}
+
 /// The parts of a cost, with a purchase split by kind of part in proportion of their prices.
 pub(super) fn split(parts: &[(String, f64)], summary: &TopologySummary) -> Vec<(String, f64)> {
     let priced: f64 = summary.purchase_by_kind_usd.iter().map(|k| k.1).sum();

@@ -2,12 +2,12 @@
 
 use super::answer::{Place, choice, search};
 use super::load::TrainingPlan;
-use super::money::time;
+use super::money::{beyond, time};
 use super::outcome::{Binding, OptionRow, SearchCounts};
 use super::question::Objective;
 use super::search::{Ran, Score, Searched, Want};
 use super::site;
-use crate::units::{Bytes, dollars, si, three};
+use crate::units::{Bytes, dollars, si};
 
 /// The nearest that candidates come when limits are dropped.
 pub(super) struct Nearest {
@@ -15,7 +15,9 @@ pub(super) struct Nearest {
     cheapest: Option<Vec<Option<Searched>>>,
 }
 
-pub(super) fn relaxed(plan: &TrainingPlan, want: &Want, counts: &mut SearchCounts) -> Nearest {
+pub(super) fn relaxed(plan: &TrainingPlan, want: &Want) -> Nearest {
+    // The answer counts the search that the goal asked for.
+    let counts = &mut SearchCounts::default();
     let by = |objective| Want { objective, within: None, budget: None, exhaustive: want.exhaustive };
     let fastest = search(plan, &by(Objective::Time), counts);
     let cheapest = want.budget.map(|_| search(plan, &by(Objective::Cost), counts));
@@ -45,11 +47,10 @@ pub(super) fn binding(plan: &TrainingPlan, want: &Want, found: &[Option<Searched
         return match least.min_by(|a, b| (a.1.0 / a.1.1).total_cmp(&(b.1.0 / b.1.1))) {
             Some((c, (peak, capacity))) => {
                 let text = format!(
-                    "Memory: the leanest legal layout, on {}, needs at least {} of {} an accelerator ({} % over).",
+                    "Memory: the leanest legal layout, on {}, needs at least {} an accelerator ({}).",
                     plan.clusters[c].0.name,
                     Bytes::new(peak),
-                    Bytes::new(capacity),
-                    three(100.0 * (peak / capacity - 1.0).max(0.0))
+                    beyond((peak / capacity).max(1.0), &Bytes::new(capacity).to_string())
                 );
                 vec![bound("memory", capacity, peak, text)]
             }
@@ -60,12 +61,11 @@ pub(super) fn binding(plan: &TrainingPlan, want: &Want, found: &[Option<Searched
     let mut out = Vec::new();
     if let Some(within) = want.within.filter(|w| fastest.score.seconds > *w) {
         let text = format!(
-            "Time: the fastest, {} as {}, takes {} ({} % over {}).",
+            "Time: the fastest, {} as {}, takes {} ({}).",
             name(place),
             fastest.layout,
             time(fastest.score.seconds),
-            three(100.0 * (fastest.score.seconds / within - 1.0)),
-            time(within)
+            beyond(fastest.score.seconds / within, &time(within))
         );
         out.push(bound("time", within, fastest.score.seconds, text));
     }
@@ -73,12 +73,11 @@ pub(super) fn binding(plan: &TrainingPlan, want: &Want, found: &[Option<Searched
     if let (Some(budget), Some((place, cheapest))) = (want.budget, cheapest) {
         if cheapest.score.usd > budget {
             let text = format!(
-                "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
+                "Cost: the cheapest, {} as {}, costs {} ({}).",
                 name(place),
                 cheapest.layout,
                 dollars(cheapest.score.usd),
-                three(100.0 * (cheapest.score.usd / budget - 1.0)),
-                dollars(budget)
+                beyond(cheapest.score.usd / budget, &dollars(budget))
             );
             out.push(bound("cost", budget, cheapest.score.usd, text));
         } else if out.is_empty() {
@@ -159,10 +158,10 @@ fn at_least(bound: &Score, want: &Want) -> String {
 fn limits_missed(ran: &Ran, want: &Want) -> String {
     let mut out = Vec::new();
     if let Some(within) = want.within.filter(|w| ran.score.seconds > *w) {
-        out.push(format!("{} % too slow", three(100.0 * (ran.score.seconds / within - 1.0))));
+        out.push(beyond(ran.score.seconds / within, "the time allowed"));
     }
     if let Some(budget) = want.budget.filter(|b| ran.score.usd > *b) {
-        out.push(format!("{} % over the budget", three(100.0 * (ran.score.usd / budget - 1.0))));
+        out.push(beyond(ran.score.usd / budget, "the budget"));
     }
     out.join(", ")
 }

@@ -238,8 +238,9 @@ pub struct SloRow {
     pub percentile: f64,
     /// What is allowed.
     pub limit_s: f64,
-    /// What is reached.
-    pub reached_s: f64,
+    /// What the best reaches, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached_s: Option<f64>,
 }
 
 /// A change of one thing and what it does to the money of the best.

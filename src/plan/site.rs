@@ -4,7 +4,7 @@ use super::outcome::Binding;
 use super::question::SiteInput;
 use crate::diag::{At, Count, Decode, Pos};
 use crate::fabric::TopologySummary;
-use crate::units::{Seconds, Watts, three};
+use crate::units::{Seconds, Watts};
 
 /// Power of a rack where the site names none: air-cooled racks of accelerators are planned for about 40 kW (from memory, unverified).
 pub(super) const RACK_POWER: f64 = 40e3;
@@ -112,7 +112,7 @@ impl Excess {
             "rack-power" => "power of one node in a rack",
             _ => "room",
         };
-        format!("{what}: {} of {} ({} % over)", unit(self.need), unit(self.limit), three(100.0 * (self.need / self.limit - 1.0)))
+        format!("{what}: {} ({})", unit(self.need), super::money::beyond(self.need / self.limit, &unit(self.limit)))
     }
 }
 

@@ -86,7 +86,7 @@ fn empty(plan: &ServePlan, want: &Want) -> PlanOutcome {
             headroom: plan.headroom,
             spare_nodes: plan.spare,
             months: plan.months(),
-            slo: Vec::new(),
+            slo: plan.targets.iter().map(|t| t.row(None)).collect(),
             ordinary: None,
             sustained_requests_per_s: None,
         }),
@@ -181,7 +181,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     let ordinary = Load { rate: plan.load() / (1.0 + plan.headroom), down: 0, slack: f64::INFINITY };
     let day = hold(plan, &best.point, ordinary).ok();
     if let Some(service) = &mut out.service {
-        service.slo = plan.targets.iter().map(|t| t.row(&best.numbers)).collect();
+        service.slo = plan.targets.iter().map(|t| t.row(Some(&best.numbers))).collect();
         service.ordinary = day.as_ref().map(|(_, _, n)| served(plan, best, n, ordinary));
         service.sustained_requests_per_s = Some(growth::sustained(plan, best));
     }
@@ -248,7 +248,8 @@ fn sentence(plan: &ServePlan, best: &Choice, out: &PlanOutcome) -> String {
         .service
         .iter()
         .flat_map(|s| &s.slo)
-        .map(|r| format!("{} p{:.0} {} of {}", r.metric.to_uppercase(), r.percentile, Seconds::new(r.reached_s), Seconds::new(r.limit_s)))
+        .filter_map(|r| Some((r, r.reached_s?)))
+        .map(|(r, s)| format!("{} p{:.0} {} of {}", r.metric.to_uppercase(), r.percentile, Seconds::new(s), Seconds::new(r.limit_s)))
         .collect();
     let reached = if slo.is_empty() { " within the base's targets".to_owned() } else { format!(": {}", slo.join(", ")) };
     let money = if best.usd > 0.0 {
@@ -291,7 +292,12 @@ fn why(best: &Choice, other: &Choice) -> String {
     }
     parts.push(format!("draws {} power", more(other.power_w, best.power_w)));
     if let (Some(a), Some(b)) = (&best.serving, &other.serving) {
-        parts.push(format!("a token takes {} instead of {} (median)", Seconds::new(b.tpot_s.p50), Seconds::new(a.tpot_s.p50)));
+        let [own, others] = [a, b].map(|s| Seconds::new(s.tpot_s.p50).to_string());
+        parts.push(if own == others {
+            "a token takes as long".into()
+        } else {
+            format!("a token takes {others} instead of {own} (median)")
+        });
     }
     if other.accelerators != best.accelerators {
         parts.push(format!("it has {} accelerators instead of {}", grouped(other.accelerators), grouped(best.accelerators)));
@@ -317,8 +323,8 @@ fn options(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<OptionRow> {
                 }
                 let leads = found.found.first().map(|r| r.score.value(want.objective));
                 match (&found.nearest[c], leads) {
-                    (Some((_, words)), None) => words.clone(),
-                    (Some((_, words)), Some(_)) if want.objective != Objective::Pareto => words.clone(),
+                    (Some((miss, _)), None) => miss.words.clone(),
+                    (Some((miss, _)), Some(_)) if want.objective != Objective::Pareto => miss.words.clone(),
                     _ if want.budget.is_some() => "over the budget by its bounds".into(),
                     _ => "beaten in both latency and money by its bounds".into(),
                 }
@@ -345,22 +351,22 @@ fn binding(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<Binding> {
         if let Some(cheapest) = free.found.first() {
             let usd = cheapest.score.usd;
             let text = format!(
-                "Cost: the cheapest, {} as {}, costs {} ({} % over {}).",
+                "Cost: the cheapest, {} as {}, costs {} ({}).",
                 name(plan, &cheapest.point),
                 layout(plan, &cheapest.point),
                 dollars(usd),
-                three(100.0 * (usd / budget - 1.0)),
-                dollars(budget)
+                money::beyond(usd / budget, &dollars(budget))
             );
             return vec![Binding { constraint: "cost".into(), limit: budget, nearest: usd, over: usd / budget - 1.0, text }];
         }
     }
-    let all = found.nearest.iter().enumerate().filter_map(|(c, n)| n.as_ref().map(|n| (c, n)));
-    let Some((c, (over, words))) = all.min_by(|a, b| a.1.0.total_cmp(&b.1.0)) else { return Vec::new() };
-    let constraint = if words.starts_with("the rate") { "rate" } else { "latency" };
-    let over = if over.is_finite() { *over } else { 1e9 };
-    let text = format!("{}, which comes nearest: {words}, {} % over.", plan.candidates[c].name, three(100.0 * (over - 1.0)));
-    vec![Binding { constraint: constraint.into(), limit: 1.0, nearest: over, over: over - 1.0, text }]
+    let all = found.nearest.iter().flatten();
+    let Some((miss, point)) = all.min_by(|a, b| a.0.over.total_cmp(&b.0.over)) else { return Vec::new() };
+    let over = if miss.over.is_finite() { miss.over } else { 1e9 };
+    let words = if miss.over.is_finite() { format!(" ({})", money::beyond(over, "what is allowed")) } else { String::new() };
+    let head = if miss.constraint == "rate" { "Rate" } else { "Latency" };
+    let text = format!("{head}: {} as {} comes nearest: {}{words}.", name(plan, point), layout(plan, point), miss.words);
+    vec![Binding { constraint: miss.constraint.into(), limit: miss.limit, nearest: over * miss.limit, over: over - 1.0, text }]
 }
 
 fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
@@ -368,10 +374,10 @@ fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
     let tightest = plan
         .targets
         .iter()
-        .map(|t| (t.row(&best.numbers), t))
-        .max_by(|a, b| (a.0.reached_s / a.0.limit_s).total_cmp(&(b.0.reached_s / b.0.limit_s)));
-    if let Some((row, t)) = tightest {
-        let margin = 100.0 * (1.0 - row.reached_s / row.limit_s);
+        .map(|t| (t.of([&best.numbers.ttft_s, &best.numbers.tpot_s, &best.numbers.e2e_s]) / t.limit, t))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((share, t)) = tightest {
+        let margin = 100.0 * (1.0 - share);
         let note = if margin < 10.0 { "; the model's own error is as large: ask for headroom" } else { "" };
         list.push(format!("Latency: the tightest target is {}, met with {} % to spare{note}.", t.name(), three(margin)));
     }

@@ -258,6 +258,12 @@ fn expand(
     let counts: Vec<u64> = named.clone().unwrap_or_else(|| (1..=NODES).collect());
     let changes = candidate_changes(given, None);
     let index = plan.candidates.len();
+    if counts.iter().all(|n| *n <= plan.spare) {
+        let span = input.goal.spare_nodes.span;
+        let said = format!("spare_nodes = {} leaves no node of {} at work", plan.spare, counts.iter().max().unwrap_or(&0));
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, said).at(span, "too many").at(given.nodes.span, "of these nodes"));
+        return None;
+    }
     let payments = ways_to_pay(&plan.base, given);
     plan.candidates.push(Candidate { name: String::new(), changes: changes.clone(), payments, setups: Vec::new() });
     let (mut reason, from) = (None, plan.sizes.len());

@@ -14,6 +14,7 @@ use crate::economics::{CostPlan, cost};
 use crate::fabric::Fabric;
 use crate::metrics::{Outcome, ServingOutcome};
 use crate::scenario::{Scenario, execute};
+use crate::units::Seconds;
 use rayon::prelude::*;
 
 /// Deployments that are simulated side by side.
@@ -57,8 +58,8 @@ pub(super) struct Searched {
     /// All that hold the load, in order of value.
     pub(super) found: Vec<Ran>,
     pub(super) counts: Counts,
-    /// For every candidate: how near it came, as reached over allowed, with words; from bounds where nothing was simulated.
-    pub(super) nearest: Vec<Option<(f64, String)>>,
+    /// For every candidate: how near it came, and where; from bounds where nothing was simulated.
+    pub(super) nearest: Vec<Option<(Miss, Point)>>,
 }
 
 /// A deployment whose bounds are known.
@@ -112,15 +113,32 @@ fn scenario(plan: &ServePlan, point: &Point, load: Load) -> Option<Scenario> {
     plan.scenario(size.candidate, size.nodes - load.down, size.working(load.down), point.setup, load.rate, &[]).0
 }
 
-/// By how much something is missed, as reached over allowed, and what.
-pub(super) type Miss = (f64, String);
+/// What is missed: as reached over allowed, what is allowed, and words.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Miss {
+    /// `rate` or `latency`.
+    pub(super) constraint: &'static str,
+    /// Infinite where it cannot run at all.
+    pub(super) over: f64,
+    /// Engines or seconds; 1 where it is a share.
+    pub(super) limit: f64,
+    pub(super) words: String,
+}
+
+impl Miss {
+    pub(super) fn latency(over: f64, limit: f64, words: String) -> Self {
+        Self { constraint: "latency", over, limit, words }
+    }
+    fn cannot() -> Self {
+        Self::latency(f64::INFINITY, 1.0, "it cannot run".into())
+    }
+}
 
 /// A deployment under a load.
 pub(super) fn run(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
-    let cannot = || (f64::INFINITY, "it cannot run".to_owned());
-    let scenario = scenario(plan, point, load).ok_or_else(cannot)?;
-    let outcome = execute(&scenario, MAX_WORK, &|| 0.0).map_err(|_| cannot())?;
-    let numbers = outcome.serving.clone().ok_or_else(cannot)?;
+    let scenario = scenario(plan, point, load).ok_or_else(Miss::cannot)?;
+    let outcome = execute(&scenario, MAX_WORK, &|| 0.0).map_err(|_| Miss::cannot())?;
+    let numbers = outcome.serving.clone().ok_or_else(Miss::cannot)?;
     Ok((scenario, outcome, numbers))
 }
 
@@ -168,7 +186,7 @@ fn setups(plan: &ServePlan, points: &[(usize, Point)], want: &Want) -> Vec<Vec<S
 /// Looks for the deployments that hold the load.
 pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
     let mut counts = Counts { considered: plan.points.len() as u64, ..Counts::default() };
-    let mut nearest: Vec<Option<(f64, String)>> = vec![None; plan.candidates.len()];
+    let mut nearest: Vec<Option<(Miss, Point)>> = vec![None; plan.candidates.len()];
     let points: Vec<(usize, Point)> =
         plan.points.iter().copied().enumerate().filter(|(_, p)| plan.sizes[p.size].excess.is_empty()).collect();
     counts.site = counts.considered - points.len() as u64;
@@ -179,18 +197,17 @@ pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
         let at = plan.candidates[size.candidate].setups.iter().position(|s| *s == point.setup).unwrap_or(0);
         let says = &known[size.candidate][at];
         let engines = point.setup.split(size.working(plan.spare));
-        let mut near = |over: f64, words: String| {
-            let slot = &mut nearest[size.candidate];
-            if slot.as_ref().is_none_or(|n| over < n.0) {
-                *slot = Some((over, words));
-            }
-        };
+        let mut near = |miss: Miss| closer(&mut nearest[size.candidate], miss, point);
         if let Some((over, needed, what)) = says.needs.lack(engines) {
             counts.rate += 1;
-            near(over, format!("the rate needs at least {:.0} {what} of TP {}", needed.ceil(), point.setup.tensor));
+            let words =
+                format!("the rate needs at least {:.0} {what} of TP {}, there are {:.0}", needed.ceil(), point.setup.tensor, needed / over);
+            near(Miss { constraint: "rate", over, limit: needed / over, words });
         } else if let Some((over, target)) = says.alone.as_ref().and_then(|a| a.misses(&plan.targets)) {
             counts.latency += 1;
-            near(over, format!("{} is missed even by requests that are alone", target.name()));
+            let (reached, limit) = (Seconds::new(over * target.limit), Seconds::new(target.limit));
+            let words = format!("{} is at least {reached} instead of {limit}, even for requests that are alone", target.name());
+            near(Miss::latency(over, target.limit, words));
         } else {
             open.push(Open { order, point, bounds: bounds(plan, size, says.alone.as_ref()) });
         }
@@ -198,6 +215,13 @@ pub(super) fn search(plan: &ServePlan, want: &Want) -> Searched {
     open.sort_by(|a, b| least(a, want).total_cmp(&least(b, want)).then(a.order.cmp(&b.order)));
     let found = walk(plan, want, open, &mut counts, &mut nearest);
     Searched { found, counts, nearest }
+}
+
+/// Keeps the nearest of misses.
+fn closer(slot: &mut Option<(Miss, Point)>, miss: Miss, point: Point) {
+    if slot.as_ref().is_none_or(|n| miss.over < n.0.over) {
+        *slot = Some((miss, point));
+    }
 }
 
 fn bounds(plan: &ServePlan, size: &Size, alone: Option<&Alone>) -> Vec<Score> {
@@ -214,7 +238,7 @@ fn least(open: &Open, want: &Want) -> f64 {
 }
 
 /// Simulates, from the best bound on, whatever could be among what the answer shows.
-fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts, nearest: &mut [Option<(f64, String)>]) -> Vec<Ran> {
+fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts, nearest: &mut [Option<(Miss, Point)>]) -> Vec<Ran> {
     let mut found: Vec<Ran> = Vec::new();
     loop {
         let mut batch = Vec::new();
@@ -238,8 +262,7 @@ fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts,
             for ran in ran {
                 match ran {
                     Ok(ran) => found.extend(Some(ran).filter(|r| r.score.is_within(want))),
-                    Err((over, words)) if slot.as_ref().is_none_or(|n| over < n.0) => *slot = Some((over, words)),
-                    Err(_) => {}
+                    Err(miss) => closer(slot, miss, open.point),
                 }
             }
         }
@@ -287,7 +310,7 @@ fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Vec<Result<Ran, Mi
         Err(miss) => return vec![Err(miss)],
     };
     let (Some(paid), Some(detail)) = (&outcome.cost, &outcome.detail.serving) else {
-        return vec![Err((f64::INFINITY, "it cannot run".into()))];
+        return vec![Err(Miss::cannot())];
     };
     // Nodes in reserve draw as much as the others: they share the load on ordinary days.
     let share = size.accelerators() as f64 / size.working(plan.spare) as f64;

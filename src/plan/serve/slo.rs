@@ -2,6 +2,7 @@
 
 use super::super::outcome::SloRow;
 use super::super::question::LatencyInput;
+use super::search::Miss;
 use crate::metrics::{Percentiles, ServingOutcome};
 use crate::units::Seconds;
 
@@ -54,12 +55,13 @@ impl Target {
         format!("{} p{:.0}", self.metric.word().to_uppercase(), 100.0 * self.quantile)
     }
 
-    pub(super) fn row(&self, s: &ServingOutcome) -> SloRow {
+    /// What is asked, and what numbers reach of it.
+    pub(super) fn row(&self, s: Option<&ServingOutcome>) -> SloRow {
         SloRow {
             metric: self.metric.word().into(),
             percentile: 100.0 * self.quantile,
             limit_s: self.limit,
-            reached_s: self.of([&s.ttft_s, &s.tpot_s, &s.e2e_s]),
+            reached_s: s.map(|s| self.of([&s.ttft_s, &s.tpot_s, &s.e2e_s])),
         }
     }
 }
@@ -82,19 +84,20 @@ pub(super) fn targets(input: Option<&LatencyInput>) -> Vec<Target> {
 }
 
 /// The demand that is missed most, as reached over allowed; `None` where all are met.
-pub(super) fn worst(targets: &[Target], s: &ServingOutcome) -> Option<(f64, String)> {
+pub(super) fn worst(targets: &[Target], s: &ServingOutcome) -> Option<Miss> {
     let over = |t: &Target| t.of([&s.ttft_s, &s.tpot_s, &s.e2e_s]) / t.limit;
     let most = targets.iter().map(|t| (over(t), t)).max_by(|a, b| a.0.total_cmp(&b.0));
     let missed = most.filter(|m| m.0 > 1.0).map(|(over, t)| {
         let reached = t.of([&s.ttft_s, &s.tpot_s, &s.e2e_s]);
-        (over, format!("{} {} instead of {}", t.name(), Seconds::new(reached), Seconds::new(t.limit)))
+        Miss::latency(over, t.limit, format!("{} is {} instead of {}", t.name(), Seconds::new(reached), Seconds::new(t.limit)))
     });
     if s.completed == 0 || s.rejected > 0 {
-        return Some((f64::INFINITY, format!("{} requests are longer than an engine's cache", s.rejected)));
+        return Some(Miss::latency(f64::INFINITY, 1.0, format!("{} requests are longer than an engine's cache", s.rejected)));
     }
     missed.or_else(|| {
         (!s.slo_met).then(|| {
-            (1.0 + (1.0 - s.slo_attainment), format!("only {:.1} % of the requests meet the base's targets", 100.0 * s.slo_attainment))
+            let words = format!("only {:.1} % of the requests meet the base's targets", 100.0 * s.slo_attainment);
+            Miss::latency(1.0 + (1.0 - s.slo_attainment), 1.0, words)
         })
     })
 }

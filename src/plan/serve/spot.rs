@@ -132,7 +132,7 @@ impl Spot {
             kv_peak_share: peak,
             ..numbers.clone()
         };
-        meets(plan, load, &mixed).map_err(|(over, words)| (over, format!("{words} while spot capacity comes and goes")))?;
+        meets(plan, load, &mixed).map_err(|m| Miss { words: format!("{} while spot capacity comes and goes", m.words), ..m })?;
         Ok((mixed, away))
     }
 }
