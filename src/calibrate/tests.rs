@@ -113,7 +113,8 @@ fn the_shipped_profile_is_the_fit_of_the_shipped_tables() {
 #[ignore = "fits all tables"]
 fn the_whole_profile_is_the_fit_of_the_tables() {
     let mut diags = Diagnostics::new();
-    let sources = ["gemm.csv", "gemm_deepbench.csv", "attention.csv", "moe.csv"].map(|name| diags.add_source(name, read_shipped(name, |_| true)));
+    let sources =
+        ["gemm.csv", "gemm_deepbench.csv", "attention.csv", "moe.csv"].map(|name| diags.add_source(name, read_shipped(name, |_| true)));
     let calibration = fit(&sources, FitOptions::default(), &mut diags).unwrap();
     assert_eq!(same_as_shipped(&calibration), 26 + 16);
     assert!(calibration.entries.iter().filter(|e| e.fit.is_ok()).count() > 80);

@@ -157,8 +157,15 @@ fn column(report: &Report, at: usize) -> ValidationColumn {
             cause: about.map_or_else(String::new, |a| a.cause.to_owned()),
         })
     };
-    let row =
-        |name: &str, s: &Summary| GroupRow { name: name.into(), n: s.n, skipped: s.skipped, median: s.median, p90: s.p90, bias: s.bias, inside: s.inside };
+    let row = |name: &str, s: &Summary| GroupRow {
+        name: name.into(),
+        n: s.n,
+        skipped: s.skipped,
+        median: s.median,
+        p90: s.p90,
+        bias: s.bias,
+        inside: s.inside,
+    };
     let mut sources: Vec<GroupRow> = report.by_source.iter().map(|(n, s)| row(n, &s[at])).collect();
     sources.push(row("all", &report.all[at]));
     let mut groups = vec![("source", sources)];

@@ -4,6 +4,8 @@
 //! fitted to measured tables. Parts without measurements borrow a neighbour's efficiencies by data-sheet ratio and say so.
 
 mod attention;
+#[cfg(test)]
+mod breadth_tests;
 mod convolution;
 mod device;
 mod gemm;

@@ -389,7 +389,9 @@ fn batch(input: &TrainingInput, parallel: &Parallel, diags: &mut Diagnostics) {
                 codes::BATCH,
                 format!(
                     "{} sequences do not divide into microbatches of {} over {} data-parallel ranks",
-                    *input.global_batch, input.sequences_of_a_pass(), parallel.data
+                    *input.global_batch,
+                    input.sequences_of_a_pass(),
+                    parallel.data
                 ),
             )
             .at(input.global_batch.span, "does not divide")

@@ -7,7 +7,7 @@ use super::config::{Attention, Config, Precision, Recompute};
 use super::cost::{PassCost, Passes};
 use super::stack::Selective;
 use crate::hardware::Dtype;
-use crate::kernels::{DeviceModel, FlashAttention, Gemm, Pass};
+use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass};
 use crate::model::Entry;
 
 /// Sizes of a job's microbatch on one rank.
@@ -111,7 +111,8 @@ impl Shape<'_> {
     /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
     /// 1 (Transformer Engine).
     pub(super) fn cast(&self, elements: f64) -> f64 {
-        if self.config.precision.casts() { self.device.stream(4.0 * elements, 1.0) } else { 0.0 }
+        let cast = Operator::Cast { elements, from: 2.0, to: 1.0, transposed: true, amax_pass: false };
+        if self.config.precision.casts() { self.device.operator(&cast) } else { 0.0 }
     }
 
     /// Seconds of the products of a linear layer with `n` outputs and `k` inputs, casts to low precision included.

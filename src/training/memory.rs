@@ -4,7 +4,7 @@
 //! with unfused attention and dropout, split over tensor ranks where the tensors are. How many microbatches are in flight
 //! is counted along the stage's program.
 
-use super::config::{Attention, Config, Recompute, Sharding};
+use super::config::{Attention, Config, Precision, Recompute, Sharding};
 use super::offload::{LAYERS_HELD, Shelf};
 use super::schedule::{Op, program_of};
 use super::stack::{Framework, Selective};
@@ -111,6 +111,31 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
     unsplit + split + scores
 }
 
+/// Gradients of activations while a layer's backward pass runs: of the feed-forward network, or of scores and probabilities that lie in
+/// memory, whichever is more.
+fn layer_gradients(config: &Config) -> f64 {
+    let (model, t) = (&config.model, config.parallel.tensor as f64);
+    let (tokens, wide) = (config.microbatch_tokens() as f64, config.precision.activation_bytes());
+    if model.is_network() {
+        return 0.0;
+    }
+    let (first, second) = feed_forward_elements(config);
+    let scores = if config.attention == Attention::Unfused { 2.0 * (model.heads * model.sequence_length) as f64 } else { 0.0 };
+    tokens * wide * (first + second).max(scores) / t
+}
+
+/// Tensors and buffers beside weights, gradients, state and activations: communicators, a bucket, what the optimizer step takes.
+fn beside(config: &Config, trained: f64, owned: f64) -> f64 {
+    let (p, stack) = (&config.parallel, &config.stack);
+    let groups = u8::from(p.tensor > 1) + u8::from(p.replicas() > 1) + 2 * u8::from(p.pipeline > 1) + u8::from(p.expert > 1);
+    let sharded = config.sharding != Sharding::None;
+    let bucket = if stack.keeps_bucket.value && sharded { (*stack.bucket_parameters as f64).min(trained) } else { 0.0 };
+    // One flat tensor has no place in the segments that freed activations leave behind.
+    let flat = config.precision == Precision::Fp16 && config.sharding < Sharding::Weights && config.offload.optimizer.is_none();
+    let step = if flat { *stack.step_bytes_fp16 * owned } else { 0.0 };
+    stack.runtime_bytes.get() + f64::from(groups) * stack.communicator_bytes.get() + config.weight_bytes() * bucket + step
+}
+
 /// Most layers' activations that a stage holds at once, in microbatch-layers, counted along its program. They are needed until the
 /// gradients of the weights are computed.
 fn peak_layers(config: &Config, layers: &[u64], stage: u64) -> u64 {
@@ -141,6 +166,12 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
     let kept = peak_layers(config, &layers[stage as usize], stage);
     let held = if config.offload.activations { kept.min(LAYERS_HELD) } else { kept };
     let mut activations = held as f64 * layer_activations(config);
+    activations += layer_gradients(config);
+    if config.stack.keeps_outputs.value && config.parallel.pipeline > 1 {
+        let own: u64 = layers[stage as usize].iter().sum();
+        let in_flight = kept as f64 / own.max(1) as f64;
+        activations += in_flight * config.precision.activation_bytes() * tokens * h / if config.parallel.sequence { t } else { 1.0 };
+    }
     if config.recompute == Recompute::Full && !config.model.is_network() {
         // One layer is whole while its backward pass runs.
         activations += layer_kept(config, Recompute::None, if config.parallel.sequence { t } else { 1.0 });
@@ -161,15 +192,17 @@ pub fn stage_memory(config: &Config, layers: &[Vec<u64>], stage: u64) -> MemoryP
     } else {
         gradients
     };
+    let narrow = !matches!(config.precision, Precision::Fp16 | Precision::Fp32 | Precision::Tf32);
+    let beside_sum = if narrow { *config.stack.gradient_kept_bytes_bf16 } else { 0.0 };
     let owned = trained.owned(config);
     // DeepSpeed keeps its part of the 16-bit weights beside the master weights; FSDP casts from those.
     let shard = if config.sharding == Sharding::Weights && *config.stack.framework == Framework::Deepspeed { owned } else { 0.0 };
     let mut plan = MemoryPlan {
         weights: weight_bytes(config) * (held_weights + if config.offload.weights.is_some() { 0.0 } else { shard }) + config.bag_bytes(),
-        gradients: config.gradient_bytes() * gradients,
+        gradients: (config.gradient_bytes() + beside_sum) * gradients,
         optimizer: config.optimizer.state_bytes() * owned,
         activations,
-        other: config.stack.runtime_bytes.get() + SLACK * activations + exchange,
+        other: beside(config, trained.total(), owned) + SLACK * activations + exchange,
         host: (kept - held) as f64 * layer_activations(config),
         drives: 0.0,
     };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hardware::Catalogue;
-use crate::kernels::{AttentionGeneration, DeviceModel, Pass, Scan};
+use crate::kernels::{AttentionGeneration, DeviceModel, Operator, Pass, Scan};
 use crate::model::{Architecture, Hybrid, Preset, StateKind, StateMixer};
 
 const STATE: StateMixer =
@@ -132,5 +132,27 @@ fn networks_of_layers_need_their_flops() {
         let busy = layers * (passes.layer_forward.compute() + passes.layer_backward.compute());
         let share = job.model_flops_per_step() / busy / 989e12;
         assert!((0.15..0.75).contains(&share), "{id}: {share} of the peak");
+    }
+}
+
+/// What stacks with a kernel for every tensor operation move is the sum of the operators (bytes per element, 16 bit).
+#[test]
+fn stacks_move_what_their_operators_move() {
+    let of = |o: Operator| o.bytes();
+    for (pass, forward) in [(Pass::Forward, true), (Pass::Backward, false)] {
+        let norm = of(Operator::Norm { elements: 1.0, bytes: 2.0, pass });
+        let dropout_add = of(Operator::Dropout { elements: 1.0, bytes: 2.0, pass });
+        let add = of(Operator::Add { elements: 1.0, bytes: 2.0 });
+        let pick = |s: &Stack| if forward { *s.norm_bytes_forward } else { *s.norm_bytes_backward };
+        // Megatron: bias, dropout and residual in one kernel; backward also sums of the gradients that meet.
+        let megatron = 2.0 * (norm + dropout_add + if forward { 0.0 } else { add });
+        assert_eq!(pick(Stack::named("megatron-2022").unwrap()), megatron, "{pass:?}");
+        // Every operation apart: bias 4 (summed 2), dropout 5, sum 6; norms read their input once more for their own weights.
+        let dropout = 5.0;
+        let apart = if forward { 2.0 * (norm + 4.0 + dropout + add) } else { 2.0 * (norm + 4.0 + 2.0 + dropout + add) };
+        assert_eq!(pick(Stack::named("deepspeed-2020").unwrap()), apart, "{pass:?}");
+        // Queries, keys and values from products of their own: two more gradients meet.
+        let separate = apart + if forward { 0.0 } else { 2.0 * add };
+        assert_eq!(pick(Stack::named("pytorch-ddp-2021").unwrap()), separate, "{pass:?}");
     }
 }

@@ -7,15 +7,17 @@ use super::layer::{Products, Shape};
 use crate::kernels::{Convolve, FlashAttention, Operator, Pass};
 use crate::model::{Block, Convolution, Entry, Layer, Linear};
 
-/// Memory traffic of a batch norm with its activation, 16 bit, bytes per element of the output. Forward: statistics read, then read and
-/// write. Backward: two reads for the sums, two reads and a write for the gradient.
-const NORM_BYTES: [f64; 2] = [6.0, 10.0];
-/// The same of an activation in a kernel of its own: read and write; two reads and a write.
-const ACTIVATION_BYTES: [f64; 2] = [4.0, 6.0];
-/// The same of a residual: read forward; read, read and write backward.
-const RESIDUAL_BYTES: [f64; 2] = [2.0, 6.0];
+/// Elements read for a residual that joins in the norm's kernel: one forward; a sum of gradients in a kernel of its own backward.
+const RESIDUAL_PASSES: [f64; 2] = [1.0, 3.0];
 /// Blocks of a network with embedding bags that need none of their vectors: the network of dense inputs.
 const BEFORE_BAGS: usize = 3;
+
+const fn pass_of(products: Products) -> Pass {
+    match products {
+        Products::Forward => Pass::Forward,
+        Products::Backward | Products::Weights => Pass::Backward,
+    }
+}
 
 impl Shape<'_> {
     pub(super) fn network(&self) -> Passes {
@@ -47,7 +49,7 @@ impl Shape<'_> {
             return if self.config.model.entry == Entry::Table { self.embedding(products) } else { PassCost::default() };
         };
         let ranks = self.config.parallel.ranks();
-        let pass = if products == Products::Forward { Pass::Forward } else { Pass::Backward };
+        let pass = pass_of(products);
         // A rank has its part of the tables and sees the samples of all ranks: as many rows as all tables have for its own samples.
         let gather = Operator::EmbeddingBag {
             samples: self.config.microbatch as f64,
@@ -91,7 +93,7 @@ impl Shape<'_> {
     fn convolution(&self, c: &Convolution, products: Products, first: bool) -> PassCost {
         let (config, stack) = (self.config, &self.config.stack);
         let (images, dtype) = (config.microbatch, config.precision.linear());
-        let pass = usize::from(products == Products::Backward);
+        let pass = pass_of(products);
         let width = config.precision.activation_bytes();
         let shape = Convolve { images, inputs: c.inputs, outputs: c.outputs, kernel: c.kernel, side: c.side };
         let matrix = match products {
@@ -101,24 +103,28 @@ impl Shape<'_> {
                 input + self.device.convolution(dtype, shape, width, true)
             }
         };
-        let activation = if stack.fused_norms.value { 0.0 } else { ACTIVATION_BYTES[pass] };
-        let bytes = NORM_BYTES[pass] * *stack.elementwise_share + activation + if c.joins { RESIDUAL_BYTES[pass] } else { 0.0 };
-        let elementwise = self.device.stream(0.5 * width * bytes * (images * c.elements()) as f64, 2.0);
+        let elements = (images * c.elements()) as f64;
+        let norm = Operator::BatchNorm { elements, bytes: width, pass }.bytes() * *stack.elementwise_share;
+        let apart = Operator::Activation { elements, bytes: width, gated: false, pass };
+        let activation = if stack.fused_norms.value { 0.0 } else { apart.bytes() };
+        let residual = if c.joins { RESIDUAL_PASSES[usize::from(pass == Pass::Backward)] * width * elements } else { 0.0 };
+        let elementwise = self.device.stream(norm + activation + residual, 2.0);
         // Convolution, norm, activation; backward twice that.
-        let launch = if pass == 0 { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
+        let launch = if pass == Pass::Forward { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
         PassCost { matrix, elementwise, host: self.host(3.0, launch, 0.0), ..PassCost::default() }
     }
 
     fn block_linear(&self, l: &Linear, products: Products, first: bool) -> PassCost {
         let rows = self.rows(l.rows);
         let (stack, dtype) = (&self.config.stack, self.config.precision.linear());
-        let pass = usize::from(products == Products::Backward);
+        let pass = pass_of(products);
         let part = if first && products == Products::Backward { Products::Weights } else { products };
-        let bytes = 0.5 * self.config.precision.activation_bytes() * ACTIVATION_BYTES[pass] * (rows.tokens * l.outputs) as f64;
-        let launch = if pass == 0 { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
+        let width = self.config.precision.activation_bytes();
+        let activation = Operator::Activation { elements: (rows.tokens * l.outputs) as f64, bytes: width, gated: false, pass };
+        let launch = if pass == Pass::Forward { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
         PassCost {
             matrix: rows.linear(l.outputs, l.inputs, part, dtype),
-            elementwise: self.device.stream(bytes, 1.0),
+            elementwise: self.device.operator(&activation),
             host: self.host(2.0, launch, 0.0),
             ..PassCost::default()
         }

@@ -169,9 +169,19 @@ record! {
         pub narrow_activations: bool = false,
         /// Whether a pipeline cuts the sequences of a rank into as many microbatches as it has stages, unless told otherwise.
         pub stage_microbatches: bool = false,
-        /// Memory that the runtime takes before the first tensor: driver context, libraries, communicators (order of magnitude seen on
-        /// NVIDIA drivers with NCCL; from memory, unverified).
-        pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.5e9),
+        /// Memory that the runtime takes before the first tensor: driver context and libraries (1,573 MiB on A100, BigScience's trial runs).
+        pub runtime_bytes: NonNeg<Bytes> = Bytes::new(1.65e9),
+        /// Memory of one communicator: buffers of 10 MB for every channel and direction of NCCL's rings and trees (counted, unverified).
+        pub communicator_bytes: NonNeg<Bytes> = Bytes::new(3e8),
+        /// Memory of tensors that only the optimizer step has under fp16, bytes per owned parameter: one flat 16-bit gradient and its fp32
+        /// copy (DeepSpeed).
+        pub step_bytes_fp16: Plain = 0.0,
+        /// Memory of 16-bit gradients that stay beside their fp32 sum under bf16 and fp8, bytes per parameter.
+        pub gradient_kept_bytes_bf16: Plain = 0.0,
+        /// Whether a bucket of gradients is copied into a buffer that stays.
+        pub keeps_bucket: bool = false,
+        /// Whether stages of a pipeline keep what they have sent until its backward pass.
+        pub keeps_outputs: bool = false,
         /// Memory traffic of the optimizer per owned parameter.
         pub optimizer_bytes: Finite,
         /// Smallest gradient bucket, parameters.

@@ -286,8 +286,14 @@ mod tests {
 
     #[test]
     fn several_columns_are_keyed_by_name() {
-        let both =
-            |a: f64, b: f64| Row { id: "a".into(), source: "s".into(), measured: vec![1.0, 2.0], outcome: Ok(vec![a, b]), about: None, interval: None };
+        let both = |a: f64, b: f64| Row {
+            id: "a".into(),
+            source: "s".into(),
+            measured: vec![1.0, 2.0],
+            outcome: Ok(vec![a, b]),
+            about: None,
+            interval: None,
+        };
         let report = Report::new(Kind::Serving, &["ttft_ms", "tpot_ms"], vec![both(1.2, 2.0)]);
         let json = report.json();
         assert_eq!(json["rows"][0]["predicted"]["tpot_ms"], 2.0);

@@ -1,5 +1,6 @@
 //! Tests of the whole: layers, documents, command line, contract, diagnostics, determinism, sweeps, plans.
 
+mod breadth;
 mod calibration;
 mod cli;
 mod collectives;

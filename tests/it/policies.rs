@@ -71,7 +71,7 @@ fn the_last_replica_of_unequal_shares_sets_the_pace() {
 fn weights_inside_pipeline_stages_move_as_often_as_the_policy_says() {
     let text = |sharding: &str| {
         format!(
-            "framework = \"torchtitan\"\n{sharding}global_batch = 64\n[training.model]\npreset = \"llama-2-7b\"\n[training.parallel]\npipeline = 2\n"
+            "framework = \"torchtitan\"\n{sharding}global_batch = 64\nmicrobatch = 1\n[training.model]\npreset = \"llama-2-7b\"\n[training.parallel]\npipeline = 2\n"
         )
     };
     let place = nodes("dgx-h100-ndr", 2);
@@ -119,10 +119,14 @@ fn offload_moves_what_the_papers_say() {
              [training.model]\npreset = \"gpt3-13b\"\nlayers = 8\nsequence_length = 1024\n"
         )
     };
-    // Gradients go down and weights come up: 2 bytes each.
+    // Gradients go down and weights come up: 2 bytes each; sums over microbatches come up three times and go down as often before.
     let (config, host) = run(ONE, &text("[training.offload]\noptimizer = \"host\"\n"));
     let parameters = config.model.parameters();
     let moved = bytes(&host, TaskKind::Offload);
+    let sums = 3.0 * 2.0 * 2.0;
+    assert!((moved / ((4.0 + sums) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
+    let (_, once) = run(ONE, &text("microbatch = 4\n[training.offload]\noptimizer = \"host\"\n"));
+    let moved = bytes(&once, TaskKind::Offload);
     assert!((moved / (4.0 * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
     let update: f64 =
         host.graph.tasks().iter().filter_map(|t| if let Work::Delay { seconds } = t.work { Some(seconds) } else { None }).sum();
@@ -130,12 +134,12 @@ fn offload_moves_what_the_papers_say() {
     // On drives besides: gradients written, state with gradients read, state written.
     let (_, drives) = run(ONE, &text("[training.offload]\noptimizer = \"nvme\"\n"));
     let moved = bytes(&drives, TaskKind::Offload);
-    assert!((moved / ((4.0 + 2.0 + 14.0 + 12.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
+    assert!((moved / ((4.0 + sums + 2.0 + 14.0 + 12.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
     assert!(drives.execution.makespan > host.execution.makespan);
     // An optimizer that keeps half as much moves half of it.
     let (_, small) = run(ONE, &text("optimizer = \"adam-8bit\"\n[training.offload]\noptimizer = \"nvme\"\n"));
     let moved = bytes(&small, TaskKind::Offload);
-    assert!((moved / ((4.0 + 2.0 + 8.0 + 6.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
+    assert!((moved / ((4.0 + sums + 2.0 + 8.0 + 6.0) * parameters) - 1.0).abs() < 1e-9, "{moved} for {parameters}");
     // A checkpoint copies the weights only; what it writes is the same.
     let copied = |c: &orrery::training::Config| {
         let all = orrery::training::shards(c, &c.layers().unwrap());
@@ -146,7 +150,7 @@ fn offload_moves_what_the_papers_say() {
     // Activations of all but the last two layers leave and come back, for each of 4 microbatches.
     let (config, away) = run(ONE, &text("[training.offload]\noptimizer = \"host\"\nactivations = true\n"));
     let kept = 2.0 * 1024.0 * config.model.hidden as f64;
-    let want = 4.0 * parameters + 4.0 * 2.0 * 6.0 * kept;
+    let want = (4.0 + sums) * parameters + 4.0 * 2.0 * 6.0 * kept;
     let moved = bytes(&away, TaskKind::Offload);
     assert!((moved / want - 1.0).abs() < 1e-9, "{moved} against {want}");
     assert!(away.memory[0].activations < host.memory[0].activations);
