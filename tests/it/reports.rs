@@ -94,3 +94,42 @@ fn the_scenario_of_an_answer_runs_to_the_same_numbers() {
     }
     assert!(count >= 3);
 }
+
+#[test]
+fn dashboards_ask_for_metrics_that_are_written() {
+    let mut names = std::collections::BTreeSet::new();
+    for file in [
+        "scenarios/fleet/services-and-training.toml",
+        "scenarios/run/llama3-405b-54-days.toml",
+        "scenarios/serving/autoscaling-cold-start.toml",
+    ] {
+        let mut diags = orrery::diag::Diagnostics::new();
+        let scenario = orrery::scenario::load(&root().join(file), &[], None, &mut diags).unwrap();
+        let outcome = orrery::scenario::execute(&scenario, 600.0, &|| 0.0).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let text = orrery::report::openmetrics(&outcome).unwrap();
+        assert!(text.ends_with("# EOF\n") && !text.contains("NaN") && !text.contains("inf "), "{file}");
+        // All samples of a family stand together, behind its head.
+        let mut seen = std::collections::BTreeSet::new();
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split(' ').next().unwrap().to_owned();
+                assert!(seen.insert(family.clone()), "{file}: {family} comes twice");
+            } else if !line.starts_with('#') {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert!(name == family || name == format!("{family}_total"), "{file}: {line}");
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    for dashboard in ["grafana-fleet.json", "grafana-job.json"] {
+        let text = std::fs::read_to_string(root().join("docs/formats").join(dashboard)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let panels = json["panels"].as_array().unwrap();
+        assert!(panels.len() >= 4, "{dashboard}");
+        for target in panels.iter().flat_map(|p| p["targets"].as_array().unwrap()) {
+            let expr = target["expr"].as_str().unwrap();
+            assert!(names.iter().any(|n| expr.contains(n.as_str())), "{dashboard}: nothing writes `{expr}`");
+        }
+    }
+}

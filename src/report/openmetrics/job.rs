@@ -88,7 +88,7 @@ fn step(detail: &Detail, training: &TrainingOutcome, all: &mut Families) {
             }
         }
     }
-    for link in detail.links.iter().filter(|l| l.name == "NIC") {
+    for link in detail.links.iter().filter(|l| l.name.starts_with("NIC ")) {
         for (value, at) in [(0.0, 0.0), (link.bytes, end)] {
             let help = "Bytes over the most loaded NIC.";
             all.counter("node_network_transmit_bytes", help, "device=\"most loaded NIC\",scope=\"step\"", value.round(), at);
