@@ -190,9 +190,10 @@ fn results_come_back_from_parquet() {
     let sweep = write(work.path(), SWEEP);
     let path = |name: &str| work.path().join(name).to_str().unwrap().to_owned();
     sound(&["sweep", "run", &sweep, "--out", &path("whole")], "2");
+    sound(&["sweep", "collect", &path("whole")], "2");
     sound(&["sweep", "plan", &sweep, "--shards", "3", "--out", &path("parts")], "2");
     for k in 0..3 {
-        sound(&["sweep", "run", &sweep, "--out", &path("parts"), "--shard", &format!("{k}/3")], "2");
+        sound(&["sweep", "run", &sweep, "--out", &path("parts"), "--resume", "--shard", &format!("{k}/3")], "2");
     }
     sound(&["sweep", "collect", &path("parts")], "2");
     let bytes = |name: &str| std::fs::read(work.path().join(name).join("results.parquet")).unwrap();

@@ -142,7 +142,7 @@ fn free_place((cx, cy): (f64, f64), width: f64, (from, to): (f64, f64), dots: &[
     let middle = (cx - width / 2.0).clamp(from + 4.0, (to - width).max(from + 4.0));
     let places = [(cx + 11.0, cy + 4.0), (cx - 11.0 - width, cy + 4.0), (middle, cy - 13.0), (middle, cy + 22.0)];
     let hides = |&(left, base): &(f64, f64)| {
-        let outside = usize::from(left < from || left + width > to || base > 372.0 || base < 20.0);
+        let outside = usize::from(left < from || left + width > to || !(20.0..=372.0).contains(&base));
         let covers = |&&(x, y): &&(f64, f64)| x > left - 6.0 && x < left + width + 6.0 && y > base - 15.0 && y < base + 8.0;
         100 * outside + dots.iter().filter(covers).count()
     };
