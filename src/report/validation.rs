@@ -162,7 +162,8 @@ pub fn validation_markdown(kind: &str, columns: &[ValidationColumn]) -> String {
             for s in rows {
                 let inside = match s.inside {
                     Some(share) => format!(" {} |", percent(share)),
-                    None => intervals.then_some(" – |").unwrap_or_default().to_owned(),
+                    None if intervals => " – |".to_owned(),
+                    None => String::new(),
                 };
                 let _ = if s.n > 0 {
                     writeln!(

@@ -116,7 +116,8 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
 fn layer_gradients(config: &Config) -> f64 {
     let (model, t) = (&config.model, config.parallel.tensor as f64);
     let (tokens, wide) = (config.microbatch_tokens() as f64, config.precision.activation_bytes());
-    if model.is_network() {
+    // XLA assigns their place to the activations that they are computed from.
+    if model.is_network() || *config.stack.elementwise_share < 1.0 {
         return 0.0;
     }
     let (first, second) = feed_forward_elements(config);
