@@ -167,9 +167,12 @@ pub(super) struct CollectiveArgs {
     /// Algorithm: the library's choice, or one
     #[arg(long, default_value = "auto")]
     pub(super) algorithm: String,
-    /// Protocol of a ring inside one scale-up domain: the library's choice, or LL, LL128, Simple
+    /// Protocol of a ring, or of a tree between nodes: the library's choice, or LL, LL128, Simple
     #[arg(long, default_value = "auto")]
     pub(super) protocol: String,
+    /// Channels of the library's kernels; absent: as many as it opens by itself
+    #[arg(long)]
+    pub(super) channels: Option<u32>,
     /// Whose kernels run small all-reduces: nccl, sglang, vllm, trtllm, sglang-trtllm
     #[arg(long, default_value = "nccl")]
     pub(super) engine: String,

@@ -4,9 +4,9 @@ use super::Status;
 use super::args::{CollectiveArgs, MessageFormat};
 use super::run::write_folder_of;
 use super::stream::Stream;
-use crate::collectives::{Algorithm, Engine, Launch, Library, Op, Protocol};
+use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op, Protocol};
 use crate::diag::{Diagnostics, codes, nearest};
-use crate::fabric::AcceleratorId;
+use crate::fabric::{AcceleratorId, Fabric};
 use crate::metrics::{Detail, Fact, Identity, Outcome, SimulationOutcome};
 use crate::report;
 use crate::scenario::{Sweep, constants_of, load_topology, routing_of, run_sweep};
@@ -55,8 +55,13 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
             return Status::BadInput;
         }
     };
+    let library = Library { channels: args.channels, ..Library::of(engine) };
+    if let Some(message) = channels(args, op, &library, &fabric, &ranks) {
+        out.note(&message);
+        return Status::BadInput;
+    }
     let plain = Sweep { protocol, ..Sweep::plain(op, sizes, ranks, algorithm) };
-    let sweep = Sweep { library: Library::of(engine), launch, explicit: args.explicit.then_some(64), routing, ..plain };
+    let sweep = Sweep { library, launch, explicit: args.explicit.then_some(64), routing, ..plain };
     if sweep.work() > MOST_FLOWS {
         out.note(&format!(
             "error: about {:.0e} messages would be simulated\nhint: leave out --explicit, or take fewer ranks or sizes",
@@ -125,6 +130,21 @@ fn protocol(args: &CollectiveArgs) -> Result<Option<Protocol>, String> {
     }
     let unknown = || format!("error: `{}` is no protocol\nhint: one of auto, {}", args.protocol, Protocol::WORDS.join(", "));
     Protocol::from_word(&args.protocol).map(Some).ok_or_else(unknown)
+}
+
+/// Why a number of channels cannot be chosen, if it cannot.
+fn channels(args: &CollectiveArgs, op: Op, library: &Library, fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<String> {
+    let count = args.channels?;
+    if count == 0 {
+        return Some("error: --channels must be at least 1\nhint: leave it out for the library's own number".into());
+    }
+    if args.engine != "nccl" || args.explicit || op.moves_tokens() {
+        return Some("error: --channels does nothing for an engine's own kernels, for exchanges of tokens, or message by message\nhint: leave it out".into());
+    }
+    let knows = Communicator::new(fabric, library, &[ranks.to_vec()]).knows_channels();
+    (!knows).then(|| {
+        "error: what one channel moves is not known on these links\nhint: leave out --channels; it is known of NVLink 2 to 5".into()
+    })
 }
 
 /// The words of the command line, each one of a choice.

@@ -1,5 +1,6 @@
 //! Lines of a collective that spans scale-up domains, and the choice among its algorithms on idle links.
 
+use super::choose::LL128_SHARE;
 use super::communicator::Communicator;
 use super::constants::{NetworkRow, constants};
 use super::timing::{Chosen, Line, nvls, ring_edge};
@@ -9,6 +10,9 @@ use crate::hardware::NicProtocol;
 
 /// Share of the wire that trees reach: two p4de nodes 41.8 of 50 GB/s (0.84); four H200 nodes, NVLS tree forced, 160 of 200 GB/s (0.80).
 const TREE_SHARE: f64 = 0.82;
+
+/// Share of a tree's rate that LL reaches (NCCL 2.30, `src/graph/tuning.cc`).
+const LL_TREE_SHARE: f64 = 1.0 / 3.8;
 
 /// What a pair of NVL72 racks moves in an all-reduce of all their ranks, bytes per second of payload (two racks of GB200, 128 ranks:
 /// 891 us + s / 410 GB/s): about eight NICs' worth, not what all NICs could carry. More than two racks: `2 (K - 1) / K` of it, unverified.
@@ -94,6 +98,35 @@ impl Communicator<'_> {
             }
             _ => return None,
         })
+    }
+
+    /// The line of a ring or a tree over several domains under a protocol, with the steps of the library's cost model; the links' rate is in
+    /// it, since a protocol's flags take a share of what they carry.
+    pub(super) fn line_by(&self, op: Op, bytes: f64, algorithm: Algorithm, protocol: Protocol) -> Option<Line> {
+        let t = self.lines.tuner;
+        let at = protocol as usize;
+        let (base, hop, ring_share, tree_share) = match protocol {
+            Protocol::Ll => (t.base.get(), t.hop.get(), *t.ll_share, LL_TREE_SHARE),
+            Protocol::Ll128 => (t.ll128.first()?.get(), t.ll128.get(1)?.get(), LL128_SHARE, 120.0 / 128.0),
+            Protocol::Simple => (t.bulk_base.get(), t.bulk_hop.get(), 1.0, 1.0),
+        };
+        let (n, domains) = (self.shape.ranks as f64, self.shape.count() as f64);
+        let plain = self.line_across(op, bytes, algorithm)?;
+        let rate = plain.rate.min(self.link_rate(op, algorithm));
+        match algorithm {
+            Algorithm::Ring => {
+                let trips = if op == Op::AllReduce { 2.0 } else { 1.0 };
+                let inside = hop.max(t.overhead.get(at)?.get());
+                let steps = trips * (n - domains) * inside + trips * (domains - 1.0) * t.ring_across.get(at)?.get();
+                let plateau = if protocol == Protocol::Simple && op == Op::AllReduce { *t.plateau } else { 1.0 };
+                Some(Line { latency: plateau * (base + steps), rate: ring_share * rate })
+            }
+            Algorithm::Tree => {
+                let levels = libm::log2(domains).ceil() * t.tree_across.get(at)?.get();
+                Some(Line { latency: base + 2.0 * ((n / domains - 1.0) * hop + levels), rate: tree_share * rate })
+            }
+            _ => None,
+        }
     }
 
     /// Seconds in which a rank's NICs start a message to (or from) every rank of the other domains.

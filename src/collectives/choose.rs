@@ -1,4 +1,4 @@
-//! Choice of algorithm and protocol inside a scale-up domain, as NCCL's cost model makes it.
+//! Choice of algorithm and protocol inside a scale-up domain, as the library's cost model (NCCL's, RCCL's) makes it.
 //!
 //! The constants are the library's own and serve only to choose: its mistakes are part of what is measured, since times
 //! jump where it switches.
@@ -7,15 +7,20 @@ use super::platform::ScaleUpLines;
 use super::timing::{Chosen, nvls, ring, ring_edge, ring_steps};
 use super::{Algorithm, Op, Protocol};
 
+/// Share of the rate that LL128 is taken to reach: 120 of 128 bytes, and something less (NCCL).
+pub(super) const LL128_SHARE: f64 = 0.92;
+
 /// The library's estimate of a ring, seconds.
 fn ring_estimate(lines: &ScaleUpLines, op: Op, n: f64, protocol: Protocol, bytes: f64) -> f64 {
     let steps = ring_steps(op, n);
-    let (latency, busbw) = match protocol {
-        Protocol::Ll => (6.6 + 0.6 * steps, lines.ll_cap.min(lines.tuner_rate / 2.0)),
-        Protocol::Ll128 => (14.0 + 1.9 * steps, 0.92 * lines.tuner_rate),
-        Protocol::Simple => (8.4 + 3.4 * steps, lines.tuner_rate),
+    let (tuner, rate) = (lines.tuner, lines.tuner_rate);
+    let (latency, busbw) = match (protocol, &tuner.ll128[..]) {
+        (Protocol::Ll, _) => (tuner.base.get() + tuner.hop.get() * steps, lines.ll_cap.min(rate * *tuner.ll_share)),
+        (Protocol::Ll128, [base, hop]) => (base.get() + hop.get() * steps, LL128_SHARE * rate),
+        (Protocol::Ll128, _) => return f64::INFINITY,
+        (Protocol::Simple, _) => (tuner.bulk_base.get() + tuner.bulk_hop.get() * steps, rate),
     };
-    latency * 1e-6 + bytes * ring_edge(op, n as usize) / busbw
+    latency + bytes * ring_edge(op, n as usize) / busbw
 }
 
 /// The library's estimate of an in-switch all-reduce, seconds.

@@ -54,6 +54,8 @@ pub struct Communicator<'f> {
     pub(super) nodes: f64,
     pub(super) engine: Engine,
     sm_share: f64,
+    /// Channels of its kernels.
+    channels: f64,
     /// Compute units of the part; 0 where collectives run on engines of their own.
     units: f64,
     /// Bytes per second that the best kernels reach.
@@ -69,13 +71,13 @@ pub struct Communicator<'f> {
 /// H100 and 0.84 to 0.89 on B200 (`tests/validation/attention.csv`).
 const BEST_MEMORY_SHARE: f64 = 0.92;
 
-/// Send and receive kernels hold about two channels a peer.
+/// Send and receive kernels hold about two channels a peer, of the channels that there are.
 const SEND_CHANNELS: f64 = 4.0;
 
 /// Share of the compute units that collective kernels hold; only graphics processors run them there (TPU, Gaudi and Trainium have engines
 /// of their own for it).
 fn kernel_share(part: &Accelerator, library: &Library) -> f64 {
-    if *part.kind == AcceleratorKind::Gpu { (f64::from(library.channels) / *part.compute_units as f64).min(0.5) } else { 0.0 }
+    if *part.kind == AcceleratorKind::Gpu { (library.units() / *part.compute_units as f64).min(0.5) } else { 0.0 }
 }
 
 impl<'f> Communicator<'f> {
@@ -84,6 +86,7 @@ impl<'f> Communicator<'f> {
     pub fn new(fabric: &'f Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Self {
         let (group, shape) = widest(fabric, groups);
         let (lines, measured) = lines_of(fabric, &group[shape.domains[0].clone()]);
+        let lines = lines.over(library.channels);
         let part = fabric.part(group[0]);
         let node = fabric.site(group[0]).node;
         let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
@@ -99,6 +102,7 @@ impl<'f> Communicator<'f> {
             nodes: nodes.len() as f64,
             engine: library.engine,
             sm_share: kernel_share(part, library),
+            channels: library.units(),
             units: if *part.kind == AcceleratorKind::Gpu { *part.compute_units as f64 } else { 0.0 },
             memory_bandwidth: BEST_MEMORY_SHARE * part.memory_bandwidth.get(),
             routing: None,
@@ -136,11 +140,18 @@ impl<'f> Communicator<'f> {
         self.measured
     }
 
-    /// Where the constants come from: those inside a domain, where something was measured on its links, and those between nodes.
+    /// Whether the rate of one channel is known, so that their number can be chosen.
     #[must_use]
-    pub fn sources(&self) -> (Option<&'static str>, &'static str) {
+    pub const fn knows_channels(&self) -> bool {
+        self.lines.channel.is_some()
+    }
+
+    /// Where the constants come from: those inside a domain, where something is known of its links; those between nodes; the cost model
+    /// that picks algorithm and protocol.
+    #[must_use]
+    pub fn sources(&self) -> (Option<&'static str>, &'static str, &'static str) {
         let inside = constants().lines(&self.technology).map(|row| row.source.value.as_str());
-        (inside, constants().network(self.protocol).source.value.as_str())
+        (inside, constants().network(self.protocol).source.value.as_str(), self.lines.tuner.source.value.as_str())
     }
 
     /// What an operation of `bytes` does under an algorithm of the caller's choice; `None` where it has no such form here.
@@ -159,20 +170,32 @@ impl<'f> Communicator<'f> {
         line.map(|line| self.planned(op, Chosen { line, algorithm, protocol: Protocol::Simple }))
     }
 
-    /// The same under a protocol of the caller's choice: rings inside one domain; elsewhere the protocols have no lines of their own.
+    /// The same under a protocol of the caller's choice: rings inside one domain, rings and trees between nodes by the library's own figures.
     #[must_use]
     pub fn plan_by(&self, op: Op, bytes: f64, algorithm: Option<Algorithm>, protocol: Option<Protocol>) -> Option<Plan> {
         let Some(protocol) = protocol else {
             return algorithm.map_or_else(|| Some(self.plan(op, bytes)), |a| self.plan_as(op, bytes, a));
         };
         let rings = matches!(op, Op::AllReduce | Op::AllGather | Op::ReduceScatter | Op::Broadcast | Op::Reduce);
-        let fits = self.shape.count() == 1 && self.shape.ranks > 1 && self.shape.torus.is_none() && rings;
         let known = protocol != Protocol::Ll128 || self.lines.ll128;
-        if !fits || !known || algorithm.is_some_and(|a| a != Algorithm::Ring) {
+        if !rings || !known || self.shape.ranks < 2 || self.shape.torus.is_some() {
             return None;
         }
-        let line = ring(&self.lines, op, self.shape.ranks as f64, protocol, bytes);
-        Some(self.planned(op, Chosen { line, algorithm: Algorithm::Ring, protocol }))
+        if self.shape.count() == 1 {
+            let line = ring(&self.lines, op, self.shape.ranks as f64, protocol, bytes);
+            return algorithm
+                .is_none_or(|a| a == Algorithm::Ring)
+                .then(|| self.planned(op, Chosen { line, algorithm: Algorithm::Ring, protocol }));
+        }
+        let of = |a: Algorithm| Some(Chosen { line: self.line_by(op, bytes, a, protocol)?, algorithm: a, protocol });
+        let chosen = match algorithm {
+            Some(algorithm) => of(algorithm)?,
+            None => {
+                let both = [Algorithm::Ring, Algorithm::Tree].into_iter().filter_map(of);
+                both.min_by(|a, b| a.line.time(bytes).total_cmp(&b.line.time(bytes)))?
+            }
+        };
+        Some(self.planned(op, chosen))
     }
 
     /// The line of an algorithm inside one domain.
@@ -246,7 +269,7 @@ impl<'f> Communicator<'f> {
 
     fn planned(&self, op: Op, chosen: Chosen) -> Plan {
         let share = match (op, chosen.algorithm, self.routing) {
-            (Op::SendRecv, ..) => SEND_CHANNELS / 20.0 * self.sm_share,
+            (Op::SendRecv, ..) => (SEND_CHANNELS / self.channels).min(1.0) * self.sm_share,
             // The low-latency kernels leave the device while bytes travel (a hook receives later).
             (_, Algorithm::LowLatency, _) => 0.0,
             (_, Algorithm::OneCopy, Some(routing)) if self.units > 0.0 => (routing.compute_units / self.units).min(0.5),

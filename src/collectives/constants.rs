@@ -8,10 +8,45 @@ use crate::units::{Bytes, BytesPerSecond, Seconds};
 use std::sync::OnceLock;
 
 record! {
-    /// Lines of NCCL inside a domain of one link technology.
+    /// What a library's cost model assumes: it picks algorithm and protocol by it. Also the start-ups of a protocol between nodes, where a
+    /// caller forces one.
+    pub struct TunerRow {
+        /// Library.
+        pub library: Name,
+        /// Start-up of LL.
+        pub base: NonNeg<Seconds>,
+        /// One step of it.
+        pub hop: NonNeg<Seconds>,
+        /// Its share of the rate.
+        pub ll_share: Finite,
+        /// Start-up and step of LL128, where the library has it.
+        pub ll128: List<NonNeg<Seconds>> = Vec::new(),
+        /// Start-up of the bulk protocol.
+        pub bulk_base: NonNeg<Seconds>,
+        /// One step of it.
+        pub bulk_hop: NonNeg<Seconds>,
+        /// One step between nodes of LL, LL128 and the bulk protocol, in rings; absent: the library's figures do not time a protocol there.
+        pub ring_across: List<NonNeg<Seconds>> = Vec::new(),
+        /// The same in trees.
+        pub tree_across: List<NonNeg<Seconds>> = Vec::new(),
+        /// What posting to the network takes at least of a step inside a node, of a ring that leaves it.
+        pub overhead: List<NonNeg<Seconds>> = Vec::new(),
+        /// Factor on the start-up of a bulk ring of an all-reduce between nodes.
+        pub plateau: Finite = 1.0,
+        /// Where the values come from.
+        pub source: Text,
+    }
+}
+
+record! {
+    /// Lines of a library inside a domain of one link technology.
     pub struct ScaleUpRow {
         /// Link technology.
         pub technology: Name,
+        /// Library.
+        pub library: Name = "nccl".to_owned().into(),
+        /// Whether these are measurements, not a library's own figures.
+        pub measured: bool = true,
         /// Rate of a ring edge by link.
         pub per_link: Pos<BytesPerSecond>,
         /// Rate by link that the library's cost model assumes.
@@ -30,8 +65,12 @@ record! {
         pub nvls_small: Option<NonNeg<Seconds>>,
         /// Start-up of large ones.
         pub nvls_large: Option<NonNeg<Seconds>>,
+        /// Share of the ring's rate that LL reaches.
+        pub ll_share: Finite = 0.5,
         /// Cap of LL bus bandwidth in the library's cost model.
-        pub ll_cap: Pos<BytesPerSecond>,
+        pub ll_cap: Option<Pos<BytesPerSecond>>,
+        /// Greatest rate of one channel of a ring.
+        pub channel: Option<Pos<BytesPerSecond>>,
         /// Channel rate of NVLS in the library's cost model.
         pub nvls_channel: Option<Pos<BytesPerSecond>>,
         /// Efficiency of NVLS in the library's cost model.
@@ -178,6 +217,8 @@ record! {
 record! {
     /// The constants file.
     pub struct Constants {
+        /// Cost models of libraries.
+        pub tuner: List<TunerRow>,
         /// Lines inside domains.
         pub scale_up: List<ScaleUpRow>,
         /// All-to-all inside domains.
@@ -207,6 +248,11 @@ fn known(technology: &str) -> &str {
 }
 
 impl Constants {
+    /// The cost model of a library; NCCL's where it has none of its own.
+    pub(super) fn tuner(&self, library: &str) -> &TunerRow {
+        let row = self.tuner.iter().map(|r| &r.value).find(|r| *r.library == library);
+        row.unwrap_or(&self.tuner[0].value)
+    }
     pub(super) fn lines(&self, technology: &str) -> Option<&ScaleUpRow> {
         self.scale_up.iter().map(|r| &r.value).find(|r| *r.technology == known(technology))
     }

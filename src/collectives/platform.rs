@@ -1,7 +1,7 @@
 //! Which measured lines serve a group: by the technology of its scale-up domain, or from data sheets where nothing was measured.
 
 use super::Engine;
-use super::constants::{ScaleUpRow, constants};
+use super::constants::{ScaleUpRow, TunerRow, constants};
 use super::rings::rings_in;
 use crate::choice;
 use crate::fabric::{AcceleratorId, Domain, DomainKind, Fabric};
@@ -35,9 +35,12 @@ impl Launch {
 pub struct Library {
     /// Whose kernels run small all-reduces.
     pub engine: Engine,
-    /// SMs that collective kernels hold (a ring all-reduce of NCCL runs 16 to 24 channels, one SM each).
-    pub channels: u32,
+    /// Channels of its kernels, one compute unit each; absent: as many as the library opens by itself.
+    pub channels: Option<u32>,
 }
+
+/// Channels that a library opens by itself: a ring all-reduce of NCCL runs 16 to 24.
+const CHANNELS: u32 = 20;
 
 impl Library {
     /// NCCL (and RCCL, which shares its structure).
@@ -48,12 +51,16 @@ impl Library {
     /// An engine's kernels, and NCCL's where it has none.
     #[must_use]
     pub const fn of(engine: Engine) -> Self {
-        Self { engine, channels: 20 }
+        Self { engine, channels: None }
+    }
+    /// Compute units that its kernels hold.
+    pub(super) fn units(&self) -> f64 {
+        f64::from(self.channels.unwrap_or(CHANNELS))
     }
 }
 
 /// Lines of a scale-up domain: latencies in seconds, rates in bytes per second.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct ScaleUpLines {
     /// Rate of a ring edge.
     pub(super) rate: f64,
@@ -71,8 +78,14 @@ pub(super) struct ScaleUpLines {
     pub(super) bulk_hop: f64,
     /// Start-ups of in-switch reduction, small and large, where the switch can.
     pub(super) nvls: Option<(f64, f64)>,
+    /// Share of the ring's rate that LL reaches.
+    pub(super) ll_share: f64,
     /// Cap of LL bus bandwidth in the library's cost model.
     pub(super) ll_cap: f64,
+    /// Greatest rate of one channel, where the library says so.
+    pub(super) channel: Option<f64>,
+    /// The library's cost model.
+    pub(super) tuner: &'static TunerRow,
     /// Channel rate of NVLS in the library's cost model, and its efficiency.
     pub(super) nvls_tuner: (f64, f64),
     /// Whether LL128 is a line of its own (not on Blackwell, whose rows behave like the bulk protocol).
@@ -99,11 +112,20 @@ impl ScaleUpLines {
             bulk_base: row.bulk_base.get(),
             bulk_hop: row.bulk_hop.get(),
             nvls,
-            ll_cap: row.ll_cap.get(),
+            ll_share: *row.ll_share,
+            ll_cap: row.ll_cap.map_or(f64::INFINITY, |c| c.get()),
+            channel: row.channel.map(|c| c.get()),
+            tuner: constants().tuner(&row.library),
             nvls_tuner: (row.nvls_channel.map_or(60.0 * GB, |c| c.get()), *row.nvls_tuner_efficiency),
             ll128: *row.ll128,
             copy: *row.copy,
         }
+    }
+
+    /// The same over so many channels: what rings, trees and in-switch reductions move are shares of the edge's rate.
+    pub(super) fn over(self, channels: Option<u32>) -> Self {
+        let Some(most) = channels.zip(self.channel).map(|(count, each)| f64::from(count) * each) else { return self };
+        Self { rate: self.rate.min(most), tuner_rate: self.tuner_rate.min(most), ..self }
     }
 
     /// The same with another rate of a ring edge.
@@ -113,20 +135,25 @@ impl ScaleUpLines {
 }
 
 /// Between what was measured (NVLink 3 and 4), for technologies without measurements.
-const GENERIC: ScaleUpLines = ScaleUpLines {
-    rate: 100.0 * GB,
-    tuner_rate: 100.0 * GB,
-    base: 6.0 * US,
-    hop: 1.0 * US,
-    spread: 1.0 * US,
-    bulk_base: 15.0 * US,
-    bulk_hop: 5.0 * US,
-    nvls: None,
-    ll_cap: 100.0 * GB,
-    nvls_tuner: (60.0 * GB, 0.85),
-    ll128: false,
-    copy: 0.6,
-};
+fn generic() -> ScaleUpLines {
+    ScaleUpLines {
+        rate: 100.0 * GB,
+        tuner_rate: 100.0 * GB,
+        base: 6.0 * US,
+        hop: 1.0 * US,
+        spread: 1.0 * US,
+        bulk_base: 15.0 * US,
+        bulk_hop: 5.0 * US,
+        nvls: None,
+        ll_share: 0.5,
+        ll_cap: 100.0 * GB,
+        channel: None,
+        tuner: constants().tuner("nccl"),
+        nvls_tuner: (60.0 * GB, 0.85),
+        ll128: false,
+        copy: 0.6,
+    }
+}
 
 /// Five V100 of a DGX-1 have no ring of NVLinks alone; 37 GB/s were measured, 1.6 rings.
 const RINGS_OF_FIVE: f64 = 1.6;
@@ -146,26 +173,26 @@ pub(super) fn lines_of(fabric: &Fabric, group: &[AcceleratorId]) -> (ScaleUpLine
     let n = group.len().max(2);
     match domain.kind {
         DomainKind::Switched => match row {
-            Some(row) => (ScaleUpLines::of(row, links), true),
+            Some(row) => (ScaleUpLines::of(row, links), *row.measured),
             // NVSwitch systems reach 0.80 to 0.82 of the data sheet.
-            None => (GENERIC.at(0.8 * data_sheet), false),
+            None => (generic().at(0.8 * data_sheet), false),
         },
         DomainKind::CubeMesh | DomainKind::FullMesh => {
             let rings = rings_in(fabric, group).len() as f64;
             let rings = if rings == 0.0 { RINGS_OF_FIVE } else { rings };
             match row {
-                Some(row) => (ScaleUpLines::of(row, rings), true),
+                Some(row) => (ScaleUpLines::of(row, rings), *row.measured),
                 None => {
-                    // MI300X: 48 of 64 GB/s usable a link; latencies assumed (20 + 4 us a step), no open sweep.
+                    // 0.75 of the data sheet, as MI300X (48 of 64 GB/s a link); latencies assumed.
                     let one = 0.75 * data_sheet / (f64::from(domain.size) - 1.0).max(1.0);
-                    let slow = ScaleUpLines { base: 20.0 * US, hop: 4.0 * US, bulk_base: 20.0 * US, bulk_hop: 4.0 * US, ..GENERIC };
+                    let slow = ScaleUpLines { base: 20.0 * US, hop: 4.0 * US, bulk_base: 20.0 * US, bulk_hop: 4.0 * US, ..generic() };
                     (slow.at(rings * one), false)
                 }
             }
         }
         // TPU: about 1 us a hop, no host in the path; the torus' links set the rate.
         DomainKind::Torus => {
-            let fast = ScaleUpLines { base: 5.0 * US, hop: 1.0 * US, bulk_base: 5.0 * US, bulk_hop: 1.0 * US, copy: 0.0, ..GENERIC };
+            let fast = ScaleUpLines { base: 5.0 * US, hop: 1.0 * US, bulk_base: 5.0 * US, bulk_hop: 1.0 * US, copy: 0.0, ..generic() };
             (fast.at(0.9 * data_sheet), false)
         }
         DomainKind::Pcie => (pcie(fabric, domain, n), false),
@@ -179,5 +206,5 @@ fn pcie(fabric: &Fabric, domain: &Domain, n: usize) -> ScaleUpLines {
     let shared =
         fabric.peer_copy_limit(fabric.standing(domain.first)).unwrap_or(if dma < 30.0 * GB { SHARED_PCIE_4 } else { f64::INFINITY });
     let rate = if n == 2 { 0.75 * dma } else { (0.47 * dma).min(shared / n as f64) };
-    ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..GENERIC }.at(rate)
+    ScaleUpLines { base: 3.1 * US, hop: 1.4 * US, bulk_base: 12.0 * US, bulk_hop: 5.0 * US, copy: 0.0, ..generic() }.at(rate)
 }

@@ -256,6 +256,65 @@ fn a_protocol_of_ones_own() {
     assert!(b200.plan_by(Op::AllReduce, 1e6, Some(Algorithm::Nvls), Some(Protocol::Ll)).is_none());
 }
 
+#[test]
+fn channels_bound_the_rate_and_hold_units() {
+    let fabric = boxes("h100-sxm", 2, 8);
+    let of = |channels, n| Communicator::new(&fabric, &Library { channels, ..Library::nccl() }, &[first(n)]);
+    let slope = |c: &Communicator<'_>| {
+        let time = |b| c.time_of(Op::AllGather, b, &c.plan_by(Op::AllGather, b, None, Some(Protocol::Simple)).unwrap());
+        7.0 / 8.0 * 2e9 / (time(4e9) - time(2e9))
+    };
+    // Four channels of 36.7 GB/s (and the copy that shows beside the wire); as many as the library opens are no limit.
+    let copy = 1.0 + 0.6 / 7.0;
+    assert!((slope(&of(Some(4), 8)) * copy / (1.007 * 4.0 * 36.7e9) - 1.0).abs() < 1e-9);
+    assert_eq!(slope(&of(Some(20), 8)), slope(&of(None, 8)));
+    let share = |channels| of(channels, 8).plan(Op::AllReduce, 1e9).kernel_sm_share;
+    assert!((share(Some(4)) - 4.0 / 132.0).abs() < 1e-12 && (share(None) - 20.0 / 132.0).abs() < 1e-12);
+    // Between nodes too: eight NICs bring 400 GB/s, four channels no more than their own.
+    let across = |channels| of(channels, 16).time_alone(Op::AllGather, 8e9);
+    assert!(across(Some(4)) > 2.0 * across(None) && across(Some(1)) > 3.9 * across(Some(4)));
+}
+
+#[test]
+fn protocols_between_nodes_follow_the_library() {
+    let fabric = boxes("h100-sxm", 4, 8);
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(32)]);
+    let time = |a, p, bytes| c.time_of(Op::AllReduce, bytes, &c.plan_by(Op::AllReduce, bytes, Some(a), Some(p)).unwrap());
+    // NCCL's own steps: 6.6 + 56 steps of 1 us inside (posting to the network bounds them) + 6 of 2.7 us between nodes, in a ring;
+    // 6.8 less 0.2 + 2 (7 x 0.6 + 2 x 5) us in a tree.
+    assert!((time(Algorithm::Ring, Protocol::Ll, 1.0) - (6.6 + 56.0 + 6.0 * 2.7) * 1e-6).abs() < 1e-9);
+    assert!((time(Algorithm::Tree, Protocol::Ll, 1.0) - (6.6 + 2.0 * (7.0 * 0.6 + 2.0 * 5.0)) * 1e-6).abs() < 1e-9);
+    // Flags take half of a ring's rate, and all but a 3.8th of a tree's.
+    let slope = |a, p| time(a, p, 4e9) - time(a, p, 2e9);
+    assert!((slope(Algorithm::Ring, Protocol::Ll) / slope(Algorithm::Ring, Protocol::Simple) - 2.0).abs() < 1e-9);
+    assert!((slope(Algorithm::Tree, Protocol::Ll) / slope(Algorithm::Tree, Protocol::Simple) - 3.8).abs() < 1e-9);
+    let best = |p| c.plan_by(Op::AllReduce, 8.0, None, Some(p)).unwrap().algorithm;
+    assert_eq!(best(Protocol::Ll), Algorithm::Tree);
+    assert!(c.plan_by(Op::AllReduce, 8.0, Some(Algorithm::NvlsTree), Some(Protocol::Ll)).is_none());
+}
+
+#[test]
+fn boxes_of_mi300x_choose_as_rccl_does() {
+    let text = "[[node]]\nname = \"n\"\naccelerator = \"mi300x\"\naccelerators = 8\nscale_up = \"full-mesh\"\nhost = \"dgx-h100\"\n[fabric]\nkind = \"none\"\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("t", text);
+    let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
+    let fabric = built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0;
+    let c = Communicator::new(&fabric, &Library::nccl(), &[first(8)]);
+    assert!(!c.is_measured() && !c.knows_channels());
+    // LL at 0.08 of the rate: 12 + 0.8 x 14 us; then the bulk protocol, seven rings of 48 GB/s.
+    let small = c.plan(Op::AllReduce, 1024.0);
+    assert_eq!((small.algorithm, small.protocol), (Algorithm::Ring, Protocol::Ll));
+    assert!((small.latency_s - 23.2e-6).abs() < 1e-9);
+    let large = c.plan(Op::AllReduce, 1e9);
+    assert_eq!(large.protocol, Protocol::Simple);
+    assert!((large.rate_cap * 1.75 / (1.007 * 336e9) - 1.0).abs() < 1e-9, "{}", large.rate_cap);
+    // They switch where the library's estimates meet: 17 + 2.1 x 14 less 12 + 0.8 x 14 us at 1.75 bytes (1 / 26.88 - 1 / 336) GB/s.
+    let meet = 23.2e-6 / (1.75 * (1.0 / 26.88e9 - 1.0 / 336e9));
+    assert_eq!(c.plan(Op::AllReduce, 0.99 * meet).protocol, Protocol::Ll);
+    assert_eq!(c.plan(Op::AllReduce, 1.01 * meet).protocol, Protocol::Simple);
+}
+
 fn deepseek(units: f64) -> Routing {
     Routing { hidden: 7168, experts: 256, per_token: 8, groups: None, dispatch_bytes: 1.0, compute_units: units }
 }

@@ -53,12 +53,12 @@ pub(super) fn ring(lines: &ScaleUpLines, op: Op, n: f64, protocol: Protocol, byt
     let wire = ring_edge(op, n as usize);
     let with_copy = wire + lines.copy / n;
     let b = lines.rate;
-    // Shares of the ring rate: LL 0.027 on few channels, then 0.50 (the library's own figure); LL128 0.71; bulk 1.007 [fit].
+    // Shares of the ring rate: LL 0.027 on few channels, then 0.50 (the library's own figure; RCCL 0.08); LL128 0.71; bulk 1.007 [fit].
     let simple = Line { latency: lines.bulk_base + steps * lines.bulk_hop, rate: 1.007 * b / with_copy };
     match protocol {
         Protocol::Ll => {
             let few = Line { latency: lines.base + steps * lines.hop, rate: 0.027 * b / wire };
-            few.or(bytes, Line { latency: lines.base + lines.spread + steps * lines.hop, rate: 0.50 * b / with_copy })
+            few.or(bytes, Line { latency: lines.base + lines.spread + steps * lines.hop, rate: lines.ll_share * b / with_copy })
         }
         Protocol::Ll128 if lines.ll128 => Line { latency: lines.bulk_base + 3e-6, rate: 0.71 * b / with_copy }.or(bytes, simple),
         _ => simple,

@@ -228,7 +228,7 @@ proptest! {
     #[test]
     fn invariants_under_outages(list in all_kinds(), policy in any_policy(), seed in 0u64..1000) {
         let class = |name: &str, effect, loses, rate| crate::operations::Class {
-            name: name.into(), rate, parts: 6.0, shape: 1.0, effect, loses, nodes: 2, detect: 2.0, outage: 0.0,
+            name: name.into(), rate, parts: 6.0, shape: 1.0, renewed: false, effect, loses, nodes: 2, detect: 2.0, outage: 0.0,
         };
         use crate::operations::{Effect, Loses};
         let mut set = fleet(cluster(6, 4, 2), list);
@@ -530,6 +530,7 @@ fn a_failure_costs_what_came_after_the_last_checkpoint() {
             rate: 1.0 / 500.0,
             parts: 1.0,
             shape: 1.0,
+            renewed: false,
             effect: crate::operations::Effect::Stop,
             loses: crate::operations::Loses::Node,
             nodes: 1,

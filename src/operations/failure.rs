@@ -75,6 +75,8 @@ record! {
         pub nodes: Option<Count>,
         /// Weibull shape; below 1 failures come early in a cluster's life. Absent: 1 (exponential).
         pub shape: Option<Finite>,
+        /// Whether a new part takes the place of a failed one (its age begins anew); else it is repaired and as old as before.
+        pub renewed: bool = false,
         /// Time until it is noticed; absent: the one of `[failures]`.
         pub detect: Option<NonNeg<Seconds>>,
         /// How long it lasts (slow, pause, planned, loss of a region).
@@ -155,6 +157,8 @@ pub struct Class {
     pub parts: f64,
     /// Weibull shape.
     pub shape: f64,
+    /// Whether a new part takes the place of a failed one.
+    pub renewed: bool,
     /// What it does.
     pub effect: Effect,
     /// What is lost with it.

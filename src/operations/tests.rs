@@ -9,6 +9,7 @@ fn class(rate: f64) -> Class {
         rate,
         parts: 1000.0,
         shape: 1.0,
+        renewed: false,
         effect: Effect::Stop,
         loses: Loses::Node,
         nodes: 1,
@@ -180,6 +181,34 @@ fn weibull_failures_come_early() {
     let wall = ensemble(&p, 2, 40, false).wall.mean;
     let want = 1000.0 * libm::pow(wall / scale, 0.7);
     assert!((n(&p) / want - 1.0).abs() < 0.05, "{} {want}", n(&p));
+}
+
+#[test]
+fn new_parts_begin_their_age_anew() {
+    let aging = |renewed, shape| Class { shape, renewed, parts: 200.0, ..class(0.2) };
+    let count = |class: &Class, until: f64| {
+        let mut arrivals = Arrivals::new(crate::engine::Streams::new(5).stream("x"), class, 1.0);
+        let mut n = 0.0;
+        while arrivals.next < until {
+            n += 1.0;
+            let before = arrivals.next;
+            arrivals.advance(class, 1.0);
+            assert!(arrivals.next >= before);
+        }
+        n
+    };
+    // Two hundred parts that wear out (shape 3, mean life 1,000 s): renewed, t / m + (c² - 1) / 2 failures of each part in the long run, c the
+    // coefficient of variation; repaired as old as they were, (t / s)^3.
+    let gamma = |x: f64| libm::tgamma(x);
+    let spread = gamma(1.0 + 2.0 / 3.0) / gamma(4.0 / 3.0).powi(2) - 1.0;
+    let want = 200.0 * (20.0 + (spread - 1.0) / 2.0);
+    let renewed = count(&aging(true, 3.0), 20_000.0);
+    assert!((renewed / want - 1.0).abs() < 0.02, "{renewed} {want}");
+    let old = count(&aging(false, 3.0), 4_000.0);
+    let want = 200.0 * (4.0 * gamma(4.0 / 3.0)).powi(3);
+    assert!((old / want - 1.0).abs() < 0.03, "{old} {want}");
+    // Parts that do not age are as good as new anyway.
+    assert_eq!(count(&aging(true, 1.0), 20_000.0), count(&aging(false, 1.0), 20_000.0));
 }
 
 #[test]

@@ -199,7 +199,8 @@ fn contended<'f>(
     let chosen = if op.moves_tokens() { Some(algorithm) } else { sweep.algorithm };
     let mut transfers = vec![(Rc::clone(main), op, bytes, 1, chosen)];
     for other in &sweep.beside {
-        let communicator = Rc::new(Communicator::new(fabric, &Library::nccl(), std::slice::from_ref(&other.ranks)));
+        let library = Library { channels: sweep.library.channels, ..Library::nccl() };
+        let communicator = Rc::new(Communicator::new(fabric, &library, std::slice::from_ref(&other.ranks)));
         transfers.push((communicator, other.op, other.bytes, other.repeat, None));
     }
     for (i, (communicator, op, bytes, repeat, algorithm)) in transfers.into_iter().enumerate() {
@@ -300,7 +301,10 @@ pub(super) fn sweep(input: &At<CollectiveInput>, fabric: &Fabric, diags: &mut Di
         groups,
         algorithm: *input.algorithm,
         protocol: *input.protocol,
-        library: input.engine.map_or_else(Library::nccl, Library::of),
+        library: Library {
+            channels: input.channels.map(|c| c.min(1 << 16) as u32),
+            ..input.engine.map_or_else(Library::nccl, Library::of)
+        },
         launch: input.launch.unwrap_or(Launch::Graph),
         explicit: input.explicit.then(|| input.chunks.map_or(CHUNKS, |c| c.min(1 << 16) as u32)),
         beside: beside?,
@@ -364,7 +368,15 @@ fn form_of(input: &CollectiveInput, sweep: &Sweep, fabric: &Fabric, diags: &mut 
         diags.push(
             Diagnostic::error(codes::UNSUPPORTED, format!("{op} has no form of its own under {protocol} here"))
                 .at(input.protocol.span, "no such form")
-                .hint("protocols are those of rings inside one scale-up domain; LL128 up to NVLink 4"),
+                .hint("protocols are those of rings, and of trees between nodes; LL128 up to NVLink 4; RCCL's only inside one domain"),
+        );
+        return false;
+    }
+    if input.channels.is_some() && !communicator.knows_channels() {
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, "what one channel moves is not known on these links")
+                .at(input.channels.span, "no such figure")
+                .hint("leave it out; it is known of NVLink 2 to 5"),
         );
         return false;
     }

@@ -209,7 +209,7 @@ pub fn constants_of(fabric: &Fabric, sweep: &Sweep) -> Vec<ProfileUse> {
 
 fn constants_between(fabric: &Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Vec<ProfileUse> {
     let communicator = Communicator::new(fabric, library, groups);
-    let (inside, between) = communicator.sources();
+    let (inside, between, choice) = communicator.sources();
     let entry =
         |operator: &str, entry: &str, source: &str| ProfileUse { operator: operator.into(), entry: entry.into(), source: source.into() };
     let none = "data sheet and defaults; not measured on this kind of link: ±40 % below 1 MiB";
@@ -217,6 +217,7 @@ fn constants_between(fabric: &Fabric, library: &Library, groups: &[Vec<Accelerat
     if communicator.groups()[0].iter().any(|&a| fabric.site(a).node != fabric.site(communicator.groups()[0][0]).node) {
         out.push(entry("between nodes", "collectives/constants.toml", between));
     }
+    out.push(entry("choice of algorithm and protocol", "collectives/constants.toml", choice));
     out
 }
 

@@ -192,6 +192,14 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
     if class.shape.is_some_and(|k| !(0.2..=10.0).contains(&k)) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a Weibull shape outside 0.2 to 10").at(class.shape.span, "out of range"));
     }
+    if *class.renewed && class.shape.is_none_or(|k| k == 1.0) {
+        conflict(
+            class.renewed.span,
+            "`renewed` does nothing without a `shape` other than 1: parts do not age",
+            "leave it out, or give `shape`",
+            diags,
+        );
+    }
     if class.speed.is_some_and(|s| s <= 0.0 || s >= 1.0) {
         diags.push(
             Diagnostic::error(codes::OUT_OF_RANGE, "a slow accelerator keeps more than none and less than all of its speed")

@@ -2,6 +2,7 @@
 
 use super::collective::Moves;
 use super::input::{CollectiveInput, CongestionControl};
+use crate::collectives::Engine;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::Fabric;
 use crate::simulate::Pattern;
@@ -16,6 +17,7 @@ pub(super) fn keys(input: &CollectiveInput, moves: Moves, fabric: &Fabric, diags
     for (given, span, name) in [
         (input.algorithm.is_some(), input.algorithm.span, "algorithm"),
         (input.protocol.is_some(), input.protocol.span, "protocol"),
+        (input.channels.is_some(), input.channels.span, "channels"),
         (input.engine.is_some(), input.engine.span, "engine"),
         (input.launch.is_some(), input.launch.span, "launch"),
         (*input.explicit, input.explicit.span, "explicit"),
@@ -38,6 +40,11 @@ pub(super) fn keys(input: &CollectiveInput, moves: Moves, fabric: &Fabric, diags
     if input.protocol.is_some() && (!input.beside.is_empty() || input.engine.is_some()) {
         let message = "`protocol` does nothing beside other operations, or for an engine's own kernels".into();
         refuse(codes::CONFLICT, input.protocol.span, message, "leave out `protocol`, or `beside` and `engine`");
+    }
+    let tokens = matches!(moves, Moves::Op(op) if op.moves_tokens());
+    if input.channels.is_some() && (tokens || *input.explicit || input.engine.is_some_and(|e| e != Engine::Nccl)) {
+        let message = "`channels` does nothing for an engine's own kernels, for exchanges of tokens, or message by message".into();
+        refuse(codes::CONFLICT, input.channels.span, message, "leave it out; `compute_units` of [collective.tokens] holds for exchanges");
     }
     if input.chunks.is_some() && !*input.explicit {
         refuse(

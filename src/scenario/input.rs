@@ -135,6 +135,8 @@ record! {
         pub expert_stack: Option<Name>,
         /// Rows of the busiest rank's experts over the mean.
         pub expert_imbalance: Option<Finite>,
+        /// Channels of collective kernels, one compute unit each (NCCL_MAX_NCHANNELS); absent: as many as the library opens by itself, about 20.
+        pub collective_channels: Option<Count>,
         /// What lies in host memory or on drives instead of the accelerators.
         pub offload: Option<OffloadInput>,
         /// Tensor fusion and the way of all-reduces (framework `horovod`).
@@ -207,8 +209,10 @@ record! {
         pub strided: bool = false,
         /// Algorithm; absent: the library's choice.
         pub algorithm: Option<Algorithm>,
-        /// Protocol of a ring inside one scale-up domain; absent: the library's choice.
+        /// Protocol of a ring, or of a tree between nodes; absent: the library's choice.
         pub protocol: Option<Protocol>,
+        /// Channels of the library's kernels, one compute unit each; absent: as many as it opens by itself (about 20).
+        pub channels: Option<Count>,
         /// Whose kernels run small all-reduces; absent: NCCL.
         pub engine: Option<Engine>,
         /// What the host's launch adds; absent: nothing (a captured graph).

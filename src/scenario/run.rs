@@ -197,6 +197,7 @@ fn class(given: &FailureClass, config: &Config, (fabric, profiles): (&Fabric, &P
         rate: given.rate,
         parts: given.parts,
         shape: input.shape.unwrap_or(1.0),
+        renewed: *input.renewed,
         effect,
         loses: given.loses,
         nodes: given.nodes,

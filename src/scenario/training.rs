@@ -2,7 +2,7 @@
 
 use super::input::{ScenarioInput, TrainingInput};
 use super::load::head;
-use super::training_options::{Sharded, batch_shares, chunks, fuse, horovod, offload, schedule};
+use super::training_options::{Sharded, batch_shares, channels, chunks, fuse, horovod, offload, schedule};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
 use crate::model::{Architecture, Block};
@@ -58,6 +58,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         None => expert_stacks().first(),
     };
     let (mut stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
+    channels(input, fabric, diags);
     if *input.cuda_graphs {
         graphs(input, &model, &mut stack, diags);
     }
@@ -104,6 +105,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         stack,
         experts: experts.clone(),
         expert_imbalance: input.expert_imbalance.unwrap_or(1.0),
+        collective_channels: input.collective_channels.map(|c| c.min(1 << 16) as u32),
     };
     if *config.stack.framework == Framework::Horovod {
         fuse(input, &mut config);

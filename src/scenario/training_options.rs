@@ -2,6 +2,7 @@
 
 use super::input::{OffloadInput, TrainingInput};
 use super::training::{conflict, named};
+use crate::collectives::{Communicator, Library};
 use crate::diag::{At, Diagnostic, Diagnostics, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::model::Architecture;
@@ -171,5 +172,23 @@ pub(super) fn fuse(input: &TrainingInput, config: &mut Config) {
     config.stack.bucket_parameters.value = ((threshold / config.gradient_bytes()) as u64).max(1);
     if let Some(given) = given {
         config.stack.cycle_time.value = given.cycle_time.value;
+    }
+}
+
+/// Channels of collective kernels can be chosen where there are collectives, and where the rate of one is known.
+pub(super) fn channels(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) {
+    let span = input.collective_channels.span;
+    if input.collective_channels.is_none() {
+        return;
+    }
+    if fabric.accelerator_count() < 2 {
+        return conflict(span, "`collective_channels` does nothing on one accelerator", "leave it out", diags);
+    }
+    let pair = vec![AcceleratorId(0), AcceleratorId(1)];
+    if !Communicator::new(fabric, &Library::nccl(), &[pair]).knows_channels() {
+        let message = "what one channel moves is not known on these links";
+        diags.push(
+            Diagnostic::error(codes::UNSUPPORTED, message).at(span, "no such figure").hint("leave it out; it is known of NVLink 2 to 5"),
+        );
     }
 }

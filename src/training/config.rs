@@ -259,6 +259,8 @@ pub struct Config {
     pub experts: ExpertStack,
     /// Rows of the busiest rank's experts over the mean (1: balanced).
     pub expert_imbalance: f64,
+    /// Channels of collective kernels, one compute unit each; absent: as many as the library opens by itself.
+    pub collective_channels: Option<u32>,
 }
 
 impl Config {

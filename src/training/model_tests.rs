@@ -42,6 +42,7 @@ fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
         stack: Stack::named("megatron-2022").unwrap().clone(),
         experts: ExpertStack::named("eager").unwrap().clone(),
         expert_imbalance: 1.0,
+        collective_channels: None,
     }
 }
 

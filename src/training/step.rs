@@ -160,7 +160,8 @@ pub(super) fn prepare(
     }
     let slower = |a: usize, b: usize| paces[a].0.layer_forward.compute() > paces[b].0.layer_forward.compute();
     let variants = variants(fabric, config, &parts, &slower, folding);
-    let mut lowering = Lowering::new(config, &paces, &layers, &variants, network, &Library::nccl());
+    let mut lowering =
+        Lowering::new(config, &paces, &layers, &variants, network, &Library { channels: config.collective_channels, ..Library::nccl() });
     lowering.apart = apart;
     let lowered = lowering.lower();
     let parts = parts.iter().map(|p| p.id.value.clone()).collect();

@@ -52,6 +52,7 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
         stack: Stack::named("megatron-2022").unwrap().clone(),
         experts: ExpertStack::named("eager").unwrap().clone(),
         expert_imbalance: 1.0,
+        collective_channels: None,
     }
 }
 

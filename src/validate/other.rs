@@ -98,6 +98,7 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         stack: stack.clone(),
         experts: expert_stacks()[0].clone(),
         expert_imbalance: 1.0,
+        collective_channels: None,
     })
 }
 

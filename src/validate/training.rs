@@ -214,6 +214,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         stack,
         experts: expert_stacks()[0].clone(),
         expert_imbalance: 1.0,
+        collective_channels: None,
     })
 }
 

@@ -30,7 +30,8 @@ fn what_does_nothing_is_refused() {
         tokens("op = \"dispatch\"\nalgorithm = \"ring\"", ""),
         plain(false, "op = \"dispatch\"\n[collective.tokens]\nhidden = 7168\nexperts = 100\nper_token = 101"),
         plain(false, "[[collective.beside]]\nop = \"combine\"\nbytes = \"1 GB\"\nranks = 8"),
-        plain(false, "op = \"all_gather\"\nprotocol = \"LL\""),
+        plain(false, "op = \"all_to_all\"\nprotocol = \"LL\""),
+        plain(false, "ranks = 8\nchannels = 8\nexplicit = true"),
         plain(false, "ranks = 8\nprotocol = \"LL\"\nengine = \"vllm\""),
         plain(false, "[collective.congestion]\ncontrol = \"dcqcn\""),
         plain(false, "pattern = \"incast\"\n[collective.congestion]"),
@@ -80,7 +81,9 @@ fn the_command_prints_tokens() {
         ],
         &["collective", "topologies/dgx-h100-ndr.toml", "--op", "combine", "--ranks", "0-7", "--routing", "hidden=0,experts=9,per_token=1"],
         &["collective", "topologies/dgx-h100-ndr.toml", "--op", "all_reduce", "--protocol", "LL64"],
-        &["collective", "topologies/dgx-h100-ndr.toml", "--op", "all_reduce", "--protocol", "LL"],
+        &["collective", "topologies/dgx-h100-ndr.toml", "--op", "all_to_all", "--protocol", "LL"],
+        &["collective", "topologies/dgx-h100-ndr.toml", "--op", "all_reduce", "--channels", "0"],
+        &["collective", "topologies/dgx-h100-ndr.toml", "--op", "all_reduce", "--channels", "8", "--engine", "vllm"],
     ] {
         let out = orrery(wrong);
         assert_eq!(out.status.code(), Some(2), "{wrong:?}");

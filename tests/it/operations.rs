@@ -60,7 +60,7 @@ fn checkpoint_sizes_are_the_published_ones() {
 /// Fed with the paper's counts: about 419 stops in 54 days, more than 90 % effective.
 #[test]
 fn llama_3_with_the_counts_of_the_paper() {
-    let got = run("scenarios/run/llama3-405b-54-days.toml", &[]);
+    let got = run("scenarios/faults/llama3-405b-54-days.toml", &[]);
     let days = number(&got, "/run/days");
     assert!((days / 54.0 - 1.0).abs() < 0.02, "{days} days");
     let failures = number(&got, "/run/failures");
@@ -79,7 +79,7 @@ fn llama_3_with_the_counts_of_the_paper() {
 /// Fed with rates that do not come from the paper: 477 within a factor of two, and the published count inside the band.
 #[test]
 fn llama_3_with_the_rates_of_other_fleets() {
-    let got = run("scenarios/run/llama3-405b-fleet-rates.toml", &["run.seeds=300"]);
+    let got = run("scenarios/faults/llama3-405b-fleet-rates.toml", &["run.seeds=300"]);
     let median = number(&got, "/run/p50/failures");
     assert!(median / 419.0 < 2.0 && median / 419.0 > 0.5, "{median}");
     assert!(number(&got, "/run/p5/failures") < 419.0 && number(&got, "/run/p95/failures") > 419.0);
@@ -96,7 +96,7 @@ fn a_run_without_failures_is_its_steps() {
 
 #[test]
 fn losses_in_the_shipped_runs_and_their_intervals() {
-    let got = run("scenarios/run/llama-70b-levels-512.toml", &[]);
+    let got = run("scenarios/faults/llama-70b-levels-512.toml", &[]);
     let goodput = number(&got, "/run/training_goodput");
     assert!(goodput > 0.9 && goodput < 1.0, "{goodput}");
     for loss in ["checkpoint", "lost_work", "detection", "restart", "restore", "straggler", "pause", "maintenance"] {
@@ -118,7 +118,7 @@ fn losses_in_the_shipped_runs_and_their_intervals() {
 /// Writes over the compute network slow the steps beside them; a network of its own does not.
 #[test]
 fn drains_contend_with_collectives() {
-    let shared = run("scenarios/run/llama-70b-levels-512.toml", &["run.seeds=10"]);
+    let shared = run("scenarios/faults/llama-70b-levels-512.toml", &["run.seeds=10"]);
     assert!(number(&shared, "/run/checkpoint/slowdown_s") > 0.0);
     assert!(number(&shared, "/run/checkpoint/slowdown_s") < number(&shared, "/run/checkpoint/levels/0/write_s") * 3.0 + 5.0);
 }
@@ -256,7 +256,7 @@ fn reads_contend_with_collectives() {
 /// Two regions: every place that fails takes the nodes that the topology gives it, the far copy limits what is lost, losses have a price.
 #[test]
 fn a_run_over_two_regions() {
-    let got = run("scenarios/run/llama-70b-two-regions.toml", &[]);
+    let got = run("scenarios/faults/llama-70b-two-regions.toml", &[]);
     let recovery = got["run"]["recovery"].as_array().unwrap();
     let point = |i: usize| number(&recovery[i], "/rpo_s");
     assert!(point(0) <= point(1) && point(1) <= point(2) && point(2) <= point(3));
@@ -294,7 +294,7 @@ fn places_follow_from_the_topology() {
 /// CPU memory behind NVLink-C2C takes checkpoints at its own rate; data that fit into CXL are read from there after the first epoch.
 #[test]
 fn coherent_memory_and_cxl() {
-    let got = run("scenarios/run/llama-8b-gb200-memory.toml", &[]);
+    let got = run("scenarios/faults/llama-8b-gb200-memory.toml", &[]);
     let shard = number(&got, "/run/checkpoint/largest_shard_bytes");
     let copy = number(&got, "/run/checkpoint/copy_s");
     assert!(shard / copy > 150e9, "{} B/s", shard / copy);
@@ -331,7 +331,7 @@ data = "scratch"
 fn said(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     let mut diags = Diagnostics::new();
-    let loaded = load_text("scenarios/run/bad.toml", &GOOD.replace(from, to), &[], None, &mut diags);
+    let loaded = load_text("scenarios/faults/bad.toml", &GOOD.replace(from, to), &[], None, &mut diags);
     assert!(loaded.is_none() && diags.has_errors(), "{to} was taken");
     render(&diags, Style::Plain)
 }
@@ -339,7 +339,7 @@ fn said(from: &str, to: &str) -> String {
 #[test]
 fn what_does_nothing_is_refused() {
     let mut diags = Diagnostics::new();
-    assert!(load_text("scenarios/run/good.toml", GOOD, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
+    assert!(load_text("scenarios/faults/good.toml", GOOD, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
     let mut all = String::new();
     for (from, to) in [
         ("to = \"scratch\"", "to = \"scrach\""),
@@ -388,10 +388,10 @@ fn elastic_jobs_have_equal_shares() {
     // 16 accelerators, TP 2: eight replicas.
     let text = GOOD.replace("global_batch = 64", "global_batch = 64\nsharding = \"optimizer\"\nbatch_shares = [9, 9, 8, 8, 8, 8, 7, 7]");
     let mut diags = Diagnostics::new();
-    assert!(load_text("scenarios/run/good.toml", &text, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
+    assert!(load_text("scenarios/faults/good.toml", &text, &[], None, &mut diags).is_some(), "{}", render(&diags, Style::Plain));
     let mut diags = Diagnostics::new();
     let text = text.replace("[failures]\n", "[failures]\nspares = 1\nelastic = true\n");
-    assert!(load_text("scenarios/run/bad.toml", &text, &[], None, &mut diags).is_none());
+    assert!(load_text("scenarios/faults/bad.toml", &text, &[], None, &mut diags).is_none());
     assert!(render(&diags, Style::Plain).contains("`batch_shares` does not say what fewer replicas would take each"));
 }
 

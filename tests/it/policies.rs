@@ -175,3 +175,14 @@ fn a_hierarchical_all_reduce_puts_a_part_on_the_network() {
     let (short, long) = (time("1 ms"), time("20 ms"));
     assert!((0.005..0.011).contains(&(long - short)), "{short} {long}");
 }
+
+#[test]
+fn channels_trade_the_wire_for_compute() {
+    let time = |channels: &str| {
+        let model = "[training.model]\npreset = \"gpt3-6.7b\"\n[training.parallel]\ntensor = 8\nsequence = true\n";
+        let training = format!("global_batch = 4\nmicrobatch = 1\n{channels}{model}");
+        run(&nodes("dgx-h100-ndr", 1), &training).1.execution.makespan
+    };
+    assert!(time("collective_channels = 4\n") > 1.05 * time(""), "four channels carry 147 GB/s of 371");
+    assert_eq!(time("collective_channels = 20\n"), time(""));
+}

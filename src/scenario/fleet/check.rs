@@ -318,6 +318,7 @@ fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages
             rate: c.rate,
             parts: c.parts,
             shape: c.input.shape.unwrap_or(1.0),
+            renewed: *c.input.renewed,
             effect: effect(&c.input),
             loses: c.loses,
             nodes: c.nodes,
