@@ -100,7 +100,7 @@ fn dashboards_ask_for_metrics_that_are_written() {
     let mut names = std::collections::BTreeSet::new();
     for file in [
         "scenarios/fleet/services-and-training.toml",
-        "scenarios/run/llama3-405b-54-days.toml",
+        "scenarios/faults/llama3-405b-54-days.toml",
         "scenarios/serving/autoscaling-cold-start.toml",
     ] {
         let mut diags = orrery::diag::Diagnostics::new();
