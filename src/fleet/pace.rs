@@ -209,7 +209,7 @@ impl StepTimes for Models<'_> {
         self.reads.stop(now, replica);
     }
     fn next_read(&mut self) -> Option<f64> {
-        self.reads.next()
+        self.reads.next_end()
     }
     fn finish_reads(&mut self, now: f64, out: &mut Vec<(u32, f64)>) {
         self.reads.finish(now, out);

@@ -90,7 +90,7 @@ impl<'a> Reads<'a> {
     }
 
     /// When the next read ends, if nothing else happens.
-    pub fn next(&mut self) -> Option<f64> {
+    pub fn next_end(&mut self) -> Option<f64> {
         if self.open.is_empty() { None } else { self.fluid.next_finish() }
     }
 

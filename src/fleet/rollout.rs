@@ -50,10 +50,8 @@ impl Sim<'_> {
 
     fn begin_roll(&mut self, which: usize) {
         let state = &mut self.out.services[which];
-        if state.rolling {
-            if let Some(last) = state.rolls.last_mut() {
-                last.superseded = true;
-            }
+        if let Some(last) = state.rolls.last_mut().filter(|_| state.rolling) {
+            last.superseded = true;
         }
         state.version += 1;
         state.rolling = true;

@@ -79,7 +79,7 @@ impl Ground {
     pub(super) fn of_fabric(fabric: &Fabric) -> Result<Self, Cannot> {
         let first = fabric.first_accelerators();
         let mut kinds: Vec<Kind> = Vec::new();
-        for n in 0..fabric.node_count() {
+        for (n, first) in first.iter().enumerate() {
             let id = NodeId(n as u32);
             let (_, name) = fabric.template_of(id);
             let name = slug(name);
@@ -87,7 +87,7 @@ impl Ground {
                 kind.nodes += 1;
                 continue;
             }
-            let part = fabric.part(first[n].unwrap_or(AcceleratorId(0)));
+            let part = fabric.part(first.unwrap_or(AcceleratorId(0)));
             let host = fabric.host(id);
             // Sockets as accelerators are cores to Kubernetes.
             let (per_node, resource) = if *part.kind == crate::hardware::AcceleratorKind::Cpu {
