@@ -91,7 +91,11 @@ fn faults_of_plans_point_into_the_file() {
         ("kind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]", "kind = \"serve\"\nrequests_per_s = 3"),
         (
             "kind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]",
-            "kind = \"serve\"\nrequests_per_s = 3\n[spot]\ninterval = \"0 s\"\nreplacement = \"-5 min\"\n[deployment]\nprefill_to_decode = [\"1:0\", \"2:6\", \"apart\"]",
+            "kind = \"serve\"\nrequests_per_s = 3\n[deployment]\nprefill_to_decode = [\"1:0\", \"2:6\", \"apart\"]",
+        ),
+        (
+            "kind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]",
+            "kind = \"serve\"\nrequests_per_s = 3\n[spot]\ninterval = \"0 s\"\nreplacement = \"-5 min\"",
         ),
         ("within = \"30 d\"", "within = \"30 d\"\nheadroom = 0.2\nslo = { ttft_p99 = \"1 s\" }"),
         ("[layout]", "[deployment]\ntensor = [8]\n[layout]"),
