@@ -135,7 +135,7 @@ fn beside(keys: &str) -> String {
 fn further_models_that_do_not_fit() {
     let model = "[serving.beside.model]\npreset = \"llama-3.2-1b\"";
     for (keys, code, word) in [
-        (format!("{model}"), "E0205", "a `share` of the requests or `traffic`"),
+        (model.to_owned(), "E0205", "a `share` of the requests or `traffic`"),
         (format!("share = 0.2\n{model}"), "E0401", "do not use 7 accelerators"),
         (format!("share = 0.2\n{model}\n[serving.beside.parallel]\nreplicas = 9"), "E0401", "other engines take 9 of 8"),
         (format!("share = 1.2\n{model}"), "E0202", "between 0 and 1"),
