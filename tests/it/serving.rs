@@ -87,7 +87,12 @@ fn faults_name_their_key() {
         ("tensor = 2", "tensor = 2\nimbalance = 0.5", "E0202", "between 1 and 100"),
         ("max_sequences = 64", "max_sequences = 64\npreemption = \"swap\"\nreserve_output = true", "E0205", "reserved"),
         ("max_sequences = 64", "kv_blocks = 100\nworkspace = \"1 GB\"", "E0205", "beside `kv_blocks`"),
-        ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 8\n[serving.traffic]", "E0401", "leave none to those of `[serving.parallel]`"),
+        (
+            "[serving.traffic]",
+            "[serving.prefill.parallel]\ntensor = 8\n[serving.traffic]",
+            "E0401",
+            "leave none to those of `[serving.parallel]`",
+        ),
         ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 3\n[serving.traffic]", "E0402", "attention heads"),
         (
             "[serving.traffic]",
