@@ -87,7 +87,12 @@ fn faults_name_their_key() {
         ("tensor = 2", "tensor = 2\nimbalance = 0.5", "E0202", "between 1 and 100"),
         ("max_sequences = 64", "max_sequences = 64\npreemption = \"swap\"\nreserve_output = true", "E0205", "reserved"),
         ("max_sequences = 64", "kv_blocks = 100\nworkspace = \"1 GB\"", "E0205", "beside `kv_blocks`"),
-        ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 8\n[serving.traffic]", "E0401", "leave none to those of `[serving.parallel]`"),
+        (
+            "[serving.traffic]",
+            "[serving.prefill.parallel]\ntensor = 8\n[serving.traffic]",
+            "E0401",
+            "leave none to those of `[serving.parallel]`",
+        ),
         ("[serving.traffic]", "[serving.prefill.parallel]\ntensor = 3\n[serving.traffic]", "E0402", "attention heads"),
         (
             "[serving.traffic]",
@@ -135,7 +140,7 @@ fn beside(keys: &str) -> String {
 fn further_models_that_do_not_fit() {
     let model = "[serving.beside.model]\npreset = \"llama-3.2-1b\"";
     for (keys, code, word) in [
-        (format!("{model}"), "E0205", "a `share` of the requests or `traffic`"),
+        (model.to_owned(), "E0205", "a `share` of the requests or `traffic`"),
         (format!("share = 0.2\n{model}"), "E0401", "do not use 7 accelerators"),
         (format!("share = 0.2\n{model}\n[serving.beside.parallel]\nreplicas = 9"), "E0401", "other engines take 9 of 8"),
         (format!("share = 1.2\n{model}"), "E0202", "between 0 and 1"),
