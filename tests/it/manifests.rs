@@ -154,7 +154,7 @@ fn what_is_written_fits_the_published_schemas() {
 #[test]
 fn every_scenario_is_written_or_refused_with_a_reason() {
     let mut kinds = BTreeMap::new();
-    for folder in ["scenarios/training", "scenarios/fleet", "scenarios/run", "scenarios/faults", "scenarios/serving"] {
+    for folder in ["scenarios/training", "scenarios/fleet", "scenarios/faults", "scenarios/serving"] {
         for file in super::files(folder, ".toml") {
             let mut diags = Diagnostics::new();
             let Some(scenario) = orrery::scenario::load(&file, &[], None, &mut diags) else { continue };
