@@ -44,7 +44,7 @@ record! {
         /// Link technology.
         pub technology: Name,
         /// Library.
-        pub library: Name = "nccl".to_owned().into(),
+        pub library: Name = "nccl".to_owned(),
         /// Whether these are measurements, not a library's own figures.
         pub measured: bool = true,
         /// Rate of a ring edge by link.

@@ -200,12 +200,12 @@ fn new_parts_begin_their_age_anew() {
     // Two hundred parts that wear out (shape 3, mean life 1,000 s): renewed, t / m + (c² - 1) / 2 failures of each part in the long run, c the
     // coefficient of variation; repaired as old as they were, (t / s)^3.
     let gamma = |x: f64| libm::tgamma(x);
-    let spread = gamma(1.0 + 2.0 / 3.0) / gamma(4.0 / 3.0).powi(2) - 1.0;
+    let spread = gamma(1.0 + 2.0 / 3.0) / libm::pow(gamma(4.0 / 3.0), 2.0) - 1.0;
     let want = 200.0 * (20.0 + (spread - 1.0) / 2.0);
     let renewed = count(&aging(true, 3.0), 20_000.0);
     assert!((renewed / want - 1.0).abs() < 0.02, "{renewed} {want}");
     let old = count(&aging(false, 3.0), 4_000.0);
-    let want = 200.0 * (4.0 * gamma(4.0 / 3.0)).powi(3);
+    let want = 200.0 * libm::pow(4.0 * gamma(4.0 / 3.0), 3.0);
     assert!((old / want - 1.0).abs() < 0.03, "{old} {want}");
     // Parts that do not age are as good as new anyway.
     assert_eq!(count(&aging(true, 1.0), 20_000.0), count(&aging(false, 1.0), 20_000.0));

@@ -109,7 +109,14 @@ pub fn validate_logs(folders: &[PathBuf], profiles: &Profiles, half: Half, diags
         let Some(log) = open(folder, diags) else { continue };
         let list: Vec<_> = log.logged.iter().map(|r| (r.arrival, r.first, r.last, r.output)).collect();
         let outcome = replay(&log, profiles, 1.0).map(|(list, _)| figures(half.of(&list)));
-        rows.push(Row { id: log.name.clone(), source: source_of(&log.meta), measured: figures(half.of(&list)), outcome, about: None, interval: None });
+        rows.push(Row {
+            id: log.name.clone(),
+            source: source_of(&log.meta),
+            measured: figures(half.of(&list)),
+            outcome,
+            about: None,
+            interval: None,
+        });
     }
     (!diags.has_errors()).then(|| Report::new(Kind::ServingLog, COLUMNS, rows))
 }
