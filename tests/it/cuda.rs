@@ -176,18 +176,21 @@ fn records_of_hardware_name_it() {
 #[test]
 fn an_interrupted_probe_goes_on() {
     let host = Host::new();
-    let args = ["calibrate", "probe", "--cuda", "--budget", "1s", "--out", "p.jsonl"];
-    let text = host.done(SMALL, &args);
+    let args = ["calibrate", "probe", "--cuda", "--budget", "2s", "--out", "p.jsonl"];
+    host.done(SMALL, &args);
+    assert_eq!(host.run(SMALL, &args).status.code(), Some(2), "it would overwrite what is there");
+    // What a run leaves that ended after half of it.
+    let whole = host.text("p.jsonl");
+    let kept = whole.lines().count() / 2;
+    std::fs::write(host.at("p.jsonl"), whole.split_inclusive('\n').take(kept).collect::<String>()).unwrap();
     let before = host.records().len();
-    assert!(before > 0, "{text}");
-    assert_eq!(host.run(SMALL, &args).status.code(), Some(2));
     host.done(SMALL, &["calibrate", "probe", "--cuda", "--budget", "40s", "--resume", "--out", "p.jsonl"]);
-    let all = host.records();
-    let mut tasks: Vec<String> = all.iter().map(|r| format!("{} {}", source(r), r["what"])).collect();
+    assert!(host.text("p.jsonl").starts_with(&whole[..whole.split_inclusive('\n').take(kept).map(str::len).sum()]));
+    let mut tasks: Vec<String> = host.records().iter().map(|r| format!("{} {}", source(r), r["what"])).collect();
     let count = tasks.len();
     tasks.sort();
     tasks.dedup();
-    assert!(tasks.len() == count && count > before, "{count} after {before}");
+    assert!(before > 0 && tasks.len() == count && count > before, "{count} after {before}");
 }
 
 /// Host and devices together, and what the host says without any.

@@ -75,3 +75,29 @@ fn decodes_beside_prompts_cost_more_where_one_kernel_runs_both() {
     let more = (time(&joint, mixed) - time(&apart, mixed)) / 32.0;
     assert!((150e-6..400e-6).contains(&more), "{more}");
 }
+
+/// Graphs of Neuron are compiled for contexts of powers of two, and every core holds whole heads.
+#[test]
+fn compiled_contexts_are_read_whole() {
+    let text = "[[node]]\nname = \"node\"\naccelerator = \"inferentia2\"\naccelerators = 1\nscale_up = \"pcie\"\nhost = \"pcie-16\"\n[fabric]\nkind = \"none\"\n";
+    let mut diags = Diagnostics::new();
+    let source = diags.add_source("test", text);
+    let node = Node::parse(source, &mut diags).unwrap();
+    let fabric = TopologyInput::decode(&node, &mut diags).unwrap().build(&mut diags).unwrap().0;
+    let (compiled, mut free) = (engine("neuronx", 8), engine("neuronx", 8));
+    free.context_buckets.value = None;
+    let time = |shape: &Shape, stack: &StackRow, context: u64| {
+        let mut pool = deployment(shape.clone(), 1, None).pool(&fabric, Profiles::embedded(), stack).unwrap();
+        pool.costs[0].time(&[Batch { width: 1, decodes: 8, context: 8 * context, ..Batch::default() }])
+    };
+    let at = |stack: &StackRow, context| time(&llama(), stack, context);
+    assert_eq!(at(&compiled, 1025), at(&compiled, 2048));
+    assert_eq!(at(&compiled, 2048), at(&free, 2048));
+    assert!(at(&compiled, 1025) > at(&free, 1025) && at(&compiled, 2049) > at(&compiled, 2048));
+    // Two cores hold a head each where there is one to share.
+    let mut one_core = compiled.clone();
+    one_core.splits_units.value = false;
+    let single = Shape { kv_heads: 1, ..llama() };
+    assert!(time(&single, &compiled, 4096) > time(&single, &one_core, 4096));
+    assert_eq!(at(&compiled, 4096), at(&one_core, 4096));
+}
