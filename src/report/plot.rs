@@ -145,7 +145,9 @@ fn scatter_like(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str
 /// Lines by series; the horizontal axis is logarithmic on request.
 pub(super) fn lines(series: &[(String, Vec<(f64, f64)>)], x_name: &str, y_name: &str, log: bool) -> String {
     let all = || series.iter().flat_map(|s| s.1.iter().copied());
-    let high = all().map(|p| p.1).fold(0.0, f64::max).max(1e-9) * 1.05;
+    let most = all().map(|p| p.1).fold(0.0, f64::max);
+    // Where nothing is above zero, an axis up to one says so.
+    let high = if most > 0.0 { 1.05 * most } else { 1.0 };
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (900, 300)).into_drawing_area();
