@@ -1,5 +1,6 @@
 //! Every class of kernels in every dimension: more work takes no less time, nothing beats the data sheet, a better data sheet never hurts.
 
+use super::device::DTYPES;
 use super::*;
 use crate::hardware::{Catalogue, Dtype};
 use proptest::prelude::*;
@@ -9,19 +10,6 @@ fn device(id: &str) -> DeviceModel {
 }
 
 const PARTS: [&str; 9] = ["v100-sxm3-32gb", "t4", "a100-sxm-80gb", "h100-sxm", "b200-sxm", "gb300", "mi300x", "tpu-v5e", "gaudi3"];
-const FORMATS: [Dtype; 11] = [
-    Dtype::Fp32,
-    Dtype::Tf32,
-    Dtype::Bf16,
-    Dtype::Fp16,
-    Dtype::Fp8,
-    Dtype::Fp8Block,
-    Dtype::Mxfp8,
-    Dtype::Nvfp4,
-    Dtype::Int8,
-    Dtype::W8a16,
-    Dtype::W4a16,
-];
 
 fn gemm(m: u64, n: u64, k: u64) -> Gemm {
     Gemm { m, n, k, batch: 1, output_bytes: 2.0 }
@@ -38,7 +26,7 @@ fn formats_follow_the_data_sheet() {
         let model = device(id);
         let large = gemm(8192, 8192, 8192);
         let flops = 2.0 * 8192.0 * 8192.0 * 8192.0;
-        for dtype in FORMATS {
+        for dtype in DTYPES {
             let Some(peak) = model.peak(dtype) else {
                 assert!(model.gemm(dtype, large).is_infinite(), "{id} {dtype}");
                 continue;
@@ -151,7 +139,7 @@ proptest! {
     fn products_in_every_format(m in 1u64..20_000, n in 64u64..20_000, k in 64u64..20_000) {
         for id in PARTS {
             let model = device(id);
-            for dtype in FORMATS {
+            for dtype in DTYPES {
                 let Some(peak) = model.peak(dtype) else { continue };
                 let base = model.gemm_sustained(dtype, gemm(m, n, k));
                 let bytes = dtype.input_bytes() * (m * k) as f64 + dtype.bytes() * (n * k) as f64 + 2.0 * (m * n) as f64;

@@ -42,7 +42,7 @@ pub struct DeviceModel {
     pub(super) training: (Origin, Arc<Profile>),
 }
 
-const DTYPES: [Dtype; 11] = [
+pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::Fp32,
     Dtype::Tf32,
     Dtype::Bf16,
