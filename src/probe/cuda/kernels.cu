@@ -31,31 +31,47 @@ KERNEL orrery_fill(u64 *words, u64 count, u64 seed, u64 keep, u64 set) {
     }
 }
 
-KERNEL orrery_copy(pair *to, const pair *from, u64 count, u32 passes) {
-    for (u32 pass = 0; pass < passes; pass++)
-        for (u64 i = first(); i < count; i += all()) to[i] = from[i];
-}
+// Streams keep four words of every thread on their way: one each does not fill the memory's pipes on parts with the fastest memory.
+#define STREAM(get, put)                                                                   \
+    for (u32 pass = 0; pass < passes; pass++) {                                            \
+        const u64 step = all();                                                            \
+        u64 i = first();                                                                   \
+        for (; i + 3 * step < count; i += 4 * step) {                                      \
+            auto w0 = get(i), w1 = get(i + step), w2 = get(i + 2 * step), w3 = get(i + 3 * step); \
+            put(i, w0), put(i + step, w1), put(i + 2 * step, w2), put(i + 3 * step, w3);   \
+        }                                                                                  \
+        for (; i < count; i += step) put(i, get(i));                                       \
+    }
 
-KERNEL orrery_triad(four *a, const four *b, const four *c, float s, u64 count, u32 passes) {
-    for (u32 pass = 0; pass < passes; pass++)
-        for (u64 i = first(); i < count; i += all()) a[i] = b[i] + s * c[i];
+KERNEL orrery_copy(pair *to, const pair *from, u64 count, u32 passes) {
+#define GET(i) from[i]
+#define PUT(i, w) to[i] = (w)
+    STREAM(GET, PUT)
+#undef GET
 }
 
 KERNEL orrery_scale(four *to, const four *from, float s, u64 count, u32 passes) {
-    for (u32 pass = 0; pass < passes; pass++)
-        for (u64 i = first(); i < count; i += all()) to[i] = s * from[i];
+#define GET(i) (s * from[i])
+    STREAM(GET, PUT)
+#undef GET
+#undef PUT
+}
+
+KERNEL orrery_triad(four *a, const four *b, const four *c, float s, u64 count, u32 passes) {
+#define GET(i) (b[i] + s * c[i])
+#define PUT(i, w) a[i] = (w)
+    STREAM(GET, PUT)
+#undef GET
+#undef PUT
 }
 
 // The exclusive or of all words, once for every pass: an odd number of passes leaves that of one.
 KERNEL orrery_read(const pair *from, u64 count, u32 passes, u64 *result) {
-    for (u32 pass = 0; pass < passes; pass++) {
-        u64 all_bits = 0;
-        for (u64 i = first(); i < count; i += all()) {
-            pair word = from[i];
-            all_bits ^= word.x ^ word.y;
-        }
-        __atomic_fetch_xor(result, all_bits, __ATOMIC_RELAXED);
-    }
+    pair bits = {0, 0};
+#define GET(i) from[i]
+#define PUT(i, w) bits ^= (w)
+    STREAM(GET, PUT)
+    __atomic_fetch_xor(result, bits.x ^ bits.y, __ATOMIC_RELAXED);
 }
 
 // Line j of 128 bytes points to line (5 j + 12345) of a power of two of them: one circle through all lines.
@@ -63,8 +79,9 @@ KERNEL orrery_circle(u32 *lines, u32 count) {
     for (u64 j = first(); j < count; j += all()) lines[32 * j] = (u32)((j * 5 + 12345) & (count - 1)) * 32;
 }
 
-KERNEL orrery_chase(const u32 *lines, u32 steps, u32 *end) {
-    u32 at = 0;
+// From a line on: each run goes where the last one ended, else it would find its lines in the cache.
+KERNEL orrery_chase(const u32 *lines, u32 start, u32 steps, u32 *end) {
+    u32 at = 32 * start;
     for (u32 i = 0; i < steps; i++) at = lines[at];
     *end = at;
 }

@@ -10,6 +10,7 @@ mod ffi;
 mod launches;
 mod products;
 mod streams;
+mod sustained;
 mod together;
 
 use super::Task;
@@ -113,6 +114,7 @@ impl Cuda {
         out.extend(launches::tasks(first, seconds));
         if let Ok(blas) = &self.blas {
             out.extend(products::tasks(first, blas, seconds));
+            out.extend(sustained::tasks(first, blas, seconds));
             out.extend(together::tasks(&self.gpus, &self.shared, blas, seconds));
         }
         if self.gpus.len() > 1 {

@@ -61,12 +61,12 @@ const fn up(bytes: usize) -> usize {
     bytes.div_ceil(256) * 256
 }
 
-const fn bytes(format: Format, (m, n, k): (usize, usize, usize)) -> usize {
+pub(super) const fn bytes(format: Format, (m, n, k): (usize, usize, usize)) -> usize {
     up(n * k * format.bytes) + up(m * k * format.bytes) + up(m * n * format.result_bytes)
 }
 
 /// Whether a device has matrix units for a format.
-fn has(gpu: &Gpu, format: Format) -> bool {
+pub(super) fn has(gpu: &Gpu, format: Format) -> bool {
     let needs = match format.word {
         "fp8" => 89,
         "bf16" | "tf32" => 80,

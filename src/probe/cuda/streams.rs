@@ -6,6 +6,7 @@ use super::ffi::{Arg, Buffer};
 use super::{Ranked, at_level};
 use crate::calibrate::{Measurement, What};
 use crate::probe::{Stop, Task};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Seconds that a kernel lasts, by passes over its working set: its start-up is then nothing.
@@ -169,6 +170,11 @@ impl<'a> Stream<'a> {
 
 const STEPS: u32 = 4096;
 
+/// Where a run of the chase from a line ends.
+fn line_after(start: u32, lines: u32) -> u32 {
+    (0..STEPS).fold(start, |j, _| (j.wrapping_mul(5).wrapping_add(12345)) & (lines - 1))
+}
+
 /// One read after the other along a circle through all lines.
 fn chase(gpu: &Rc<Gpu>, lines: u32, seconds: f64) -> Task {
     let gpu = Rc::clone(gpu);
@@ -181,10 +187,14 @@ fn chase(gpu: &Rc<Gpu>, lines: u32, seconds: f64) -> Task {
             gpu.launch(Kernel::Circle, &gpu.stream, &[Arg::U64(circle.at(0)), Arg::U32(lines)])?;
             gpu.stream.wait()?;
             let timer = Timer { gpu: &gpu, seconds, stop, held: true };
-            let args = [Arg::U64(circle.at(0)), Arg::U32(STEPS), Arg::U64(end.at(0))];
-            let samples = timer.time(&|_| gpu.launch(Kernel::Chase, &gpu.stream, &args))?;
-            let want = (0..STEPS).fold(0u32, |j, _| (j.wrapping_mul(5).wrapping_add(12345)) & (lines - 1)) * 32;
-            if end.read(0, 4)? != want.to_le_bytes() {
+            let next = Cell::new(0);
+            let queue = |_| {
+                let args = [Arg::U64(circle.at(0)), Arg::U32(next.get()), Arg::U32(STEPS), Arg::U64(end.at(0))];
+                next.set(line_after(next.get(), lines));
+                gpu.launch(Kernel::Chase, &gpu.stream, &args)
+            };
+            let samples = timer.time(&queue)?;
+            if end.read(0, 4)? != (32 * next.get()).to_le_bytes() {
                 return Err("the chase ended at a wrong line".into());
             }
             let each = samples.into_iter().map(|s| s / f64::from(STEPS)).collect();

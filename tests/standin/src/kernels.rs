@@ -51,7 +51,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
         "triad" => flow(stream, &[long(0), long(1), long(2)], long(4), short(5), float(3)),
         "read" => fold(stream, long(0), long(1), short(2), long(3)),
         "circle" => circle(long(0), u64::from(short(1))),
-        _ => chase(stream, long(0), short(1), long(2)),
+        _ => chase(stream, long(0), (short(1), short(2)), long(3)),
     }
 }
 
@@ -123,16 +123,30 @@ fn circle(to: u64, lines: u64) -> c_int {
     0
 }
 
-fn chase(stream: usize, lines: u64, steps: u32, to: u64) -> c_int {
+fn chase(stream: usize, lines: u64, (start, steps): (u32, u32), to: u64) -> c_int {
     let mut w = world();
-    if w.done.insert((4, vec![lines, u64::from(steps), to])) {
-        let Some((_, found)) = w.find(lines, 128) else { return ILLEGAL_ADDRESS };
-        let content = Arc::clone(&found.content);
-        let end = (0..steps).fold(0u32, |at, _| word32(&content, 4 * u64::from(at)));
-        let Some((start, target)) = w.find(to, 4) else { return ILLEGAL_ADDRESS };
-        put(&mut target.content, to - start, 4, Source::Bytes(Arc::new(end.to_le_bytes().to_vec())));
-    }
+    let Some((_, found)) = w.find(lines, 128) else { return ILLEGAL_ADDRESS };
+    let content = Arc::clone(&found.content);
+    let end = match content.first() {
+        Some((0, _, Source::Circle(all))) => 32 * line_after(start, steps, *all as u32),
+        _ => (0..steps).fold(32 * start, |at, _| word32(&content, 4 * u64::from(at))),
+    };
+    let Some((first, target)) = w.find(to, 4) else { return ILLEGAL_ADDRESS };
+    put(&mut target.content, to - first, 4, Source::Bytes(Arc::new(end.to_le_bytes().to_vec())));
     let seconds = w.truth.kernel + f64::from(steps) * w.truth.latency;
     w.work(stream, Class::Memory, seconds);
     0
+}
+
+/// Where so many steps along the circle lead: steps are squared, not walked.
+fn line_after(start: u32, mut steps: u32, lines: u32) -> u32 {
+    let (mut at, mut factor, mut term) = (start, 5u32, 12345u32);
+    while steps > 0 {
+        if steps & 1 == 1 {
+            at = at.wrapping_mul(factor).wrapping_add(term);
+        }
+        (term, factor) = (term.wrapping_mul(factor.wrapping_add(1)), factor.wrapping_mul(factor));
+        steps >>= 1;
+    }
+    at & (lines - 1)
 }
