@@ -1,6 +1,7 @@
 //! One entry from its points: the fit over all of them, and what it says of shapes that it did not see.
 
 use super::curve::FLOOR;
+use super::nearby::Near;
 use super::solve::{Parameter, Problem, Solution};
 use crate::tables::quantile;
 
@@ -56,6 +57,8 @@ pub struct Fitted {
     pub others: Option<f64>,
     /// Measured seconds of every point, and what a fit that did not see its shape predicts.
     pub held: Vec<(f64, f64)>,
+    /// Matrix products: those that correct the law near them.
+    pub near: Option<Near>,
 }
 
 impl Fitted {
@@ -164,6 +167,7 @@ impl Group<'_> {
             bias: quantile(outside, 0.5),
             others: None,
             held: own.iter().map(|&i| (self.measured[i], held[i])).collect(),
+            near: None,
         }
     }
 }

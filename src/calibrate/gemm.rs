@@ -2,6 +2,7 @@
 
 use super::fit::Group;
 use super::groups::PLAUSIBLE;
+use super::nearby::near;
 use super::solve::Parameter;
 use super::{Deal, Entry, FEW, FEWEST, List, PRIOR, Points, deal, sheet, too_few};
 use crate::hardware::{Catalogue, Dtype};
@@ -13,7 +14,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 /// Parameters in the units of the profile; centres are round values between the generations.
-const SHARED: [Parameter; 3] = [p("em", 0.1, 1.0, 0.85), p("q", 1.3, 30.0, 2.0), p("w", 0.02, 1.0, 0.5)];
+const SHARED: [Parameter; 4] = [p("em", 0.1, 1.0, 0.85), p("q", 1.3, 30.0, 2.0), p("w", 0.02, 1.0, 0.5), p("wb", 0.003, 3.0, 0.3)];
 const OWN: [Parameter; 3] = [p("t0", 0.5, 200.0, 3.0), p("ec", 0.05, 1.0, 0.7), p("kl", 0.005, 5.0, 0.2)];
 const SPLIT: Parameter = p("ts", 0.1, 30.0, 2.0);
 const CASTS: [Parameter; 2] = [p("cq", 0.05, 20.0, 2.0), p("rq", 0.01, 20.0, 0.5)];
@@ -93,6 +94,9 @@ fn group(part: &str, dtype: &str, raw: bool, entries: &[Points<Gemm>]) -> Vec<En
         let error = |(g, measured): (&Gemm, &f64)| ((mean.time(&sheet, bytes, *g) + mean.quantisation(&sheet, *g)) / measured - 1.0).abs();
         fit.others = Some(quantile(entries[e].shapes.iter().zip(&entries[e].measured).map(error).collect(), 0.5));
     }
+    for ((e, fit), set) in entries.iter().zip(&mut fits).zip(&sets) {
+        fit.near = near(&e.shapes, &e.measured, &|g| set.time(&sheet, bytes, g) + set.quantisation(&sheet, g));
+    }
     entries
         .iter()
         .zip(fits)
@@ -107,10 +111,10 @@ fn group(part: &str, dtype: &str, raw: bool, entries: &[Points<Gemm>]) -> Vec<En
         .collect()
 }
 
-/// From `em q w t0 ec kl` and `ts`, or `cq rq`.
+/// From `em q w wb t0 ec kl` and `ts`, or `cq rq`.
 fn constants(v: &[f64], casts: bool) -> GemmConstants {
-    let (ts, cq, rq) = if casts { (0.0, v[6], 1e-9 * v[7]) } else { (1e-6 * v[6], 0.0, 0.0) };
-    GemmConstants { em: v[0], q: v[1], w: v[2], t0: 1e-6 * v[3], ec: v[4], kl: 1e-6 * v[5], ts, cq, rq }
+    let (ts, cq, rq) = if casts { (0.0, v[7], 1e-9 * v[8]) } else { (1e-6 * v[7], 0.0, 0.0) };
+    GemmConstants { em: v[0], q: v[1], w: v[2], wb: v[3], t0: 1e-6 * v[4], ec: v[5], kl: 1e-6 * v[6], ts, cq, rq }
 }
 
 /// Moves the centres to the constants that the shipped profiles borrow for the part.
@@ -123,6 +127,7 @@ fn lean<'a>(part: &str, dtype: Dtype, parameters: impl Iterator<Item = &'a mut P
             "em" => row.em.value,
             "q" => row.q.value,
             "w" => row.w.value,
+            "wb" => row.wb.value,
             "t0" => row.t0.value,
             "ec" => row.ec.value,
             "kl" => row.kl.value,

@@ -13,6 +13,7 @@ mod gemm;
 mod groups;
 mod import;
 mod moe;
+mod nearby;
 mod record;
 mod script;
 mod solve;
@@ -29,6 +30,7 @@ pub use device::part_named;
 pub use fit::{Fitted, Value};
 pub use groups::{Fit, Fits, Implausible, Levels, PLAUSIBLE, Seal};
 pub use import::{Imported, import, is_known};
+pub use nearby::Near;
 pub use record::{HEADER, Measurement, OperatorTable, Unit, What, is_measurements, to_lines};
 pub use script::{Scheduler, script};
 pub use storage::StorageFit;
@@ -182,11 +184,13 @@ pub struct FitOptions<'a> {
     pub accelerator: Option<&'a str>,
     /// Storage tier that measurements of storage are of.
     pub tier: &'a str,
+    /// Whether entries keep the products that correct their law nearby.
+    pub products: bool,
 }
 
 impl Default for FitOptions<'_> {
     fn default() -> Self {
-        Self { accelerator: None, tier: "nvme" }
+        Self { accelerator: None, tier: "nvme", products: true }
     }
 }
 
@@ -232,6 +236,7 @@ pub fn fit(sources: &[SourceId], options: FitOptions<'_>, diags: &mut Diagnostic
             // Sources of measurements are their sessions.
             let sessions = e.sources.len();
             let fit = e.fit.map(|f| if in_sessions { f.over_sessions(sessions) } else { f });
+            let fit = fit.map(|f| Fitted { near: f.near.filter(|_| options.products), ..f });
             Entry { origin, fit, ..e }
         }));
         for (reason, n) in without {

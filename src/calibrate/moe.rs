@@ -27,7 +27,7 @@ const fn p(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
 }
 
 fn constants(v: &[f64]) -> MoeConstants {
-    let gemm = GemmConstants { t0: 1e-6 * v[0], ec: v[1], kl: 1e-6 * v[2], em: v[3], q: v[4], w: v[5], ts: 0.0, cq: 0.0, rq: 0.0 };
+    let gemm = GemmConstants { t0: 1e-6 * v[0], ec: v[1], kl: 1e-6 * v[2], em: v[3], q: v[4], w: v[5], ts: 0.0, cq: 0.0, rq: 0.0, wb: 0.0 };
     MoeConstants { gemm, cp: v[6], ct: v[7], te: 1e-6 * v[8] }
 }
 

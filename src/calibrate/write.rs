@@ -1,5 +1,6 @@
 //! Fitted entries as a profile file, and as a table for people.
 
+use super::nearby::Near;
 use super::{Calibration, Entry, List, write_curves};
 use crate::hardware::Catalogue;
 use crate::measured::ValueOrigin;
@@ -67,6 +68,19 @@ fn entry(entry: &Entry, list: List, out: &mut String) {
     for v in &fit.values {
         let _ = writeln!(out, "{} = [{}, {}, {}]", v.name, digits(v.value), digits(v.low), digits(v.high));
     }
+    if let Some(near) = &fit.near {
+        products(near, list, out);
+    }
+}
+
+fn products(near: &Near, list: List, out: &mut String) {
+    let [median, p90, bias] = near.left_out.map(digits);
+    let _ = writeln!(out, "\n[profile.{}.near]\nreach = {}\nown = {}", list.key(), near.reach, near.own);
+    let _ = writeln!(out, "quality = {{ points = {}, median = {median}, p90 = {p90}, bias = {bias} }}", near.products.len());
+    let cells: Vec<String> =
+        near.products.iter().map(|(g, seconds)| format!("[{}, {}, {}, {}]", g.m, g.n, g.k, digits(1e6 * seconds))).collect();
+    let lines: Vec<String> = cells.chunks(6).map(|c| format!("    {},\n", c.join(", "))).collect();
+    let _ = writeln!(out, "products = [\n{}]", lines.concat());
 }
 
 /// One line for every entry: points and errors, in the fit, of shapes held out, and under the mean of the other libraries.
@@ -80,7 +94,13 @@ pub fn summary(calibration: &Calibration) -> String {
             Ok(f) => {
                 let others = f.others.map_or_else(|| "-".into(), |o| format!("{:.1}%", 100.0 * o));
                 let [inside, median, p90] = [f.inside, f.median, f.p90].map(|x| 100.0 * x);
-                writeln!(out, "{name:<64}{:>7}{inside:>8.1}%{median:>8.1}%{p90:>8.1}%{others:>9}", f.points)
+                let mut line = format!("{name:<64}{:>7}{inside:>8.1}%{median:>8.1}%{p90:>8.1}%{others:>9}", f.points);
+                if let Some(near) = &f.near {
+                    let [median, p90, _] = near.left_out.map(|x| 100.0 * x);
+                    let what = format!("    with measured products near by, left out one at a time (reach {})", near.reach);
+                    let _ = write!(line, "\n{what:<80}{median:>8.1}%{p90:>8.1}%");
+                }
+                writeln!(out, "{line}")
             }
             Err(reason) => writeln!(out, "{name:<64} left out: {reason}"),
         };

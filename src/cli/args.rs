@@ -338,6 +338,9 @@ pub(super) struct FitArgs {
     /// Storage tier of the topology that measurements of storage are of
     #[arg(long, value_name = "NAME", default_value = "nvme")]
     pub(super) tier: String,
+    /// Write the constants of matrix products alone, without the measured products that correct them nearby
+    #[arg(long)]
+    pub(super) law_only: bool,
     /// Log the profile to an MLflow tracking server, such as http://127.0.0.1:5000
     #[arg(long, value_name = "URL")]
     pub(super) mlflow: Option<String>,

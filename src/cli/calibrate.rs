@@ -133,7 +133,7 @@ fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {
     if diags.has_errors() {
         return out.refuse(&diags, MessageFormat::Human);
     }
-    let options = FitOptions { accelerator: args.accelerator.as_deref(), tier: &args.tier };
+    let options = FitOptions { accelerator: args.accelerator.as_deref(), tier: &args.tier, products: !args.law_only };
     let Some(calibration) = fit(&sources, options, &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
     if calibration.is_empty() {
         out.note(&summary(&calibration));

@@ -54,7 +54,7 @@ fn formats_follow_the_data_sheet() {
 /// Splits of the inner dimension: a small result of a long sum is quicker with them.
 #[test]
 fn splits_help_where_tiles_do_not_fill_the_device() {
-    let constants = GemmConstants { t0: 3e-6, ec: 0.8, kl: 0.2e-6, ts: 2e-6, cq: 0.0, rq: 0.0, em: 0.85, q: 2.0, w: 0.5 };
+    let constants = GemmConstants { t0: 3e-6, ec: 0.8, kl: 0.2e-6, ts: 2e-6, cq: 0.0, rq: 0.0, em: 0.85, q: 2.0, w: 0.5, wb: 0.0 };
     let (sheet, bytes) = (Sheet { peak: 1e15, bandwidth: 3e12, units: 132.0 }, OperandBytes { input: 2.0, weight: 2.0 });
     let whole = GemmConstants { ts: 0.0, ..constants };
     let long = gemm(64, 128, 65536);
@@ -156,7 +156,7 @@ proptest! {
     /// A part with twice of everything takes half the time but for start-up; with more of one thing no more time.
     #[test]
     fn a_better_data_sheet_never_hurts(m in 1u64..20_000, n in 64u64..20_000, k in 256u64..20_000) {
-        let constants = GemmConstants { t0: 0.0, ec: 0.8, kl: 0.0, ts: 0.0, cq: 1.0, rq: 0.0, em: 0.85, q: 2.0, w: 0.5 };
+        let constants = GemmConstants { t0: 0.0, ec: 0.8, kl: 0.0, ts: 0.0, cq: 1.0, rq: 0.0, em: 0.85, q: 2.0, w: 0.5, wb: 0.0 };
         let (sheet, bytes) = (Sheet { peak: 1e15, bandwidth: 3e12, units: 132.0 }, OperandBytes { input: 2.0, weight: 2.0 });
         let time = |s: Sheet| constants.time(&s, bytes, gemm(m, n, k)) + constants.quantisation(&s, gemm(m, n, k));
         let base = time(sheet);

@@ -3,6 +3,7 @@
 use super::attention::{AttentionForm, Decode, FlashAttention, LatentDecode, Pass, Prefill, flash};
 use super::gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
 use super::grouped::{ExpertLoads, Moe, grouped};
+use super::nearby::Nearby;
 use super::operators::Operator;
 use super::profile::{DecodeRow, FlashRow, GemmRow, MoeRow, PrefillRow, Profile, Quality};
 use super::profiles::{Origin, Profiles};
@@ -21,6 +22,8 @@ pub(super) struct GemmEntry {
     pub(super) profile: Arc<Profile>,
     /// Rows of the profile that were joined.
     pub(super) rows: Vec<usize>,
+    /// Measured products of the row, where it is one and the part's own.
+    pub(super) near: Option<Arc<Nearby>>,
 }
 
 /// The kernel times of one accelerator.
@@ -83,9 +86,13 @@ impl DeviceModel {
     /// Joins a part with profiles; `library` selects the rows of one engine, such as `vllm-0.24.0`.
     #[must_use]
     pub fn with(profiles: &Profiles, part: &Accelerator, library: Option<&str>) -> Self {
-        let profiles = profiles.of(part);
+        let (all, profiles) = (profiles, profiles.of(part));
         let peaks: Vec<_> = DTYPES.iter().filter_map(|&d| Some((d, part.peak.of(d)?.get()))).collect();
-        let gemms = peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
+        let mut gemms: Vec<GemmEntry> =
+            peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
+        for entry in gemms.iter_mut().filter(|e| e.origin == Origin::Own && e.dtype == e.measured && e.rows.len() == 1) {
+            entry.near = all.near(&entry.profile, entry.rows[0]);
+        }
         let first = |has: &dyn Fn(&Profile) -> bool| profiles.iter().find(|(_, p)| has(p)).unwrap_or(&profiles[0]).clone();
         let training = first(&|p| p.sustained_16.is_some());
         let eighth = first(&|p| p.sustained_8.is_some()).1;
@@ -160,7 +167,8 @@ impl DeviceModel {
     pub fn gemm(&self, dtype: Dtype, g: Gemm) -> f64 {
         let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
         let sheet = self.sheet(dtype);
-        entry.constants.time(&sheet, operand_bytes(dtype), g) + entry.constants.quantisation(&sheet, g)
+        let law = entry.constants.time(&sheet, operand_bytes(dtype), g) + entry.constants.quantisation(&sheet, g);
+        entry.beside(law, &sheet, g)
     }
 
     /// Seconds of one product whose operands the kernel before has cast: no pass over the input, and of the libraries that were
@@ -169,6 +177,9 @@ impl DeviceModel {
     pub fn gemm_fused(&self, dtype: Dtype, g: Gemm) -> f64 {
         let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
         let (sheet, bytes) = (self.sheet(dtype), operand_bytes(dtype));
+        if entry.near.is_some() && !entry.casts() {
+            return self.gemm(dtype, g);
+        }
         let ratio = moved(self.achieved, entry.origin, &entry.profile);
         let rows = entry.profile.gemm.iter().filter(|r| r.dtype.value == entry.measured);
         let each = rows.map(|row| {
@@ -190,8 +201,11 @@ impl DeviceModel {
     /// Seconds of one product in long training: clocks under sustained power, casts left to the caller.
     #[must_use]
     pub fn gemm_sustained(&self, dtype: Dtype, g: Gemm) -> f64 {
-        let Some(constants) = self.sustained_constants(dtype) else { return f64::INFINITY };
-        constants.time(&self.sheet(dtype), operand_bytes(dtype), g)
+        let (Some(constants), Some(entry)) = (self.sustained_constants(dtype), self.gemm_entry(dtype)) else { return f64::INFINITY };
+        let sheet = self.sheet(dtype);
+        let law = constants.time(&sheet, operand_bytes(dtype), g);
+        // What a table's call holds of casts is none of the product.
+        if entry.casts() { law } else { entry.beside(law, &sheet, g) }
     }
 
     /// The same where memory traffic is not that of whole operands.
@@ -415,6 +429,7 @@ fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], achieved: Option<f64>, dtype:
                 origin,
                 profile: profile.clone(),
                 rows: used.iter().map(|(i, _)| *i).collect(),
+                near: None,
             });
         }
     }
@@ -422,6 +437,19 @@ fn gemm_entry(profiles: &[(Origin, Arc<Profile>)], achieved: Option<f64>, dtype:
 }
 
 impl GemmEntry {
+    /// Whether the measured calls cast their input.
+    const fn casts(&self) -> bool {
+        self.constants.cq > 0.0 || self.constants.rq > 0.0
+    }
+
+    /// What the law says, corrected by the measured products near a single product, and never above the peak.
+    fn beside(&self, law: f64, sheet: &Sheet, g: Gemm) -> f64 {
+        match &self.near {
+            Some(near) if g.batch == 1 => (law * near.ratio(g)).max(2.0 * g.m as f64 * g.n as f64 * g.k as f64 / sheet.peak),
+            _ => law,
+        }
+    }
+
     /// Qualities of the rows that were joined.
     pub(super) fn qualities(&self) -> Vec<&Quality> {
         self.rows.iter().map(|&i| &self.profile.gemm[i].quality.value).collect()

@@ -2,7 +2,7 @@
 //!
 //! A menu of tiles and splits of the inner dimension; each choice takes its waves of tiles over the compute units, a
 //! latency for every step along the inner dimension, and the memory traffic, joined by a soft maximum; the best choice
-//! counts. The tile is a device of the model and not the library's kernel.
+//! counts, and what of the result's writing nothing hides comes behind it. The tile is a device of the model and not the library's kernel.
 
 /// A matrix product: `m` rows (tokens) times an `n × k` weight, `batch` of them side by side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,6 +49,8 @@ pub struct GemmConstants {
     pub q: f64,
     /// Hardness of wave quantisation.
     pub w: f64,
+    /// Passes over the result whose writing nothing hides: a kernel that ends with its last tile writes it alone.
+    pub wb: f64,
 }
 
 /// What the device brings: dense peak, memory bandwidth, units that run tiles side by side.
@@ -85,6 +87,7 @@ impl GemmConstants {
             em: mean(|s| s.em),
             q: mean(|s| s.q),
             w: mean(|s| s.w),
+            wb: mean(|s| s.wb),
         }
     }
 
@@ -100,7 +103,8 @@ impl GemmConstants {
         let (m, n, k, batch) = (g.m as f64, g.n as f64, g.k as f64, g.batch as f64);
         let memory = traffic / (sheet.bandwidth * self.em);
         let tiles = |tm: u64, tn: u64| (g.m.div_ceil(tm) * g.n.div_ceil(tn)) as f64 * batch;
-        self.t0 + self.core(sheet, bytes.input, k, memory, m * n * batch, &tiles)
+        let written = self.wb * g.output_bytes * m * n * batch / sheet.bandwidth;
+        self.t0 + self.core(sheet, bytes.input, k, memory, m * n * batch, &tiles) + written
     }
 
     /// The best tile and split: `tiles(tm, tn)` tiles in all, `outputs` elements of the result.

@@ -3,11 +3,12 @@
 use super::attention::{DecodeConstants, PrefillConstants};
 use super::gemm::GemmConstants;
 use super::grouped::MoeConstants;
-use crate::diag::{Count, Finite, List, Name, NonNeg, Plain, Text, Whole};
+use crate::diag::{Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Text, Value, Whole, codes};
 use crate::hardware::Dtype;
 use crate::measured::{Above, Bias, CollectiveRow, Estimate, LinkRow, MemoryRow, Quarantined, Stamp, StorageRow};
 use crate::units::Seconds;
 use crate::{choice, record};
+use serde_json::{Value as Json, json};
 
 choice! {
     /// Generation of flash-attention kernels.
@@ -32,6 +33,55 @@ record! {
         pub p90: Plain,
         /// Median of the signed error.
         pub bias: Bias,
+    }
+}
+
+/// A product that was measured: `[m, n, k, microseconds]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Product {
+    /// Rows of the result.
+    pub m: u64,
+    /// Columns of the result.
+    pub n: u64,
+    /// Inner dimension.
+    pub k: u64,
+    /// Measured seconds.
+    pub seconds: f64,
+}
+
+impl Decode for Product {
+    type Out = Self;
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        if let Value::Array(items) = &node.value
+            && let [m, n, k, time] = &items[..]
+        {
+            let [m, n, k] = [m, n, k].map(|x| Count::decode(x, diags));
+            let time = Finite::decode(time, diags);
+            return Some(Self { m: m?, n: n?, k: k?, seconds: 1e-6 * time? });
+        }
+        diags.push(
+            Diagnostic::error(codes::OUT_OF_RANGE, "a measured product is three sizes and a time")
+                .at(node.span, "not [m, n, k, microseconds]")
+                .hint("write [4096, 8192, 1024, 131.5]"),
+        );
+        None
+    }
+    fn describe() -> Json {
+        json!({"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}, "minItems": 4, "maxItems": 4})
+    }
+}
+
+record! {
+    /// Measured products of an entry: what they take beside the law of its constants corrects products near them.
+    pub struct NearRow {
+        /// Distance in the logarithms of m, n and k at which e^-1 of a correction is left.
+        pub reach: Finite,
+        /// Variance of what a product has for itself, over that of what it shares with its neighbours.
+        pub own: Plain,
+        /// How well law and neighbours together predict products that were left out one at a time.
+        pub quality: Quality,
+        /// Products, no shape twice.
+        pub products: List<Product>,
     }
 }
 
@@ -62,6 +112,10 @@ record! {
         pub q: Above,
         /// Hardness of wave quantisation: 1 whole waves, 0 none.
         pub w: Estimate,
+        /// Passes over the result whose writing nothing hides.
+        pub wb: Estimate = Estimate::exact(0.0),
+        /// Measured products beside the law.
+        pub near: Option<NearRow>,
     }
 }
 
@@ -231,6 +285,7 @@ impl GemmRow {
             em: self.em.value.value,
             q: self.q.value.value,
             w: self.w.value.value.min(1.0),
+            wb: self.wb.value.value,
         }
     }
 }
@@ -287,6 +342,7 @@ impl MoeRow {
                 em: self.em.value.value,
                 q: self.q.value.value,
                 w: self.w.value.value.min(1.0),
+                wb: 0.0,
             },
             cp: self.cp.value.value,
             ct: self.ct.value.value,

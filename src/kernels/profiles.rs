@@ -1,6 +1,7 @@
 //! The profiles that a run uses: the shipped ones with a user's over them, and which entry serves which part.
 
-use super::profile::{Profile, ProfileFile};
+use super::nearby::Nearby;
+use super::profile::{NearRow, Profile, ProfileFile};
 use crate::diag::{At, Decode as _, Diagnostic, Diagnostics, Node, SourceId, Style, codes, render};
 use crate::hardware::Accelerator;
 use crate::measured::{CollectiveRow, Estimate, LinkRow, Measured, MemoryRow, StorageRow, ValueOrigin, values};
@@ -24,6 +25,8 @@ pub enum Origin {
 #[derive(Debug, Clone)]
 pub struct Profiles {
     list: Vec<Arc<Profile>>,
+    /// Measured products of entries of the list.
+    near: Vec<Arc<Nearby>>,
     measured: Arc<Measured>,
 }
 
@@ -74,6 +77,7 @@ fn check(profile: &Profile, diags: &mut Diagnostics) {
         shares.extend([("ec", row.ec), ("em", row.em), ("w", row.w)]);
         exponents.push(row.q);
         keys.push((format!("gemm {} {}", *row.dtype, *row.library), row.library.span));
+        row.near.iter().for_each(|near| check_near(near, diags));
     }
     for row in &profile.prefill.value {
         shares.extend([("ec", row.ec), ("em", row.em)]);
@@ -117,6 +121,29 @@ fn check(profile: &Profile, diags: &mut Diagnostics) {
     }
 }
 
+/// Measured products: some, no shape twice, a reach that is one.
+fn check_near(near: &NearRow, diags: &mut Diagnostics) {
+    let mut shapes: Vec<(u64, u64, u64, crate::diag::Span)> = near.products.iter().map(|p| (p.m, p.n, p.k, p.span)).collect();
+    shapes.sort_by_key(|s| (s.0, s.1, s.2));
+    for pair in shapes.windows(2).filter(|p| (p[0].0, p[0].1, p[0].2) == (p[1].0, p[1].1, p[1].2)) {
+        let message = format!("the product {} × {} × {} is there twice", pair[0].0, pair[0].1, pair[0].2);
+        diags.push(Diagnostic::error(codes::DUPLICATE_NAME, message).at(pair[1].3, "second one").at(pair[0].3, "first one"));
+    }
+    if shapes.is_empty() || shapes.len() > MOST_PRODUCTS {
+        let message = format!("{} measured products: an entry has 1 to {MOST_PRODUCTS}", shapes.len());
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(near.products.span, "out of range").hint("leave `near` out"));
+    }
+    for (name, value) in [("reach", near.reach), ("own", near.own)] {
+        if !(0.0..=100.0).contains(&*value) {
+            let message = format!("`{name}` = {} is out of range", *value);
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(value.span, "above 100"));
+        }
+    }
+}
+
+/// Products of one entry: more are no longer looked through in microseconds.
+const MOST_PRODUCTS: usize = 16_384;
+
 impl Profiles {
     /// The profiles that ship with the program.
     pub fn embedded() -> &'static Self {
@@ -129,16 +156,17 @@ impl Profiles {
                 list.extend(decode(source, &mut diags).unwrap_or_default().0);
             }
             assert!(!diags.has_errors(), "the embedded kernel profiles are faulty:\n{}", render(&diags, Style::Plain));
-            Self { list, measured: Arc::default() }
+            Self { list, near: Vec::new(), measured: Arc::default() }
         })
     }
 
     /// These profiles with those of a file before them; `None` when the file is faulty.
     pub fn with(&self, source: SourceId, diags: &mut Diagnostics) -> Option<Self> {
         let (mut list, mut measured) = decode(source, diags)?;
+        let near = list.iter().flat_map(Nearby::of).chain(self.near.iter().cloned()).collect();
         list.extend(self.list.iter().cloned());
         measured.extend((*self.measured).clone());
-        Some(Self { list, measured: Arc::new(measured) })
+        Some(Self { list, near, measured: Arc::new(measured) })
     }
 
     /// What was measured beside kernels.
@@ -163,6 +191,11 @@ impl Profiles {
     #[must_use]
     pub fn candidates(&self, part: &Accelerator, farthest: Origin) -> Vec<Arc<Profile>> {
         self.of(part).into_iter().filter(|(o, _)| *o <= farthest).map(|(_, p)| p).collect()
+    }
+
+    /// The measured products of an entry.
+    pub(super) fn near(&self, profile: &Arc<Profile>, row: usize) -> Option<Arc<Nearby>> {
+        self.near.iter().find(|n| Arc::ptr_eq(&n.profile, profile) && n.row == row).cloned()
     }
 
     /// The profiles that may serve a part, nearest first.

@@ -1,6 +1,7 @@
 //! What a device says of its constants: which entry served which operator class, and how sure it is.
 
 use super::device::{DeviceModel, GemmEntry};
+use super::nearby::NEIGHBOURS;
 use super::profile::{AttentionGeneration, Profile, Quality};
 use super::profiles::Origin;
 use crate::hardware::Dtype;
@@ -67,14 +68,26 @@ impl GemmEntry {
         let one = self.rows.len() == 1;
         let library = if one { self.profile.gemm[self.rows[0]].library.value.clone() } else { format!("mean of {}", self.rows.len()) };
         let qualities = self.qualities();
-        let what = format!("gemm {} ({library}; {})", self.measured, words(&qualities));
+        let mut what = format!("gemm {} ({library}; {})", self.measured, words(&qualities));
+        let mut single = single(&qualities);
+        if let Some(near) = self.near.as_ref().and_then(|n| n.profile.gemm[n.row].near.as_ref()) {
+            let q = &near.quality;
+            what.pop();
+            what += &format!(
+                "; with the {NEIGHBOURS} nearest of {} measured products {:.1} % and {:.0} %, left out one at a time)",
+                near.products.len(),
+                100.0 * *q.median,
+                100.0 * *q.p90
+            );
+            single = single.min(*q.p90 / 1.645);
+        }
         let spread = self.origin.spread();
         Provenance {
             operator: operator.into(),
             entry: place(self.origin, &self.profile, &what),
             source: self.profile.source.value.clone(),
             shared: libm::sqrt(shared * shared + spread * spread),
-            single: single(&qualities),
+            single,
         }
     }
 }

@@ -56,6 +56,7 @@ pub struct Gemm {
     ec: f64,
     kl: f64,
     ts: f64,
+    wb: f64,
 }
 
 const TILES: [(f64, f64); 6] = [(16.0, 64.0), (64.0, 64.0), (64.0, 128.0), (128.0, 128.0), (128.0, 256.0), (256.0, 128.0)];
@@ -83,7 +84,7 @@ impl Gemm {
                 best = best.min(soft + extra);
             }
         }
-        self.t0 + best
+        self.t0 + best + self.wb * 2.0 * m * n / BANDWIDTH
     }
 }
 
@@ -117,6 +118,7 @@ impl Truth {
             ec: d.between(0.6, 0.85),
             kl: d.between(0.12e-6, 0.3e-6),
             ts: d.between(1.5e-6, 3e-6),
+            wb: d.between(0.15, 1.0),
         });
         // A protocol with little latency for small buffers, one with a high rate for large ones: each is the better one somewhere.
         let collective = std::array::from_fn(|_| {
@@ -138,7 +140,16 @@ impl Truth {
             lines.iter().enumerate().for_each(|(i, l)| line(&format!("collective {name} {}", i + 1), l));
         }
         for (format, g) in FORMATS.iter().zip(&self.gemm) {
-            let all = [("em", g.em), ("q", g.q), ("w", g.w), ("t0", 1e6 * g.t0), ("ec", g.ec), ("kl", 1e6 * g.kl), ("ts", 1e6 * g.ts)];
+            let all = [
+                ("em", g.em),
+                ("q", g.q),
+                ("w", g.w),
+                ("t0", 1e6 * g.t0),
+                ("ec", g.ec),
+                ("kl", 1e6 * g.kl),
+                ("ts", 1e6 * g.ts),
+                ("wb", g.wb),
+            ];
             all.iter().for_each(|(name, v)| out.push_str(&format!("gemm {format} {name} {v}\n")));
         }
         out
