@@ -253,7 +253,7 @@ pub(super) struct ValidateArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Profiles that go before the shipped ones (collective, gemm, serving-log)
+    /// Profiles that go before the shipped ones (training, collective, gemm, serving-log)
     #[arg(long, value_name = "PROFILE.toml")]
     pub(super) profile: Vec<PathBuf>,
     /// Requests of a serving log that count, in order of arrival; all are served

@@ -71,11 +71,11 @@ fn read_profiles(args: &ValidateArgs, kind: Kind, diags: &mut Diagnostics) -> Pr
     let mut out = Profiles::embedded().clone();
     for file in args.profile.iter().rev() {
         let Some(source) = diags.read_file(file, None) else { continue };
-        if !matches!(kind, Kind::Collective | Kind::Gemm | Kind::ServingLog) {
+        if !matches!(kind, Kind::Training | Kind::Collective | Kind::Gemm | Kind::ServingLog) {
             let place = Span { source, start: 0, end: 0 };
             let said =
                 Diagnostic::error(codes::CONFLICT, format!("`--profile` does nothing for {}", kind.word())).at(place, "this profile");
-            diags.push(said.hint("it serves collective, gemm and serving-log"));
+            diags.push(said.hint("it serves training, collective, gemm and serving-log"));
         } else if let Some(with) = out.with(source, diags) {
             out = with;
         }

@@ -3,6 +3,7 @@
 use crate::diag::{Decode, Diagnostics, Node, Style, render};
 use crate::fabric::{Fabric, TopologyInput};
 use crate::hardware::Catalogue;
+use crate::kernels::Profiles;
 
 /// What a fabric for a row needs.
 pub(super) struct Shape {
@@ -51,6 +52,14 @@ fn host(part: &str) -> &'static str {
         p if p.starts_with("tpu") => "tpu-host",
         _ => "dgx-h100",
     }
+}
+
+/// The fabric with what the profiles measured of links and collectives laid over its data sheets.
+pub(super) fn measured(mut fabric: Fabric, profiles: &Profiles) -> Fabric {
+    if !profiles.measured().is_empty() {
+        fabric.set_measured(profiles.measured());
+    }
+    fabric
 }
 
 /// Builds the fabric of a row: nodes on one layer of adaptive leaves, which never limit it (rows do not tell the tree).

@@ -1,6 +1,6 @@
 //! Collectives by size, on a fabric made for the row.
 
-use super::cluster::{Shape, fabric};
+use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
@@ -85,10 +85,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, S
         links: None,
         peer_access: true,
     };
-    let mut fabric = fabric(&shape)?;
-    if !profiles.measured().is_empty() {
-        fabric.set_measured(profiles.measured());
-    }
+    let fabric = measured(fabric(&shape)?, profiles);
     // Part of each node takes part: its first accelerators.
     let each = ranks.div_ceil(nodes);
     let member = |r: u64| AcceleratorId((r / each * per_node + r % each) as u32);

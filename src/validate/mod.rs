@@ -62,12 +62,12 @@ impl Kind {
     }
 }
 
-/// Predicts every row of tables, collectives and matrix products under `profiles`, the rest under the shipped ones; `None` when a table is
-/// faulty, which `diags` then holds.
+/// Predicts every row of tables; training, collectives and matrix products under `profiles`, the rest under the shipped ones. `None` when a
+/// table is faulty, which `diags` then holds.
 pub fn validate(kind: Kind, sources: &[SourceId], profiles: &Profiles, diags: &mut Diagnostics) -> Option<Report> {
     use Kind::{Attention, Collective, Exchange, Gemm, Moe, Serving, Storage, Training};
     let (columns, rows): (&'static [&'static str], _) = match kind {
-        Training => (training::COLUMNS.measured, training_rows(sources, diags)),
+        Training => (training::COLUMNS.measured, training_rows(sources, profiles, diags)),
         Collective => {
             (collective::COLUMNS.measured, table::predict(sources, &collective::COLUMNS, diags, |r| collective::predict(r, profiles)))
         }
@@ -94,7 +94,7 @@ fn has_column(sources: &[SourceId], column: &str, diags: &Diagnostics) -> bool {
 }
 
 /// Tables with layouts, and those without, told apart by their columns.
-fn training_rows(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Vec<Row>> {
+fn training_rows(sources: &[SourceId], profiles: &Profiles, diags: &mut Diagnostics) -> Option<Vec<Row>> {
     let is_other = |source: &SourceId, diags: &Diagnostics| {
         let header = diags.source(*source).text.lines().next().unwrap_or("").to_owned();
         let has = |name: &str| header.split(',').any(|c| c.trim() == name);
@@ -103,10 +103,10 @@ fn training_rows(sources: &[SourceId], diags: &mut Diagnostics) -> Option<Vec<Ro
     let (other, whole): (Vec<SourceId>, Vec<SourceId>) = sources.iter().partition(|s| is_other(s, diags));
     let mut rows = Vec::new();
     if !whole.is_empty() {
-        rows.extend(table::predict_steps(&whole, &training::COLUMNS, diags, training::predict, causes::of_layout)?);
+        rows.extend(table::predict_steps(&whole, &training::COLUMNS, diags, |r| training::predict(r, profiles), causes::of_layout)?);
     }
     if !other.is_empty() {
-        rows.extend(table::predict_steps(&other, &other::COLUMNS, diags, other::predict, causes::of_other)?);
+        rows.extend(table::predict_steps(&other, &other::COLUMNS, diags, |r| other::predict(r, profiles), causes::of_other)?);
     }
     Some(rows)
 }

@@ -3,15 +3,15 @@
 //! The prediction is the fastest layout that fits into memory, among those that the model allows: data parallelism with the largest
 //! microbatches for BERT and ResNet, tensor, context and pipeline degrees for adapters beside frozen weights.
 
-use super::cluster::{Shape, fabric};
+use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
 use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
-use crate::kernels::OptimizerKind;
+use crate::kernels::{OptimizerKind, Profiles};
 use crate::metrics::step_interval;
 use crate::model::{Architecture, Preset};
 use crate::training::{
-    Attention, Config, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Stack, Uneven, expert_stacks, simulate_step,
+    Attention, Config, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Stack, Uneven, expert_stacks, simulate_step_with,
 };
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -164,14 +164,14 @@ fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
 }
 
 /// The fastest layout that fits, or the one that needs least memory where none does.
-fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<Predicted, String> {
+fn fastest(job: &Job, fabric: &Fabric, profiles: &Profiles, memory: f64) -> Result<Predicted, String> {
     let (mut best, mut least, mut failure) = (None::<Predicted>, None::<(f64, Predicted)>, "no layout was tried".to_owned());
     for &parallel in &job.layouts {
         for &recompute in job.recompute {
             // Larger microbatches first: the first that fits is taken.
             for &microbatch in &job.microbatches {
                 let config = Config { parallel, microbatch, recompute, ..job.config.clone() };
-                let step = match simulate_step(&config, fabric) {
+                let step = match simulate_step_with(&config, fabric, profiles) {
                     Ok(step) => step,
                     Err(error) => {
                         failure = error.to_string();
@@ -194,7 +194,7 @@ fn fastest(job: &Job, fabric: &Fabric, memory: f64) -> Result<Predicted, String>
     best.or(least.map(|l| l.1)).ok_or(failure)
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
+pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predicted, String> {
     let part = part(record)?;
     let ranks = record.count("accelerators")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);
@@ -213,5 +213,5 @@ pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
         links: None,
         peer_access: true,
     };
-    fastest(&job, &fabric(&shape)?, part.memory.get())
+    fastest(&job, &measured(fabric(&shape)?, profiles), profiles, part.memory.get())
 }

@@ -1,14 +1,14 @@
 //! Training steps: a row of the table becomes a fabric and a job, which go the same way as a scenario.
 
-use super::cluster::{Shape, fabric};
+use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
 use super::table::{Columns, Predicted, Record};
-use crate::kernels::OptimizerKind;
+use crate::kernels::{OptimizerKind, Profiles};
 use crate::metrics::step_interval;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
     Attention, Config, ExpertStack, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks,
-    simulate_step,
+    simulate_step_with,
 };
 
 pub(super) const COLUMNS: Columns = Columns {
@@ -227,7 +227,7 @@ fn with_remainder_last(mut config: Config) -> Config {
     config
 }
 
-pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
+pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predicted, String> {
     let config = config(record)?;
     let part = part(record)?;
     let (accelerators, per_node) = (record.count("accelerators")?, record.count("accelerators_per_node")?);
@@ -247,11 +247,11 @@ pub(super) fn predict(record: &Record<'_>) -> Result<Predicted, String> {
         links: wired_links(record),
         peer_access: true,
     };
-    let fabric = fabric(&shape)?;
+    let fabric = measured(fabric(&shape)?, profiles);
     let config = with_remainder_last(config);
     let time = |experts: &ExpertStack| -> Result<Predicted, String> {
         let config = Config { experts: experts.clone(), ..config.clone() };
-        let step = simulate_step(&config, &fabric).map_err(|e| e.to_string())?;
+        let step = simulate_step_with(&config, &fabric, profiles).map_err(|e| e.to_string())?;
         let (low, high) = step_interval(&config, &step);
         Ok(Predicted { time: step.execution.makespan, low, high })
     };

@@ -231,6 +231,30 @@ fn holdout(kind: &str, bound: f64) {
     assert!(own <= bound, "{kind}: {own} under a profile of the other half, {shipped} under the shipped ones, {bound} wanted");
 }
 
+/// A profile of one's own goes before the shipped ones where steps are predicted: matrix products at half the rate, between the same and
+/// twice the time.
+#[test]
+fn a_profile_serves_rows_of_training() {
+    let folder = folder();
+    let table = std::fs::read_to_string(root().join("tests/validation/training.csv")).unwrap();
+    let rows: Vec<&str> = table.lines().enumerate().filter(|(i, l)| *i == 0 || l.contains("korthikanti22")).map(|(_, l)| l).collect();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("rows.csv"), rows.join("\n") + "\n").unwrap();
+    let half =
+        "format = 1\n[[profile]]\naccelerator = \"a100-sxm-80gb\"\ngeneration = \"ampere\"\nsource = \"test\"\nsustained_16 = 0.465\n";
+    std::fs::write(path("half.toml"), half).unwrap();
+    let times = |more: &[&str]| -> Vec<f64> {
+        let (table, args) = (path("rows.csv"), ["validate", "training"]);
+        let json: serde_json::Value = serde_json::from_str(&done(&[&args[..], &[&table, "--json"], more].concat())).unwrap();
+        json["rows"].as_array().unwrap().iter().map(|r| r["predicted"].as_f64().unwrap()).collect()
+    };
+    let (shipped, slowed) = (times(&[]), times(&["--profile", &path("half.toml")]));
+    assert_eq!(shipped.len(), rows.len() - 1);
+    for (a, b) in shipped.iter().zip(&slowed) {
+        assert!((1.3..2.0).contains(&(b / a)), "{a} s becomes {b} s");
+    }
+}
+
 #[test]
 fn half_of_the_collectives_predicts_the_other_half() {
     holdout("collective", 0.05);
