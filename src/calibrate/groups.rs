@@ -1,7 +1,7 @@
 //! Measurements of one thing gathered and fitted: collectives, links, memories, storage tiers. What cannot be placed is counted by reason.
 
 use super::curve::{CurveFit, FEWEST_SIZES, Interval, LineFit, Point, fit_curve};
-use super::record::{Measurement, What};
+use super::record::{Measurement, What, sustained_share};
 use super::storage::{StorageFit, fit_storage};
 use crate::hardware::Catalogue;
 use crate::measured::ValueOrigin;
@@ -50,6 +50,18 @@ pub struct Levels {
     pub seen: Vec<(f64, f64, f64)>,
 }
 
+/// What power and cooling leave of the rates of short products.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sustained {
+    /// Key of the profile.
+    pub key: &'static str,
+    /// Share.
+    pub share: f64,
+}
+
+/// Keys of a profile with the number formats that tell them, the most telling one first.
+const SUSTAINED: [(&str, [&str; 2]); 2] = [("sustained_16", ["bf16", "fp16"]), ("sustained_8", ["fp8", "int8"])];
+
 /// Measurements that no such part can reach.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Implausible {
@@ -74,6 +86,8 @@ pub struct Fits {
     pub memory: Vec<Fit<Levels>>,
     /// Storage tiers.
     pub storage: Vec<Fit<StorageFit>>,
+    /// Rates of lasting work over those of short measurements.
+    pub sustained: Vec<Fit<Sustained>>,
     /// Kept out.
     pub quarantined: Vec<Implausible>,
     /// What stays at its prior, and why: reason and measurements.
@@ -90,7 +104,7 @@ type Groups<'a> = IndexMap<Vec<(&'static str, String)>, Vec<&'a Measurement>>;
 pub(super) fn fit_measurements(list: &[Measurement], tier: &str) -> Fits {
     let mut out = Fits::default();
     let mut left: IndexMap<String, usize> = IndexMap::new();
-    let [mut collective, mut link, mut memory, mut storage]: [Groups<'_>; 4] = Default::default();
+    let [mut collective, mut link, mut memory, mut storage, mut sustained]: [Groups<'_>; 5] = Default::default();
     for one in list {
         let part = one.part.clone();
         let mut leave = |reason: &str| *left.entry(reason.to_owned()).or_insert(0) += 1;
@@ -128,6 +142,9 @@ pub(super) fn fit_measurements(list: &[Measurement], tier: &str) -> Fits {
             What::Storage { direction, .. } => {
                 storage.entry(vec![("tier", tier.to_owned()), ("direction", direction.clone())]).or_default().push(one);
             }
+            What::Metric { name } if !part.is_empty() && SUSTAINED.iter().flat_map(|s| s.1).any(|f| *name == sustained_share(f)) => {
+                sustained.entry(vec![("part", part), ("name", name.clone())]).or_default().push(one);
+            }
             What::Metric { .. } => leave("a figure that no model uses: nodes are compared by it"),
             What::Operator { .. } => {}
         }
@@ -139,8 +156,24 @@ pub(super) fn fit_measurements(list: &[Measurement], tier: &str) -> Fits {
         let seal = seal(&group);
         out.storage.push(Fit { keys, seal, fit: fit_storage(&group) });
     }
+    lasting(&sustained, &mut out);
     out.left = left.into_iter().collect();
     out
+}
+
+/// Shares of lasting work by part: those of the first of the formats that were measured.
+fn lasting(groups: &Groups<'_>, out: &mut Fits) {
+    let mut parts: Vec<&String> = groups.keys().map(|k| &k[0].1).collect();
+    parts.dedup();
+    for part in parts {
+        for (key, formats) in SUSTAINED {
+            let found = formats.iter().find_map(|f| groups.get(&vec![("part", part.clone()), ("name", sustained_share(f))]));
+            let Some(group) = found else { continue };
+            let shares: Vec<f64> = group.iter().map(|m| m.value).collect();
+            let fit = Sustained { key, share: quantile(shares, 0.5).min(1.0) };
+            out.sustained.push(Fit { keys: vec![("part", part.clone())], seal: seal(group), fit });
+        }
+    }
 }
 
 /// Sessions by number, in order of their names.

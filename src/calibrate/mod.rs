@@ -31,7 +31,7 @@ pub use fit::{Fitted, Value};
 pub use groups::{Fit, Fits, Implausible, Levels, PLAUSIBLE, Seal};
 pub use import::{Imported, import, is_known};
 pub use nearby::Near;
-pub use record::{HEADER, Measurement, OperatorTable, Unit, What, is_measurements, to_lines};
+pub use record::{HEADER, Measurement, OperatorTable, Unit, What, is_measurements, sustained_share, to_lines};
 pub use script::{Scheduler, script};
 pub use storage::StorageFit;
 pub use write::{summary, write};

@@ -80,7 +80,9 @@ mod tests {
             let u = (stream.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
             (low * libm::pow(high / low, u)) as u64
         };
-        (0..200).map(|_| Gemm { m: pick(1.0, 8192.0), n: pick(64.0, 16384.0), k: pick(64.0, 16384.0), batch: 1, output_bytes: 2.0 }).collect()
+        (0..200)
+            .map(|_| Gemm { m: pick(1.0, 8192.0), n: pick(64.0, 16384.0), k: pick(64.0, 16384.0), batch: 1, output_bytes: 2.0 })
+            .collect()
     }
 
     /// Where the law says all but noise, products are left away; where it misses something smooth, they bring it, of shapes left out as well.

@@ -110,6 +110,12 @@ pub enum What {
     },
 }
 
+/// The figure of a number format's products: what is left of the rate of short measurements when the device works without a pause.
+#[must_use]
+pub fn sustained_share(format: &str) -> String {
+    format!("sustained share of {format} products")
+}
+
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! Fitted links, collectives, memories and storage as entries of a profile file, as lines for people, and their points as a table.
 
 use super::curve::{CurveFit, Interval};
-use super::groups::{Fit, Fits, Levels, Seal};
+use super::groups::{Fit, Fits, Levels, Seal, Sustained};
 use super::write::digits;
 use super::{Calibration, Entry};
 use crate::hardware::Catalogue;
@@ -72,6 +72,7 @@ fn curve(table: &str, fit: &Fit<CurveFit>, out: &mut String) {
 /// All entries, appended to a profile file.
 pub(super) fn entries(fits: &Fits, out: &mut String) {
     fits.memory.iter().for_each(|m| efficiency(m, out));
+    fits.sustained.iter().for_each(|s| lasting(s, out));
     fits.collective.iter().for_each(|f| curve("collective", f, out));
     fits.link.iter().for_each(|f| curve("link", f, out));
     for m in &fits.memory {
@@ -103,10 +104,20 @@ fn efficiency(memory: &Fit<Levels>, out: &mut String) {
     let part = &memory.keys[0].1;
     let (Some(sheet), Some((_, rate))) = (Catalogue::embedded().accelerators.get(part), memory.fit.levels.last()) else { return };
     let share = rate.value / sheet.memory_bandwidth.get();
+    of_part(part, "streams through memory", &memory.seal, ("memory_efficiency", share), out);
+}
+
+fn lasting(sustained: &Fit<Sustained>, out: &mut String) {
+    let s = &sustained.fit;
+    of_part(&sustained.keys[0].1, "products without a pause", &sustained.seal, (s.key, s.share), out);
+}
+
+/// One constant of a part that the catalogue knows.
+fn of_part(part: &str, what: &str, seal: &Seal, (key, value): (&str, f64), out: &mut String) {
+    let Some(sheet) = Catalogue::embedded().accelerators.get(part) else { return };
     let _ = writeln!(out, "\n[[profile]]\naccelerator = {}\ngeneration = {}", quoted(part), quoted(&sheet.generation));
-    let _ =
-        writeln!(out, "source = {}\nfrom = {}", quoted(&format!("streams through memory: {}", memory.seal.source)), stamp(&memory.seal));
-    let _ = writeln!(out, "memory_efficiency = {}", digits(share));
+    let _ = writeln!(out, "source = {}\nfrom = {}", quoted(&format!("{what}: {}", seal.source)), stamp(seal));
+    let _ = writeln!(out, "{key} = {}", digits(value));
 }
 
 /// Lines for people: keys, measurements, error left out, what is undetermined.
@@ -134,6 +145,15 @@ pub(super) fn summary(fits: &Fits, out: &mut String) {
     }
     for s in &fits.storage {
         line(format!("storage {}", name(&s.keys)), s.fit.measurements, None, s.fit.left_out, &s.fit.undetermined);
+    }
+    for s in &fits.sustained {
+        let _ = writeln!(
+            out,
+            "{:<64}{:>7}  {:.3} of the rate of short products",
+            format!("{} of {}", s.fit.key, name(&s.keys)),
+            s.seal.sessions,
+            s.fit.share
+        );
     }
     for m in &fits.memory {
         let rates: Vec<String> = m.fit.levels.iter().map(|(b, r)| format!("{:.1} GB/s to {:.3e} B", 1e-9 * r.value, b)).collect();

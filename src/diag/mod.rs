@@ -24,7 +24,21 @@ pub use values::{
     Bounds, Count, FilePath, Finite, List, Map, Name, NonNeg, Plain, Pos, Share, Text, Whole, decode_tag, decode_word, describe_variant,
 };
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a file at most, unpacked.
+const LARGEST: u64 = 256 << 20;
+
+/// What a file packed by gzip holds, up to one byte more than is read; any other file as it is.
+fn unpacked(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut out = Vec::new();
+    flate2::read::MultiGzDecoder::new(&bytes[..]).take(LARGEST + 1).read_to_end(&mut out)?;
+    Ok(out)
+}
 
 crate::ids! {
     /// A text that diagnostics point into: a file, or a value from the command line.
@@ -150,8 +164,8 @@ impl Diagnostics {
     /// Reads a file; a fault is reported at `from`, the place that names it, or at the start of an empty source.
     pub fn read_file(&mut self, path: &Path, from: Option<Span>) -> Option<SourceId> {
         let name = path.display().to_string();
-        let fault = match std::fs::read(path) {
-            Ok(bytes) if bytes.len() > 256 << 20 => (codes::FILE_TOO_LARGE, format!("`{name}` is larger than 256 MiB")),
+        let fault = match std::fs::read(path).and_then(unpacked) {
+            Ok(bytes) if bytes.len() as u64 > LARGEST => (codes::FILE_TOO_LARGE, format!("`{name}` is larger than 256 MiB")),
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => return Some(self.add_source(name, text)),
                 Err(error) => {
@@ -179,7 +193,7 @@ impl Diagnostics {
     /// Reads a file that need not be text; a fault is reported at `from`, the place that names it.
     pub fn read_bytes(&mut self, path: &Path, from: Span) -> Option<Vec<u8>> {
         let name = path.display().to_string();
-        let large = std::fs::metadata(path).is_ok_and(|m| m.len() > 256 << 20);
+        let large = std::fs::metadata(path).is_ok_and(|m| m.len() > LARGEST);
         let fault = match std::fs::read(path) {
             _ if large => (codes::FILE_TOO_LARGE, format!("`{name}` is larger than 256 MiB")),
             Ok(bytes) => {

@@ -34,12 +34,19 @@ pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, form: Attentio
     let seen = form.window.map_or(s, |w| (w.min(a.sequence)) as f64);
     let pairs = if form.causal { seen * (s - 0.5 * seen) } else { s * s };
     let flops = 2.0 * (a.batch * a.heads) as f64 * pairs * (form.key_dim + form.value_dim) as f64;
-    let small_head = if a.head_dim <= 64 { *row.small_head } else { 1.0 };
-    let ramp = s / (s + *row.half_length);
-    match pass {
-        Pass::Forward => flops / (peak * *row.forward * small_head * ramp),
-        Pass::Backward => 2.5 * flops / (peak * *row.backward * small_head * ramp),
-    }
+    // Kernels walk over the keys of a query: what they reach depends on how many there are, whatever masks the others.
+    let length = 2.0 * pairs / s;
+    let (work, rate, half, small) = match pass {
+        Pass::Forward => (flops, *row.forward, *row.half_length, *row.small_head),
+        Pass::Backward => (
+            2.5 * flops,
+            *row.backward,
+            row.half_length_backward.unwrap_or(*row.half_length),
+            row.small_head_backward.map_or(*row.small_head, |v| v),
+        ),
+    };
+    let small = if a.head_dim <= 64 { small } else { 1.0 };
+    work * (length + half) / (peak * rate * small * length)
 }
 
 /// What else there is to know of an attention call; the default is causal, head size 128, no cached prefix, no window.

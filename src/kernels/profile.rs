@@ -212,10 +212,14 @@ record! {
         pub forward: Finite,
         /// The same, backward.
         pub backward: Finite,
-        /// Sequence length at which half of it is reached.
+        /// Length of a causal sequence at which half of it is reached; a plain one, which sees twice as many keys, reaches it at half the length.
         pub half_length: Plain,
+        /// The same, backward; absent: as forward.
+        pub half_length_backward: Option<Plain>,
         /// Rate with heads of at most 64 over that with 128.
         pub small_head: Finite = 0.85,
+        /// The same, backward; absent: as forward.
+        pub small_head_backward: Option<Finite>,
     }
 }
 

@@ -394,6 +394,46 @@ fn the_host_is_probed_for_real() {
     assert!(said(&["calibrate", "probe", "--out", &at("d.jsonl"), "--scratch", &at("none")], 2).contains("E0606"));
 }
 
+/// Devices that were measured: profiles are what the fit gives, and whole steps of compiled models, which no fit saw, are met.
+#[test]
+fn profiles_of_measured_devices_meet_whole_steps() {
+    let folder = folder();
+    for device in ["h100-sxm", "h200-sxm"] {
+        let (own, out) = (format!("reports/calibration/{device}"), folder.path().join("p.toml").to_string_lossy().into_owned());
+        let mut records = files(&own, ".jsonl.gz");
+        records.sort();
+        let mut args = vec!["calibrate", "fit"];
+        args.extend(records.iter().filter_map(|p| p.to_str()));
+        args.extend(["--out", &out]);
+        done(&args);
+        let read = |p: &std::path::Path| std::fs::read_to_string(p).unwrap();
+        assert_eq!(read(std::path::Path::new(&out)), read(&root().join(&own).join("profile.toml")), "reports/calibration/regenerate");
+        let (profile, steps) = (format!("{own}/profile.toml"), format!("{own}/steps/steps.csv"));
+        let json: serde_json::Value = serde_json::from_str(&done(&["calibrate", "check", &profile, "--steps", &steps, "--json"])).unwrap();
+        let rows = json["steps"].as_array().unwrap();
+        for row in rows.iter().filter(|r| r["id"].as_str().is_some_and(|n| n.ends_with("-compiled") || n == "vit-l-16")) {
+            let error = row["predicted_s"].as_f64().unwrap() / row["measured_s"].as_f64().unwrap() - 1.0;
+            assert!(error.abs() < 0.06, "{device} {row}: {error}");
+        }
+        assert!(rows.len() == 12, "{rows:?}");
+    }
+}
+
+/// A trace of a real step, packed as profilers write it.
+#[test]
+fn a_packed_trace_is_read() {
+    let folder = folder();
+    let out = folder.path().join("t.jsonl").to_string_lossy().into_owned();
+    let text = done(&["calibrate", "import", "reports/calibration/h100-sxm/trace.json.gz", "--out", &out]);
+    assert!(text.contains("PyTorch profiler"), "{text}");
+    let whole = std::fs::read(root().join("reports/calibration/h100-sxm/trace.json.gz")).unwrap();
+    let cut = folder.path().join("cut.json.gz");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let output = orrery(&["calibrate", "import", &cut.to_string_lossy(), "--out", &out]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"), "{output:?}");
+}
+
 /// Steps of a job whose network is slower than the profile says: communication is named.
 #[test]
 fn steps_tell_the_component() {

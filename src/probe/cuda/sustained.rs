@@ -5,7 +5,7 @@ use super::device::Gpu;
 use super::ffi::{Blas, Format};
 use super::products::{Work, bytes, has};
 use super::{Ranked, at_level};
-use crate::calibrate::{Unit, What};
+use crate::calibrate::{Unit, What, sustained_share};
 use crate::probe::{Stop, Task, median};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ fn sustained(gpu: &Rc<Gpu>, blas: &Rc<Blas>, format: Format, side: usize, length
         chunk(count)?;
         let (first, flop) = (median(&short), 2.0 * (side as f64) * (side as f64) * (side as f64));
         let shares: Vec<f64> = long.iter().map(|s| first / s).collect();
-        let what = What::Metric { name: format!("sustained share of {} products", format.word) };
+        let what = What::Metric { name: sustained_share(format.word) };
         let mut out = gpu.record(what, median(&shares), Unit::Other, shares);
         let mut note = |key: &str, value: String| drop(out.conditions.insert(key.into(), value));
         note("short", format!("{:.1} TFLOP/s", 1e-12 * flop / first));
