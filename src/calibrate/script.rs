@@ -94,7 +94,7 @@ fn slurm(nodes: u64, gpus: u64, leaf: u64) -> String {
     let mut collectives = String::new();
     for (op, program) in OPERATIONS {
         collectives.push_str(&format!(
-            "    command -v {program} > /dev/null && srun --mpi=pmix -N $span --ntasks-per-node={gpus} {program} -b 1K -e 4G -f 2 -g 1 -n 20 -w 5 \\\n        > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/{op}-$span-nodes.log\"\n"
+            "    command -v {program} > /dev/null && srun --mpi=\"${{MPI:-pmix}}\" -N $span --ntasks-per-node={gpus} {program} -b 1K -e 4G -f 2 -g 1 -n 20 -w 5 \\\n        > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/{op}-$span-nodes.log\"\n"
         ));
     }
     format!(
@@ -107,7 +107,9 @@ fn slurm(nodes: u64, gpus: u64, leaf: u64) -> String {
 # Measures {nodes} nodes: each by itself, pairs in rounds so that every node meets every distance, a leaf, all. Put partition and account of your site above.
 # Afterwards: orrery calibrate import \"$OUT\" --out measurements.jsonl && orrery calibrate fit measurements.jsonl --out cluster.toml
 set -u
-here=$(cd \"$(dirname \"${{SLURM_SUBMIT_SCRIPT:-$0}}\")\" && pwd)
+# Slurm runs a copy of this file: the other scripts lie beside the file that was submitted.
+submitted=$(scontrol show job \"$SLURM_JOB_ID\" | sed -n 's/^ *Command=//p')
+here=$(cd \"$(dirname \"${{submitted%% *}}\")\" && pwd) || here=$SLURM_SUBMIT_DIR
 out=${{OUT:-$PWD/orrery-measurements-$SLURM_JOB_ID}}
 mkdir -p \"$out\"
 mapfile -t hosts < <(scontrol show hostnames \"$SLURM_JOB_NODELIST\")

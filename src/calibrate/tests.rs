@@ -40,7 +40,9 @@ fn known_constants_come_back() {
     }
     let calibration = fit_text(&text);
     let entry = &calibration.entries[0];
-    for (name, want, within) in [("t0", 3.0, 0.05), ("ec", 0.7, 0.05), ("kl", 0.25, 0.08), ("em", 0.8, 0.05), ("ts", 2.0, 0.2), ("wb", 0.4, 0.15)] {
+    for (name, want, within) in
+        [("t0", 3.0, 0.05), ("ec", 0.7, 0.05), ("kl", 0.25, 0.08), ("em", 0.8, 0.05), ("ts", 2.0, 0.2), ("wb", 0.4, 0.15)]
+    {
         let v = value(entry, name);
         assert!((v.value / want - 1.0).abs() < within, "{name}: {v:?} against {want}");
         assert!(v.low <= v.value && v.value <= v.high && v.low > 0.5 * v.value, "{name}: {v:?}");

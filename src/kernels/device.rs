@@ -88,8 +88,7 @@ impl DeviceModel {
     pub fn with(profiles: &Profiles, part: &Accelerator, library: Option<&str>) -> Self {
         let (all, profiles) = (profiles, profiles.of(part));
         let peaks: Vec<_> = DTYPES.iter().filter_map(|&d| Some((d, part.peak.of(d)?.get()))).collect();
-        let mut gemms: Vec<GemmEntry> =
-            peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
+        let mut gemms: Vec<GemmEntry> = peaks.iter().filter_map(|&(d, _)| gemm_entry(&profiles, *part.achieved, d, library)).collect();
         for entry in gemms.iter_mut().filter(|e| e.origin == Origin::Own && e.dtype == e.measured && e.rows.len() == 1) {
             entry.near = all.near(&entry.profile, entry.rows[0]);
         }
