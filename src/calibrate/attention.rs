@@ -34,7 +34,7 @@ const DECODE: [Parameter; 6] = [
 ];
 
 const fn p(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
-    Parameter { name, low, high, centre }
+    Parameter { name, low, high, centre, firm: 1.0 }
 }
 
 fn prefill(v: &[f64]) -> PrefillConstants {

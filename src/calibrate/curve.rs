@@ -69,6 +69,9 @@ pub(super) const FEWEST_SIZES: usize = 5;
 /// A declared floor of intervals where fewer than five sessions were measured: rates of nominally equal machines differ by that.
 pub(super) const FLOOR: f64 = 0.03;
 
+/// Score that one line more has to gain at least.
+const SLACK: f64 = 2.5e-3;
+
 /// Replicates of the bootstrap.
 const REPLICATES: usize = 200;
 
@@ -213,9 +216,10 @@ pub fn fit_curve(points: &[Point]) -> Option<CurveFit> {
             (score, lines, errors)
         })
         .collect();
-    // The fewest lines that are within 15 % of the best: noise alone gains a tenth by one line more.
+    // The fewest lines that are within 15 % of the best, as noise alone gains a tenth by one line more, or within a quarter of a per cent:
+    // medians are known to one.
     let best = candidates.iter().map(|c| c.0).fold(f64::INFINITY, f64::min);
-    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.15 * best + 5e-4)?;
+    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.15 * best + SLACK)?;
     lines.retain({
         let all = lines.clone();
         move |l| sizes_where_least(&all, l, points)

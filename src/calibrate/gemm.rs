@@ -14,13 +14,19 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 
 /// Parameters in the units of the profile; centres are round values between the generations.
-const SHARED: [Parameter; 4] = [p("em", 0.1, 1.0, 0.85), p("q", 1.3, 30.0, 2.0), p("w", 0.02, 1.0, 0.5), p("wb", 0.003, 3.0, 0.3)];
+/// `w` is 0.04 to 1 and `wb` 0.02 to 1 among the entries of the shipped profile, those of one part included: others say nearly nothing of them.
+const SHARED: [Parameter; 4] = [
+    p("em", 0.1, 1.0, 0.85),
+    p("q", 1.3, 30.0, 2.0),
+    Parameter { firm: 0.1, ..p("w", 0.02, 1.0, 0.5) },
+    Parameter { firm: 0.1, ..p("wb", 0.003, 3.0, 0.3) },
+];
 const OWN: [Parameter; 3] = [p("t0", 0.5, 200.0, 3.0), p("ec", 0.05, 1.0, 0.7), p("kl", 0.005, 5.0, 0.2)];
 const SPLIT: Parameter = p("ts", 0.1, 30.0, 2.0);
 const CASTS: [Parameter; 2] = [p("cq", 0.05, 20.0, 2.0), p("rq", 0.01, 20.0, 0.5)];
 
 const fn p(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
-    Parameter { name, low, high, centre }
+    Parameter { name, low, high, centre, firm: 1.0 }
 }
 
 /// Formats whose input is cast inside the call; the others may split the inner dimension. A library that is called by itself casts nothing.

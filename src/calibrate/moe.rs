@@ -23,7 +23,7 @@ const PARAMETERS: [Parameter; 9] = [
 ];
 
 const fn p(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
-    Parameter { name, low, high, centre }
+    Parameter { name, low, high, centre, firm: 1.0 }
 }
 
 fn constants(v: &[f64]) -> MoeConstants {

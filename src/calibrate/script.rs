@@ -41,7 +41,7 @@ fn node_script(gpus: u64) -> String {
 # What one node measures of itself. Tools that are not installed are left out and named in SKIPPED.
 # Usage: measure-node.sh FOLDER [SCRATCH]
 set -u
-out=$1/$(hostname -s); scratch=${{2:-${{TMPDIR:-/tmp}}}}
+out=$1/${{SLURMD_NODENAME:-$(hostname -s)}}; scratch=${{2:-${{TMPDIR:-/tmp}}}}
 mkdir -p \"$out\"
 have() {{ command -v \"$1\" > /dev/null || {{ echo \"$1\" >> \"$out/SKIPPED\"; return 1; }}; }}
 # A log gets its name when its tool has ended: an aborted run leaves no half file that looks whole.
@@ -67,19 +67,19 @@ true
 /// What a pair measures between its two nodes.
 const PAIR: &str = "#!/usr/bin/env bash
 # RDMA between two nodes, every NIC against the same NIC of the other. Run it on the first node; it starts the server on the second.
-# Usage: measure-pair.sh FOLDER PEER [REMOTE-SHELL…]
+# Usage: [NICS=\"mlx5_0 …\"] measure-pair.sh FOLDER PEER [REMOTE-SHELL…]; the remote shell gets the peer and one command line, as ssh does.
 set -u
 folder=$1; peer=$2; shift 2
 remote=(\"${@:-ssh}\")
-out=$folder/pairs/$(hostname -s)--$peer
+out=$folder/pairs/${SLURMD_NODENAME:-$(hostname -s)}--$peer
 mkdir -p \"$out\"
 port=18515
-for nic in $(ls /sys/class/infiniband 2> /dev/null); do
+for nic in ${NICS:-$(ls /sys/class/infiniband 2> /dev/null)}; do
     for test in ib_write_bw ib_write_lat; do
         command -v \"$test\" > /dev/null || { echo \"$test\" >> \"$out/SKIPPED\"; continue; }
-        \"${remote[@]}\" \"$peer\" \"$test -d $nic -p $port -a\" > /dev/null 2>&1 &
+        \"${remote[@]}\" \"$peer\" \"timeout 180 $test -d $nic -p $port -a\" > /dev/null 2>&1 &
         sleep 1
-        \"$test\" -d \"$nic\" -p \"$port\" -a \"$peer\" > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/$test-$nic.log\"
+        timeout 180 \"$test\" -d \"$nic\" -p \"$port\" -a \"$peer\" > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/$test-$nic.log\"
         wait; rm -f \"$out/.part\"; port=$((port + 1))
     done
 done
@@ -94,7 +94,7 @@ fn slurm(nodes: u64, gpus: u64, leaf: u64) -> String {
     let mut collectives = String::new();
     for (op, program) in OPERATIONS {
         collectives.push_str(&format!(
-            "    command -v {program} > /dev/null && srun --mpi=pmix -N $span --ntasks-per-node={gpus} {program} -b 1K -e 4G -f 2 -g 1 -n 20 -w 5 \\\n        > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/{op}-$span-nodes.log\"\n"
+            "    command -v {program} > /dev/null && srun --mpi=\"${{MPI:-pmix}}\" -N $span --ntasks-per-node={gpus} {program} -b 1K -e 4G -f 2 -g 1 -n 20 -w 5 \\\n        > \"$out/.part\" 2>&1 && mv \"$out/.part\" \"$out/{op}-$span-nodes.log\"\n"
         ));
     }
     format!(
@@ -107,7 +107,9 @@ fn slurm(nodes: u64, gpus: u64, leaf: u64) -> String {
 # Measures {nodes} nodes: each by itself, pairs in rounds so that every node meets every distance, a leaf, all. Put partition and account of your site above.
 # Afterwards: orrery calibrate import \"$OUT\" --out measurements.jsonl && orrery calibrate fit measurements.jsonl --out cluster.toml
 set -u
-here=$(cd \"$(dirname \"${{SLURM_SUBMIT_SCRIPT:-$0}}\")\" && pwd)
+# Slurm runs a copy of this file: the other scripts lie beside the file that was submitted.
+submitted=$(scontrol show job \"$SLURM_JOB_ID\" | sed -n 's/^ *Command=//p')
+here=$(cd \"$(dirname \"${{submitted%% *}}\")\" && pwd) || here=$SLURM_SUBMIT_DIR
 out=${{OUT:-$PWD/orrery-measurements-$SLURM_JOB_ID}}
 mkdir -p \"$out\"
 mapfile -t hosts < <(scontrol show hostnames \"$SLURM_JOB_NODELIST\")
@@ -115,11 +117,12 @@ mapfile -t hosts < <(scontrol show hostnames \"$SLURM_JOB_NODELIST\")
 srun --ntasks-per-node=1 bash \"$here/measure-node.sh\" \"$out\"
 
 # Rounds of a tournament: in each, every node has one partner, so that pairs do not disturb each other on their NICs.
+remote='srun --overlap -N 1 -n 1 -w \"$0\" bash -c \"$1\"'
 n=${{#hosts[@]}}; n=$((n / 2 * 2))
 for ((round = 1; round < n && round <= 8; round++)); do
     for ((i = 0; i < n / 2; i++)); do
         a=$(( i == 0 ? 0 : (i + round - 1) % (n - 1) + 1 )); b=$(( (n - 1 - i + round - 1) % (n - 1) + 1 ))
-        srun -N 1 -n 1 --overlap -w \"${{hosts[$a]}}\" bash \"$here/measure-pair.sh\" \"$out\" \"${{hosts[$b]}}\" srun --overlap -N 1 -n 1 -w \"${{hosts[$b]}}\" env &
+        srun -N 1 -n 1 --overlap -w \"${{hosts[$a]}}\" bash \"$here/measure-pair.sh\" \"$out\" \"${{hosts[$b]}}\" bash -c \"$remote\" &
     done
     wait
 done

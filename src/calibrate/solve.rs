@@ -14,6 +14,8 @@ pub(super) struct Parameter {
     pub(super) high: f64,
     /// Centre of the prior, and first start.
     pub(super) centre: f64,
+    /// How much the prior weighs: 1 as usual, 0 nothing. What differs by an order of magnitude between entries has little.
+    pub(super) firm: f64,
 }
 
 /// What is fitted: predictions of points from parameters, some of which several groups of points share.
@@ -59,7 +61,7 @@ impl Problem<'_> {
     }
 
     fn prior_residuals(&self, theta: &[f64]) -> impl Iterator<Item = f64> {
-        theta.iter().zip(self.parameters).map(|(t, p)| self.prior * (t - libm::log(p.centre)))
+        theta.iter().zip(self.parameters).map(|(t, p)| self.prior * p.firm * (t - libm::log(p.centre)))
     }
 
     fn cost(&self, points: &[usize], theta: &[f64]) -> f64 {
@@ -94,8 +96,9 @@ impl Problem<'_> {
             }
         }
         for (j, r) in self.prior_residuals(theta).enumerate() {
-            a[(j, j)] += self.prior * self.prior;
-            g[j] += self.prior * r;
+            let weight = self.prior * self.parameters[j].firm;
+            a[(j, j)] += weight * weight;
+            g[j] += weight * r;
         }
         (a, g)
     }
@@ -165,8 +168,13 @@ impl Problem<'_> {
         size.get(size.len() / 2).copied().unwrap_or(0.0) / 0.6745
     }
 
+    /// Standard errors: the spread is that of the middle or of all residuals, whichever is more, and grows by what the parameters took of them;
+    /// with few points left Student's distribution is wider than a normal one.
     fn errors(&self, points: &[usize], theta: &[f64]) -> Vec<f64> {
-        let spread = self.spread_at(points, theta);
+        let n = points.len() as f64;
+        let all = points.iter().map(|&i| loss(self.residual(i, theta)).0).sum::<f64>() / n.max(1.0);
+        let left = (n - theta.len() as f64).max(1.0);
+        let spread = self.spread_at(points, theta).max(all.sqrt()) * (n / left).max(1.0).sqrt() * (1.0 + 0.926 / left);
         self.leverage(points, theta).map_or_else(|| vec![1.0; theta.len()], |l| l.into_iter().map(|l| spread * l).collect())
     }
 
@@ -199,7 +207,7 @@ mod tests {
     use super::*;
 
     fn parameter(name: &'static str, low: f64, high: f64, centre: f64) -> Parameter {
-        Parameter { name, low, high, centre }
+        Parameter { name, low, high, centre, firm: 1.0 }
     }
 
     /// A line with known parameters, noise of 2 % and outliers of a factor of 3: they come back within their intervals.

@@ -28,9 +28,9 @@ pub struct StorageFit {
 
 /// Microseconds, thousands of requests per second, GB/s: centres are those of a drive of 2020 to 2025.
 const PARAMETERS: [Parameter; 3] = [
-    Parameter { name: "latency", low: 0.1, high: 1e6, centre: 80.0 },
-    Parameter { name: "iops", low: 1e-3, high: 1e5, centre: 300.0 },
-    Parameter { name: "bandwidth", low: 1e-4, high: 1e4, centre: 3.0 },
+    Parameter { name: "latency", low: 0.1, high: 1e6, centre: 80.0, firm: 1.0 },
+    Parameter { name: "iops", low: 1e-3, high: 1e5, centre: 300.0, firm: 1.0 },
+    Parameter { name: "bandwidth", low: 1e-4, high: 1e4, centre: 3.0, firm: 1.0 },
 ];
 
 /// Weight of the prior: a decade of a parameter weighs like 1 % of error of one point.

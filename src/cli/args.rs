@@ -269,7 +269,8 @@ pub(super) struct ValidateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CalibrateCommand {
-    /// Measure this host: memory, matrix products, storage, TCP
+    /// Measure this host (memory, matrix products, storage, TCP) and its CUDA devices, where it has some
+    #[command(long_about = PROBE)]
     Probe(ProbeArgs),
     /// Read logs of other tools (nccl-tests, nvbandwidth, perftest, fio, …) into one file of measurements, and compare nodes
     Import(ImportArgs),
@@ -282,6 +283,20 @@ pub(super) enum CalibrateCommand {
     /// Write job files that measure the nodes of a cluster
     Script(ScriptArgs),
 }
+
+/// What `calibrate probe` measures.
+const PROBE: &str = "\
+Measure this host and its CUDA devices, and write one file of measurements that `calibrate fit` reads.
+
+Host: memory bandwidth by working set and threads, matrix products, storage (sequential and random, by block size and queue depth, O_DIRECT; it \
+leaves no file behind), TCP over the loopback and to --peer.
+
+CUDA devices, where the driver's library is found (libcuda, and of cuBLASLt, NCCL and NVML what is there; nothing has to be installed for it): \
+inventory, memory copy and triad by working set, latency of a read, copies to and from the host and between devices by size, launches, matrix \
+products in bf16, fp16, tf32, fp8 and int8, products beside copies and collectives, collectives over 2 to all devices by size, clocks, power, \
+temperature and throttling beside each. One device is measured whole, the others are compared with it.
+
+Ctrl-C or the end of the budget keep what is done; --resume goes on. Without CUDA the host part alone is done, and why is said.";
 
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {

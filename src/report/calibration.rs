@@ -2,7 +2,7 @@
 
 use super::html::page;
 use super::plot::{fit_and_residuals, scatter};
-use crate::kernels::ProfileFile;
+use crate::kernels::{NearRow, ProfileFile, Quality};
 use crate::measured::{CurveQuality, LineRow, Stamp, ValueOrigin};
 use crate::units::{Bytes, BytesPerSecond, Seconds, three};
 use indexmap::IndexMap;
@@ -29,7 +29,10 @@ pub fn points_of(csv: &str) -> Points {
 
 /// One entry for people.
 struct Item {
+    /// Its name in the table of points.
     name: String,
+    /// Its name for people.
+    title: String,
     values: Vec<String>,
     from: Option<Stamp>,
     source: String,
@@ -54,8 +57,11 @@ fn items(file: &ProfileFile) -> Vec<Item> {
     for r in file.collective.iter() {
         let name = format!("collective {} {} {} {} {} {}", *r.op, *r.accelerator, *r.ranks, *r.nodes, *r.library, *r.launch);
         let values = r.line.iter().map(|l| line(l)).collect();
+        let op = r.op.replace('_', "-");
+        let nodes = if *r.nodes > 1 { format!("{} nodes", *r.nodes) } else { "one node".into() };
         out.push(Item {
             name,
+            title: format!("{op} over {} ranks of {nodes}, {} ({}, launch {})", *r.ranks, *r.accelerator, *r.library, *r.launch),
             values,
             from: Some(r.from.value.clone()),
             source: String::new(),
@@ -68,6 +74,7 @@ fn items(file: &ProfileFile) -> Vec<Item> {
         let values = r.line.iter().map(|l| line(l)).collect();
         out.push(Item {
             name: format!("link {} {}", *r.path, *r.part),
+            title: format!("{} copies, {}", *r.path, *r.part),
             values,
             from: Some(r.from.value.clone()),
             source: String::new(),
@@ -83,6 +90,7 @@ fn items(file: &ProfileFile) -> Vec<Item> {
         let values = r.level.iter().zip(r.bandwidth.iter()).map(level).collect();
         out.push(Item {
             name: format!("memory {}", *r.part),
+            title: format!("memory of {}", *r.part),
             values,
             from: Some(r.from.value.clone()),
             source: String::new(),
@@ -98,6 +106,7 @@ fn items(file: &ProfileFile) -> Vec<Item> {
         values.extend(r.bandwidth.map(|v| format!("bandwidth {}", BytesPerSecond::new(1e9 * v.value))));
         out.push(Item {
             name: format!("storage {} {}", *r.tier, *r.direction),
+            title: format!("storage tier {}, {}", *r.tier, *r.direction),
             values,
             from: Some(r.from.value.clone()),
             source: String::new(),
@@ -118,6 +127,7 @@ fn items(file: &ProfileFile) -> Vec<Item> {
         values.extend(p.memory_efficiency.map(|v| format!("memory_efficiency {v}")));
         out.push(Item {
             name: format!("kernels of {}", *p.accelerator),
+            title: format!("kernels of {}", *p.accelerator),
             values,
             from: p.from.value.clone(),
             source: p.source.value.clone(),
@@ -185,6 +195,15 @@ pub fn calibration_text(file: &ProfileFile) -> String {
                 100.0 * *q.median,
                 100.0 * *q.p90
             );
+            if let Some(near) = r.near.as_ref() {
+                let (q, n) = (&near.quality, near.products.len());
+                let _ = writeln!(
+                    out,
+                    "    with {n} measured products nearby, left out one at a time: median {:.1} %, p90 {:.1} %",
+                    100.0 * *q.median,
+                    100.0 * *q.p90
+                );
+            }
         }
     }
     for q in file.quarantined.iter() {
@@ -203,6 +222,7 @@ pub fn calibration_html(title: &str, file: &ProfileFile, points: &Points) -> Str
         p.soft { "What was measured, what was fitted to it, and how far apart they are. Values with 90 % intervals; errors are of sizes that the fit did not see." }
         (overview(&list))
         @for item in &list { (section(item, points)) }
+        (entries_of_kernels(file))
         (operators(points))
         @if !file.quarantined.is_empty() {
             h2 { "Quarantined" }
@@ -221,7 +241,7 @@ fn overview(list: &[Item]) -> Markup {
         table {
             thead { tr { th { "entry" } th { "origin" } th { "points" } th { "median" } th { "worst" } th { "undetermined" } } }
             tbody { @for i in list { tr {
-                td { (i.name) }
+                td { (i.title) }
                 td { (i.from.as_ref().map_or("imported", |f| f.origin.word())) }
                 @if let Some(q) = &i.quality { td { (*q.points) } td style="white-space:nowrap" { (three(100.0 * *q.median)) " %" } td style="white-space:nowrap" { (three(100.0 * *q.worst)) " %" } }
                 @else { td { "–" } td { "–" } td { "–" } }
@@ -234,7 +254,7 @@ fn overview(list: &[Item]) -> Markup {
 fn section(item: &Item, points: &Points) -> Markup {
     let own = points.get(&item.name).filter(|p| p.iter().all(|q| q.0 > 0.0));
     html! {
-        h2 { (item.name) }
+        h2 { (item.title) }
         p.soft { (stamped(item)) }
         ul { @for v in &item.values { li { (v) } } @for o in &item.open { li.bad { "undetermined: " (o) } } }
         @if let Some(q) = &item.quality { p { (errors(q)) } }
@@ -243,6 +263,31 @@ fn section(item: &Item, points: &Points) -> Markup {
             @let (above, below) = fit_and_residuals(own, "bytes", y);
             figure { (PreEscaped(above)) (PreEscaped(below))
                 div.key { span { i style="background:#0072b2" {} "measured (median of a size)" } span { i style="background:#e69f00" {} "fit" } span { i style="background:#d55e00" {} "error of the fit" } } }
+        }
+    }
+}
+
+/// Entries of kernels with what they are worth; constants are in the profile.
+fn entries_of_kernels(file: &ProfileFile) -> Markup {
+    let mut rows: Vec<(String, &Quality, Option<&NearRow>)> = Vec::new();
+    for p in file.profile.iter() {
+        let part = &*p.accelerator;
+        rows.extend(p.gemm.iter().map(|r| (format!("products {part} {} {}", *r.dtype, *r.library), &*r.quality, r.near.as_ref())));
+        rows.extend(p.prefill.iter().map(|r| (format!("prefill {part} {} over {} {}", *r.dtype, *r.kv, *r.library), &*r.quality, None)));
+        rows.extend(p.decode.iter().map(|r| (format!("decode {part} {} {}", *r.kv, *r.library), &*r.quality, None)));
+        rows.extend(p.moe.iter().map(|r| (format!("experts {part} {} {} {}", *r.dtype, *r.library, *r.kernel), &*r.quality, None)));
+    }
+    let percent = |v: f64| format!("{} %", three(100.0 * v));
+    html! {
+        @if !rows.is_empty() {
+            h2 { "Kernels: errors of shapes that the fit did not see" }
+            table {
+                thead { tr { th { "entry" } th { "points" } th { "median" } th { "90th percentile" } th { "with products nearby" } } }
+                tbody { @for (name, q, near) in &rows { tr {
+                    td { (name) } td { (*q.points) } td { (percent(*q.median)) } td { (percent(*q.p90)) }
+                    td { @if let Some(n) = near { (percent(*n.quality.median)) ", " (percent(*n.quality.p90)) " (" (n.products.len()) ")" } @else { "–" } }
+                } } }
+            }
         }
     }
 }

@@ -202,6 +202,7 @@ pub(super) fn fit_and_residuals(points: &[(f64, f64, f64)], x_name: &str, y_name
         let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
             let mut chart = ChartBuilder::on(&root)
                 .margin(12)
+                .margin_right(32)
                 .x_label_area_size(40)
                 .y_label_area_size(80)
                 .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
@@ -217,10 +218,11 @@ pub(super) fn fit_and_residuals(points: &[(f64, f64, f64)], x_name: &str, y_name
         let drawn = (|| -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
             let mut chart = ChartBuilder::on(&root)
                 .margin(12)
+                .margin_right(32)
                 .x_label_area_size(40)
                 .y_label_area_size(80)
                 .build_cartesian_2d((x.0..x.1).log_scale(), -most..most)?;
-            style(&mut chart, x_name, "error, %", &label, &|v: &f64| format!("{v:.0}"))?;
+            style(&mut chart, x_name, "error, %", &label, &|v: &f64| if most < 5.0 { format!("{v:.1}") } else { format!("{v:.0}") })?;
             chart.draw_series([PathElement::new(vec![(x.0, 0.0), (x.1, 0.0)], colour("#8c8c8c").stroke_width(1))])?;
             chart.draw_series(points.iter().map(|p| Circle::new((p.0, error(p)), 3, colour(PALETTE[5]).filled())))?;
             root.present()
