@@ -129,7 +129,7 @@ record! {
         pub data: Option<List<Count>>,
         /// Ranks over which experts are spread; absent: 1 and all of an engine.
         pub expert: Option<List<Count>>,
-        /// Engines of prompts to engines that decode, such as `"1:3"`, or `"together"`; absent: together.
+        /// Engines of prompts to engines that decode, such as `"1:3"`, or `"together"`; absent: together and all ratios of up to four engines.
         pub prefill_to_decode: Option<List<Name>>,
     }
 }

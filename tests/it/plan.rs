@@ -80,6 +80,43 @@ fn what_cannot_be_met_says_what_binds_and_by_how_much() {
 }
 
 #[test]
+fn a_service_that_cannot_be_says_what_binds_and_by_how_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |goal: &str, rest: &str| {
+        let path = folder.path().join("plan.toml");
+        let base = root().join("scenarios/serving/llama-70b-chat-h100.toml");
+        let text = format!(
+            "title = \"t\"\nbase = \"{}\"\n[goal]\nkind = \"serve\"\nrequests_per_s = 5\n{goal}slo = {{ ttft_p99 = \"2 s\" }}\n{rest}",
+            base.display()
+        );
+        std::fs::write(&path, text.replace("TOPOLOGIES", root().join("topologies").to_str().unwrap())).unwrap();
+        orrery(&["plan", path.to_str().unwrap(), "--json"])
+    };
+    let cluster = "[deployment]\ntensor = [2, 4]\n[[candidate]]\nnodes = [1, 2]\n";
+    let free = json(&ask("", cluster));
+    let cheapest = free["best"]["usd"].as_f64().unwrap();
+    // Three quarters of the cheapest: a third too expensive.
+    let out = ask(&format!("budget = \"{} USD\"\n", 0.75 * cheapest), cluster);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let bound = &json(&out)["binding"][0];
+    assert_eq!((bound["constraint"].as_str(), bound["nearest"].as_f64()), (Some("cost"), Some(cheapest)));
+    assert!((bound["over"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9, "{bound}");
+    assert!(bound["text"].as_str().unwrap().contains("33.3 % over"), "{bound}");
+    assert_eq!(ask(&format!("budget = \"{} USD\"\n", 1.01 * cheapest), cluster).status.code(), Some(0));
+    // Weights that fit nowhere are no fault of the file: 141 GB of weights, 3 GB of workspace and a block of 16 tokens of 320 KiB in 0.92 of 48 GiB.
+    let small = "[deployment]\ntensor = [1]\n[[candidate]]\nname = \"L40S\"\ntopology = \"TOPOLOGIES/l40s-pcie.toml\"\nnodes = [1, 2]\nset = { \"serving.precision\" = \"bf16\" }\n";
+    let out = ask("", small);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let value = json(&out);
+    let bound = &value["binding"][0];
+    assert_eq!(bound["constraint"], "memory");
+    let (limit, need) = (bound["limit"].as_f64().unwrap(), bound["nearest"].as_f64().unwrap());
+    assert!((144.0e9..144.3e9).contains(&need) && (46e9..51.6e9).contains(&limit), "{bound}");
+    assert!((bound["over"].as_f64().unwrap() - (need / limit - 1.0)).abs() < 1e-12);
+    assert!(value["options"][0]["why_not"].as_str().unwrap().starts_with("does not fit: TP 1 needs"), "{value}");
+}
+
+#[test]
 fn faults_of_plans_point_into_the_file() {
     const PLAN: &str = "title = \"t\"\nbase = \"BASE/scenarios/training/gpt3-175b-a100-1024.toml\"\n[goal]\nkind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]\n[[candidate]]\nnodes = [128]\npayment = [\"reserved\"]\n";
     let work = tempfile::tempdir().unwrap();

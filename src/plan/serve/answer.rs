@@ -11,7 +11,7 @@ use super::super::search::Want;
 use super::super::site;
 use super::super::space::put;
 use super::growth;
-use super::load::{Point, ServePlan};
+use super::load::{Barred, Point, ServePlan};
 use super::search::{Counts, Load, Ran, Searched, hold, place, search};
 use super::spot::Away;
 use crate::diag::Value;
@@ -308,8 +308,13 @@ fn why(best: &Choice, other: &Choice) -> String {
 fn options(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<OptionRow> {
     let mut out = Vec::new();
     for (c, candidate) in plan.candidates.iter().enumerate() {
-        if let Some((_, why)) = plan.barred.iter().find(|b| b.0 == candidate.name) {
-            let why = Some(format!("nothing is legal: {why}"));
+        if let Some(barred) = plan.barred.iter().find(|b| b.name == candidate.name) {
+            let why = Some(match &barred.short {
+                Some((engine, (need, limit))) => {
+                    format!("does not fit: {engine} needs at least {} of {} an accelerator", Bytes::new(*need), Bytes::new(*limit))
+                }
+                None => format!("nothing is legal: {}", barred.why),
+            });
             out.push(OptionRow { cluster: candidate.name.clone(), payment: String::new(), feasible: false, why_not: why, choice: None });
             continue;
         }
@@ -341,7 +346,24 @@ fn options(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<OptionRow> {
     out
 }
 
+/// What comes nearest to fitting, where no engine fits anywhere.
+fn memory(plan: &ServePlan) -> Option<Binding> {
+    let over = |b: &Barred| b.short.as_ref().map_or(f64::INFINITY, |s| s.1.0 / s.1.1);
+    let least = plan.barred.iter().min_by(|a, b| over(a).total_cmp(&over(b)))?;
+    let (engine, (need, limit)) = least.short.as_ref()?;
+    let text = format!(
+        "Memory: an engine of {engine} on {} comes nearest, and needs at least {} an accelerator for weights, workspace and one block of the cache ({}).",
+        least.name,
+        Bytes::new(*need),
+        money::beyond(need / limit, &format!("the {} that it may use", Bytes::new(*limit)))
+    );
+    Some(Binding { constraint: "memory".into(), limit: *limit, nearest: *need, over: need / limit - 1.0, text })
+}
+
 fn binding(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<Binding> {
+    if plan.points.is_empty() {
+        return memory(plan).into_iter().collect();
+    }
     if plan.sizes.iter().all(|s| !s.excess.is_empty()) {
         let clusters = plan.sizes.iter().map(|s| (plan.candidates[s.candidate].name.as_str(), s.excess.as_slice()));
         return site::nearest(clusters).into_iter().collect();
