@@ -92,7 +92,15 @@ impl Diagnostic {
     /// An error without a place yet.
     #[must_use]
     pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), notes: Vec::new(), hints: Vec::new(), lack: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            notes: Vec::new(),
+            hints: Vec::new(),
+            lack: None,
+        }
     }
     /// A warning without a place yet.
     #[must_use]

@@ -41,18 +41,24 @@ record! {
         pub ttft_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub ttft_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub ttft_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub ttft_p99: Option<Pos<Seconds>>,
         /// Median time per output token after the first.
         pub tpot_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub tpot_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub tpot_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub tpot_p99: Option<Pos<Seconds>>,
         /// Median time to the last token.
         pub e2e_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub e2e_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub e2e_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub e2e_p99: Option<Pos<Seconds>>,
     }

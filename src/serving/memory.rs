@@ -72,7 +72,11 @@ impl Memory {
     pub fn least(&self, tokens: u64, stack: &StackRow) -> (f64, f64) {
         let fixed = self.weights + self.workspace;
         let cache = self.token * tokens as f64;
-        if *stack.share_of_rest { (fixed + cache / *stack.memory_share, self.capacity) } else { (fixed + cache, self.capacity * *stack.memory_share) }
+        if *stack.share_of_rest {
+            (fixed + cache / *stack.memory_share, self.capacity)
+        } else {
+            (fixed + cache, self.capacity * *stack.memory_share)
+        }
     }
 
     /// Blocks of `tokens` that the cache holds.

@@ -88,7 +88,8 @@ pub(super) fn parse(text: &str, dimension: Dimension) -> Result<f64, UnitError> 
 /// When the text is no number, has an unknown suffix, is negative or is no whole number.
 pub fn parse_count(text: &str) -> Result<u64, UnitError> {
     let (number, suffix) = split(text.trim());
-    let fail = |message: String| UnitError { message, hint: "write a whole number, such as 1536, \"300 G\" or \"1.5 M\"".into() };
+    let fail =
+        |message: String| UnitError { message, hint: "write a whole number, such as 1536, \"1.5 M\" or \"300 G\" (300 billion)".into() };
     let value: f64 = number.parse().map_err(|_| fail(format!("`{text}` does not start with a number")))?;
     let prefix = prefix(suffix).ok_or_else(|| fail(format!("`{suffix}` is not one of k, M, G, T, P, Ki, Mi, Gi, Ti")))?;
     // The product of a decimal fraction and a power of ten may miss the whole number by a rounding.
