@@ -1,7 +1,7 @@
 //! The answer of a plan: what to buy, in which layout, at what cost; the runner-up and why it lost.
 
 use super::caveats::{assumptions, risks};
-use super::document::{document, plain};
+use super::document::{document, plain, value as toml};
 use super::load::{Plan, TrainingPlan};
 use super::money::{self, time};
 use super::obstacles::{binding, options, relaxed};
@@ -9,7 +9,7 @@ use super::outcome::{BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Swi
 use super::question::{GoalKind, Objective};
 use super::search::{Ran, Rivals, Searched, Want, Work};
 use super::serve;
-use super::space::put;
+use super::space::{paid_as, put};
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::RunOutcome;
@@ -99,7 +99,8 @@ fn decide_with(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
         outcome.runner_up = other.map(|o| RunnerUp { why: why_cluster(&choice, &o, want), choice: o });
         outcome.runner_up_layout = second.map(|o| RunnerUp { why: why_layout(&choice, &o), choice: o });
         outcome.front = front.iter().map(|&(p, r)| self::choice(plan, p, r)).collect();
-        outcome.answer = sentence(plan, &choice, outcome.front.len());
+        let paid = &plan.clusters[place.0].0.payments[place.1].plan;
+        outcome.answer = sentence(plan, &choice, outcome.front.len()) + &money::purchase(paid);
         complete(plan, place, best, &mut outcome);
         outcome.best = Some(choice);
         outcome.options = options(plan, &found, None, want);
@@ -189,14 +190,15 @@ fn trained(ran: &Ran) -> Trained {
     }
 }
 
-pub(super) fn shown(value: &crate::diag::Value) -> String {
-    match value {
-        crate::diag::Value::Int(i) => i.to_string(),
-        crate::diag::Value::Bool(b) => b.to_string(),
-        crate::diag::Value::Float(f) => f.to_string(),
-        crate::diag::Value::Str(s) => s.clone(),
-        _ => String::new(),
-    }
+/// A value as a shell takes it after `--set KEY=`.
+pub(super) fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Float(f) => f.to_string(),
+        Value::Str(s) => s.clone(),
+        other => toml(other),
+    };
+    let plain = |c: char| c.is_alphanumeric() || "-_./:+%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn sentence(plan: &TrainingPlan, best: &Choice, front: usize) -> String {
@@ -295,7 +297,7 @@ fn complete(plan: &TrainingPlan, place: Place, best: &Ran, outcome: &mut PlanOut
 fn changes_of(plan: &TrainingPlan, (c, p): Place, ran: &Ran) -> Vec<Change> {
     let cluster = &plan.clusters[c].0;
     let mut out = cluster.changes.clone();
-    out.extend(cluster.payments[p].change.clone());
+    out.extend(cluster.payments[p].changes.iter().cloned());
     out.extend(ran.layout.changes(plan.place));
     out.extend(cluster.payments[p].losses.iter().cloned());
     out
@@ -341,11 +343,7 @@ fn swings(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) ->
 
 fn break_even(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) -> Option<BreakEven> {
     let cluster = &plan.clusters[c].0;
-    let paid = |way: &str| {
-        let mut all = changes.to_vec();
-        all.push(put("cost.payment", Value::Str(way.into()), plan.place));
-        plan.base.with(&all).0.map(|s| s.cost)
-    };
+    let paid = |way: &str| plan.base.with(&paid_as(way, changes, &cluster.money, plan.place)).0.map(|s| s.cost);
     let owned = paid("owned")?;
     let own = &cluster.payments[p];
     // What may be taken away is no substitute for what is bought.
@@ -358,7 +356,7 @@ fn command(plan: &TrainingPlan, (c, p): Place, choice: &Choice) -> String {
     let cluster = &plan.clusters[c].0;
     let folder = std::path::Path::new(&plan.folder);
     let mut out = format!("orrery run {}", plan.base_name);
-    for change in cluster.changes.iter().chain(&cluster.payments[p].change) {
+    for change in cluster.changes.iter().chain(&cluster.payments[p].changes) {
         let text = match (change.key.as_str(), &change.value.value) {
             // An override's path is taken from the folder of the program.
             ("topology", Value::Str(name)) => plain(&folder.join(name)).display().to_string(),

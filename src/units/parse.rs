@@ -49,7 +49,7 @@ pub(super) fn example(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Bytes => "\"80 GiB\" or \"4 MB\"",
         Dimension::BytesPerSecond => "\"400 Gbps\" or \"50 GB/s\"",
-        Dimension::Seconds => "\"5 us\" or \"30 min\"",
+        Dimension::Seconds => "\"5 us\", \"30 min\" or \"365 d\"",
         Dimension::Flops => "\"3.14e23 FLOP\" or \"2 PFLOP\"",
         Dimension::FlopsPerSecond => "\"312 TFLOPS\" or \"1 PFLOP/s\"",
         Dimension::Watts => "\"700 W\" or \"10 MW\"",

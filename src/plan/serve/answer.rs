@@ -6,7 +6,7 @@ use super::super::money;
 use super::super::outcome::{BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Served, Service, SpotLoss};
 use super::super::question::Objective;
 use super::super::search::Want;
-use super::super::space::put;
+use super::super::space::paid_as;
 use super::caveats::{assumptions, risks};
 use super::growth;
 use super::load::{Point, ServePlan};
@@ -48,7 +48,7 @@ pub(in crate::plan) fn decide(plan: &ServePlan, exhaustive: bool) -> PlanOutcome
         out.front = all.iter().map(|r| choice(plan, r)).collect();
     }
     complete(plan, best, &mut out);
-    out.answer = sentence(plan, &chosen, &out);
+    out.answer = sentence(plan, &chosen, &out) + &money::purchase(&plan.sizes[best.point.size].plans[best.payment]);
     out.best = Some(chosen);
     out
 }
@@ -200,8 +200,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     out.assumptions = money::assumptions(paid, &plan.site, &bill);
     out.assumptions.extend(assumptions(plan, best));
     let way = &plan.candidates[size.candidate].payments[best.payment].1;
-    let more: Vec<_> = way.iter().cloned().collect();
-    let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, &more);
+    let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, way);
     let base = plan.base_of(best.point.setup, size.accelerators());
     let folder = std::path::Path::new(&plan.folder);
     out.scenario = document(base, &plan.base_file, &changes);
@@ -220,7 +219,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
 fn break_even(plan: &ServePlan, best: &Ran) -> Option<BreakEven> {
     let size = &plan.sizes[best.point.size];
     let paid = |way: &str| {
-        let more = [put("cost.payment", Value::Str(way.into()), plan.place)];
+        let more = paid_as(way, &[], &plan.candidates[size.candidate].money, plan.place);
         plan.scenario(size.candidate, size.nodes, size.accelerators(), best.point.setup, plan.load(), &more).0.map(|s| s.cost)
     };
     let name = plan.candidates[size.candidate].payments[best.payment].0.as_str();

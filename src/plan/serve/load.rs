@@ -4,7 +4,7 @@ use super::super::load::{base_name, candidates, first_message, hash_of, ways_to_
 use super::super::question::{CandidateInput, Objective, PlanInput};
 use super::super::search::Want;
 use super::super::site::{Excess, Site};
-use super::super::space::{candidate_changes, put};
+use super::super::space::{candidate_changes, money_changes, put};
 use super::setup::{Setup, setups};
 use super::slo::{Target, targets};
 use super::spot::Spot;
@@ -38,8 +38,10 @@ impl Demand {
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) changes: Vec<Change>,
-    /// Ways to pay: name and change of the base.
-    pub(super) payments: Vec<(String, Option<Change>)>,
+    /// Ways to pay: name and changes of the base.
+    pub(super) payments: Vec<(String, Vec<Change>)>,
+    /// What is set for one way to pay alone.
+    pub(super) money: Vec<Change>,
     /// Ways to lay out an engine that are legal.
     pub(super) setups: Vec<Setup>,
 }
@@ -227,12 +229,20 @@ struct Asked {
     warm_up: f64,
 }
 
-fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
+/// The base; where its own engines have no room, with more tensor ranks an engine, as the layout is what is searched.
+fn loaded(base: &Base, place: Span, diags: &mut Diagnostics) -> Option<Scenario> {
     let (scenario, faults) = base.with(&[]);
-    let Some(scenario) = scenario else {
+    let room = !faults.sorted().iter().any(|d| d.code == codes::NO_ROOM);
+    let mut wider = (1..=6).map(|i| put("serving.parallel.tensor", Value::Int(1 << i), place));
+    let found = scenario.or_else(|| if room { None } else { wider.find_map(|change| base.with(&[change]).0) });
+    if found.is_none() {
         *diags = faults;
-        return None;
-    };
+    }
+    found
+}
+
+fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
+    let Some(scenario) = loaded(base, input.base.span, diags) else { return None };
     let Job::Serving(job) = &scenario.job else {
         let message = "the goal is to serve, but the base is no serving scenario";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(input.base.span, "this base").at(input.goal.kind.span, "this goal"));
@@ -277,7 +287,13 @@ fn expand(
         return None;
     }
     let payments = ways_to_pay(&plan.base, given);
-    plan.candidates.push(Candidate { name: String::new(), changes: changes.clone(), payments, setups: Vec::new() });
+    plan.candidates.push(Candidate {
+        name: String::new(),
+        changes: changes.clone(),
+        payments,
+        money: money_changes(given),
+        setups: Vec::new(),
+    });
     let (mut reason, mut short, from) = (None, None, plan.sizes.len());
     let mut known: Vec<(Setup, bool)> = Vec::new();
     for &nodes in counts.iter().filter(|n| **n > plan.spare) {
@@ -363,9 +379,8 @@ fn prices(
     diags: &mut Diagnostics,
 ) -> Option<Vec<CostPlan>> {
     let mut out = Vec::new();
-    for (name, change) in &plan.candidates[candidate].payments {
-        let more: Vec<Change> = change.iter().cloned().collect();
-        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), &more);
+    for (name, more) in &plan.candidates[candidate].payments {
+        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), more);
         let Some(scenario) = scenario else {
             *diags = faults;
             return None;
