@@ -1,7 +1,8 @@
 //! `orrery calibrate`: measurements to a profile, and what a profile is worth.
 
 use super::Status;
-use super::args::{CalibrateCommand, FitArgs, HalfKind, ImportArgs, MessageFormat, SchedulerKind, ScriptArgs, ShowArgs, StepsArgs};
+use super::args::{HalfKind, MessageFormat};
+use super::calibrate_args::{CalibrateCommand, FitArgs, ImportArgs, SchedulerKind, ScriptArgs, ShowArgs, StepsArgs};
 use super::stream::Stream;
 use crate::calibrate::{
     Component, FitOptions, Imported, Measurement, Scheduler, StepCheck, Unit, What, check_steps, compare_nodes, fit, import, is_known,

@@ -5,6 +5,7 @@
 
 mod args;
 mod calibrate;
+mod calibrate_args;
 mod catalog;
 mod check;
 mod collective;

@@ -1,7 +1,8 @@
 //! `orrery calibrate probe`: measures this host, keeps what is done whatever happens, and goes on where it stopped.
 
 use super::Status;
-use super::args::{MessageFormat, ProbeArgs};
+use super::args::MessageFormat;
+use super::calibrate_args::ProbeArgs;
 use super::stream::Stream;
 use crate::calibrate::{HEADER, Measurement, compare_nodes, import};
 use crate::diag::{Diagnostics, codes, reason};

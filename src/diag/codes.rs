@@ -64,6 +64,8 @@ codes! {
     BATCH = "E0404";
     /// Something that the model does not cover yet.
     UNSUPPORTED = "E0405";
+    /// What has to lie in an accelerator's memory does not.
+    NO_ROOM = "E0406";
     /// The work is larger than the limit.
     TOO_MUCH_WORK = "E0501";
     /// The simulation stopped while work remained.

@@ -80,23 +80,25 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Starts to read a table; `known` are keys that somebody else reads.
-    pub fn new(node: &'a Node, known: &[&'static str], diags: &mut Diagnostics) -> Option<Self> {
+    /// Starts to read a table; `known` are keys that somebody else reads, `own` those that are read here.
+    pub fn new(node: &'a Node, known: &[&'static str], own: &[&str], diags: &mut Diagnostics) -> Option<Self> {
         if let Value::Table(table) = &node.value {
             return Some(Self { table, span: node.span, known: known.to_vec(), failed: false });
         }
-        diags.push(
-            Diagnostic::error(codes::WRONG_TYPE, format!("expected a table, found {}", node.value.kind()))
-                .at(node.span, "expected a table"),
-        );
+        let wrong = Diagnostic::error(codes::WRONG_TYPE, format!("expected a table, found {}", node.value.kind()))
+            .at(node.span, "expected a table");
+        diags.push(match &node.value {
+            Value::Str(text) if own.contains(&"preset") => wrong.hint(format!("write {{ preset = \"{text}\" }}")),
+            _ => wrong.hint(format!("the keys of this table are {}", own.join(", "))),
+        });
         None
     }
 }
 
-/// Reads one key of a table.
+/// Reads one key of a table; its documentation is the advice where it is missing.
 pub fn take_field<T: Decode>(
     fields: &mut Fields<'_>,
-    key: &'static str,
+    (key, doc): (&'static str, &str),
     default: Option<T::Out>,
     diags: &mut Diagnostics,
 ) -> Option<At<T::Out>> {
@@ -109,7 +111,7 @@ pub fn take_field<T: Decode>(
                 diags.push(
                     Diagnostic::error(codes::MISSING_KEY, format!("the key `{key}` is missing"))
                         .at(header(fields.span, diags), format!("this table needs `{key}`"))
-                        .hint(format!("add `{key} = …`")),
+                        .hint(advice(key, doc, &T::describe())),
                 );
                 None
             }
@@ -117,6 +119,14 @@ pub fn take_field<T: Decode>(
     };
     fields.failed |= result.is_none();
     result
+}
+
+/// What to add, and what it is.
+fn advice(key: &str, doc: &str, schema: &Json) -> String {
+    let table = schema["type"] == "object";
+    let what = doc.trim().trim_end_matches('.');
+    let value = if table { "{ … }" } else { "…" };
+    if what.is_empty() { format!("add `{key} = {value}`") } else { format!("add `{key} = {value}`: {what}") }
 }
 
 /// The first line of a table's span, so that a label does not paint the whole table.

@@ -135,7 +135,7 @@ impl Node {
                 }
                 Some(next) => node = next,
                 None => {
-                    let message = format!("`{part}` cannot be set: what it stands in is {}", "no table and no array that long");
+                    let message = format!("`{part}` cannot be set: what it stands in is no table and no array that long");
                     diags.push(Diagnostic::error(codes::BAD_OVERRIDE, message).at(place, "here"));
                     return;
                 }

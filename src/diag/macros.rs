@@ -38,12 +38,12 @@ macro_rules! record {
                 known: &[&'static str],
                 diags: &mut $crate::diag::Diagnostics,
             ) -> Option<Self> {
-                let mut fields = $crate::diag::Fields::new(node, known, diags)?;
+                let mut fields = $crate::diag::Fields::new(node, known, &[$(stringify!($field)),*], diags)?;
                 $(
                     #[allow(unused_mut, unused_assignments)]
                     let mut default: Option<<$ty as $crate::diag::Decode>::Out> = None;
                     $(default = Some($default);)?
-                    let $field = $crate::diag::take_field::<$ty>(&mut fields, stringify!($field), default, diags);
+                    let $field = $crate::diag::take_field::<$ty>(&mut fields, (stringify!($field), concat!($($fdoc),*)), default, diags);
                 )*
                 if !$crate::diag::finish_table(&fields, diags) {
                     return None;

@@ -98,13 +98,23 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do.
     pub hints: Vec<String>,
+    /// What is needed of something that is short, and how much of it there is.
+    pub lack: Option<(f64, f64)>,
 }
 
 impl Diagnostic {
     /// An error without a place yet.
     #[must_use]
     pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self { code, severity: Severity::Error, message: message.into(), labels: Vec::new(), notes: Vec::new(), hints: Vec::new() }
+        Self {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            notes: Vec::new(),
+            hints: Vec::new(),
+            lack: None,
+        }
     }
     /// A warning without a place yet.
     #[must_use]
@@ -121,6 +131,12 @@ impl Diagnostic {
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {
         self.notes.push(text.into());
+        self
+    }
+    /// Says how much is needed of how much there is.
+    #[must_use]
+    pub const fn lacking(mut self, need: f64, limit: f64) -> Self {
+        self.lack = Some((need, limit));
         self
     }
     /// Adds advice.

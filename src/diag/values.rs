@@ -123,7 +123,7 @@ impl Decode for bool {
 impl Decode for Whole {
     type Out = u64;
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<u64> {
-        let hint = "write a whole number, such as 1536 or \"300 G\"";
+        let hint = "write a whole number, such as 1536 or \"300 G\" (300 billion)";
         let value = match &node.value {
             Value::Int(i) => match u64::try_from(*i) {
                 Ok(value) => value,
@@ -331,7 +331,7 @@ pub fn decode_word<T>(node: &Node, words: &[&'static str], from: impl Fn(&str) -
 
 /// Reads the word that decides which keys a table has.
 pub fn decode_tag(node: &Node, tag: &'static str, words: &'static [&'static str], diags: &mut Diagnostics) -> Option<&'static str> {
-    let fields = super::Fields::new(node, &[], diags)?;
+    let fields = super::Fields::new(node, &[], &[tag], diags)?;
     let Some(entry) = fields.table.entries.get(tag) else {
         diags.push(
             Diagnostic::error(codes::MISSING_KEY, format!("the key `{tag}` is missing"))

@@ -12,6 +12,7 @@ mod build;
 mod connect;
 mod degrade;
 mod dragonfly;
+mod elements;
 mod explicit;
 mod graph;
 mod input;

@@ -4,7 +4,7 @@ use super::serving_models::{ModelOutcome, facts as models_facts, models};
 use super::{Detail, Fact, ProfileUse};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::serving::{Deployment, EngineFailure, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Seconds, grouped};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub struct Percentiles {
     pub p50: f64,
     /// 90th percentile.
     pub p90: f64,
+    /// 95th percentile.
+    pub p95: f64,
     /// 99th percentile.
     pub p99: f64,
 }
@@ -43,7 +45,7 @@ impl Percentiles {
             }
             values[values.len() - 1].0
         };
-        Self { mean, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+        Self { mean, p50: quantile(0.5), p90: quantile(0.9), p95: quantile(0.95), p99: quantile(0.99) }
     }
     /// Of single values.
     #[must_use]
@@ -367,7 +369,12 @@ fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact
         fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
         fact(
             "Cache",
-            format!("{blocks} blocks of {} tokens an engine ({given}); weights {} a rank", *s.block_tokens, Bytes::new(memory.weights)),
+            format!(
+                "{} blocks of {} tokens an engine ({given}); weights {} a rank",
+                grouped(blocks),
+                *s.block_tokens,
+                Bytes::new(memory.weights)
+            ),
         ),
         fact(
             "Routing",
@@ -453,7 +460,7 @@ mod tests {
     #[test]
     fn percentiles_are_exact() {
         let p = Percentiles::of((0..=100).map(f64::from));
-        assert_eq!((p.mean, p.p50, p.p90, p.p99), (50.0, 50.0, 90.0, 99.0));
+        assert_eq!((p.mean, p.p50, p.p90, p.p95, p.p99), (50.0, 50.0, 90.0, 95.0, 99.0));
         // Counted values give the same as the values one by one.
         let one_by_one = Percentiles::of([1.0, 1.0, 1.0, 2.0, 5.0, 5.0].into_iter());
         assert_eq!(Percentiles::of_sorted(&[(1.0, 3), (2.0, 1), (5.0, 2)]), one_by_one);

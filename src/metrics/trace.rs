@@ -3,7 +3,8 @@
 //! A rank computes while any of its compute operations runs, communicates while a collective or message of its runs (from the moment
 //! all that take part have come to it, so that waiting for others is idle time), and else moves memory or is idle.
 
-use super::outcome::{Detail, LinkUse, Slice, SliceKind, SliceName, TraceCommunication, TraceOutcome, TraceRank};
+use super::detail::{Detail, LinkUse, Slice, SliceKind, SliceName, TraceRank};
+use super::outcome::{TraceCommunication, TraceOutcome};
 use crate::fabric::Fabric;
 use crate::replay::Replayed;
 use crate::workload::trace::{RankTrace, Trace, TraceKind};

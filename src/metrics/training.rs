@@ -5,9 +5,8 @@
 //! for is followed backwards: as far as that chain is a transfer, the wait counts as that communication, and as far as
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
-use super::outcome::{
-    BreakdownSeconds, Detail, Fact, Filled, LinkUse, MemoryBytes, ProfileUse, Slice, SliceKind, SliceName, StageMemory, TrainingOutcome,
-};
+use super::detail::{Detail, Fact, LinkUse, ProfileUse, Slice, SliceKind, SliceName, StageMemory};
+use super::outcome::{BreakdownSeconds, Filled, MemoryBytes, TrainingOutcome};
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
 use crate::ids::Id;

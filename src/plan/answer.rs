@@ -1,19 +1,20 @@
 //! The answer of a plan: what to buy, in which layout, at what cost; the runner-up and why it lost.
 
-use super::document::{document, plain};
+use super::caveats::{assumptions, risks};
+use super::document::{document, plain, value as toml};
 use super::load::{Plan, TrainingPlan};
-use super::money::{self, rests, time};
+use super::money::{self, time};
 use super::obstacles::{binding, options, relaxed};
-use super::outcome::{Assumption, BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Swing, Trained};
+use super::outcome::{BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Swing, Trained};
 use super::question::{GoalKind, Objective};
 use super::search::{Ran, Rivals, Searched, Want, Work};
 use super::serve;
-use super::space::put;
+use super::space::{paid_as, put};
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::RunOutcome;
 use crate::scenario::{Change, execute};
-use crate::units::{Bytes, DAY, Seconds, dollars, grouped, si, three};
+use crate::units::{DAY, Seconds, dollars, grouped, si, three};
 
 /// The place of an option: cluster and way to pay.
 pub(super) type Place = (usize, usize);
@@ -98,7 +99,8 @@ fn decide_with(plan: &TrainingPlan, want: &Want) -> PlanOutcome {
         outcome.runner_up = other.map(|o| RunnerUp { why: why_cluster(&choice, &o, want), choice: o });
         outcome.runner_up_layout = second.map(|o| RunnerUp { why: why_layout(&choice, &o), choice: o });
         outcome.front = front.iter().map(|&(p, r)| self::choice(plan, p, r)).collect();
-        outcome.answer = sentence(plan, &choice, outcome.front.len());
+        let paid = &plan.clusters[place.0].0.payments[place.1].plan;
+        outcome.answer = sentence(plan, &choice, outcome.front.len()) + &money::purchase(paid);
         complete(plan, place, best, &mut outcome);
         outcome.best = Some(choice);
         outcome.options = options(plan, &found, None, want);
@@ -188,14 +190,15 @@ fn trained(ran: &Ran) -> Trained {
     }
 }
 
-pub(super) fn shown(value: &crate::diag::Value) -> String {
-    match value {
-        crate::diag::Value::Int(i) => i.to_string(),
-        crate::diag::Value::Bool(b) => b.to_string(),
-        crate::diag::Value::Float(f) => f.to_string(),
-        crate::diag::Value::Str(s) => s.clone(),
-        _ => String::new(),
-    }
+/// A value as a shell takes it after `--set KEY=`.
+pub(super) fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Float(f) => f.to_string(),
+        Value::Str(s) => s.clone(),
+        other => toml(other),
+    };
+    let plain = |c: char| c.is_alphanumeric() || "-_./:+%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn sentence(plan: &TrainingPlan, best: &Choice, front: usize) -> String {
@@ -294,7 +297,7 @@ fn complete(plan: &TrainingPlan, place: Place, best: &Ran, outcome: &mut PlanOut
 fn changes_of(plan: &TrainingPlan, (c, p): Place, ran: &Ran) -> Vec<Change> {
     let cluster = &plan.clusters[c].0;
     let mut out = cluster.changes.clone();
-    out.extend(cluster.payments[p].change.clone());
+    out.extend(cluster.payments[p].changes.iter().cloned());
     out.extend(ran.layout.changes(plan.place));
     out.extend(cluster.payments[p].losses.iter().cloned());
     out
@@ -340,11 +343,7 @@ fn swings(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) ->
 
 fn break_even(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]) -> Option<BreakEven> {
     let cluster = &plan.clusters[c].0;
-    let paid = |way: &str| {
-        let mut all = changes.to_vec();
-        all.push(put("cost.payment", Value::Str(way.into()), plan.place));
-        plan.base.with(&all).0.map(|s| s.cost)
-    };
+    let paid = |way: &str| plan.base.with(&paid_as(way, changes, &cluster.money, plan.place)).0.map(|s| s.cost);
     let owned = paid("owned")?;
     let own = &cluster.payments[p];
     // What may be taken away is no substitute for what is bought.
@@ -352,51 +351,12 @@ fn break_even(plan: &TrainingPlan, (c, p): Place, best: &Ran, changes: &[Change]
     money::break_even(&owned, &paid(way)?, way, cluster.fabric.accelerator_count() as f64, best.power)
 }
 
-fn risks(plan: &TrainingPlan, best: &Ran, payment: &str, counted: bool) -> Vec<String> {
-    let (n, m) = (&best.numbers, &best.numbers.memory_bytes);
-    let mut out = vec![format!(
-        "Prediction: eight of ten steps of such a kind lie between {} and {}; {} to {}{}.",
-        Seconds::new(n.step_time_p10_s),
-        Seconds::new(n.step_time_p90_s),
-        time(best.score.seconds * n.step_time_p10_s / n.step_time_s),
-        time(best.score.seconds * n.step_time_p90_s / n.step_time_s),
-        if plan.whole_run { " for the run" } else { "" }
-    )];
-    out.push(format!(
-        "Memory: {} of {} on the fullest accelerator, {} % free{}.",
-        Bytes::new(m.peak),
-        Bytes::new(m.capacity),
-        three(100.0 * (1.0 - m.peak / m.capacity)),
-        if m.peak > 0.95 * m.capacity { "; so little may not be enough beside fragmentation" } else { "" }
-    ));
-    match best.run.as_ref().filter(|r| r.seeds.is_some()) {
-        Some(r) => {
-            let (early, late) = (r.p5.map_or(r.days, |n| n.days), r.p95.map_or(r.days, |n| n.days));
-            out.push(format!(
-                "Failures: {} stops in a run are expected; nine of ten runs take {} to {} days.",
-                three(r.failures),
-                three(early),
-                three(late)
-            ));
-        }
-        None if plan.whole_run => out.push(
-            "Failures: the base has no [failures], so the run never stops. One interruption per 2,111 GPU-days was published for 16,384 H100; plan for lost time on large clusters.".into(),
-        ),
-        None => {}
-    }
-    if payment == "spot" && !counted {
-        out.push("Spot capacity may be taken away; no loss for that is counted. Add [spot] to the plan.".into());
-    }
-    out.extend(money::extrapolated(&best.profile));
-    out
-}
-
 /// The command that runs a choice again; topologies are relative to the plan.
 fn command(plan: &TrainingPlan, (c, p): Place, choice: &Choice) -> String {
     let cluster = &plan.clusters[c].0;
     let folder = std::path::Path::new(&plan.folder);
     let mut out = format!("orrery run {}", plan.base_name);
-    for change in cluster.changes.iter().chain(&cluster.payments[p].change) {
+    for change in cluster.changes.iter().chain(&cluster.payments[p].changes) {
         let text = match (change.key.as_str(), &change.value.value) {
             // An override's path is taken from the folder of the program.
             ("topology", Value::Str(name)) => plain(&folder.join(name)).display().to_string(),
@@ -409,27 +369,5 @@ fn command(plan: &TrainingPlan, (c, p): Place, choice: &Choice) -> String {
         out.push_str(&format!(" --set {}={text}", change.key));
     }
     choice.set.iter().for_each(|s| out.push_str(&format!(" --set {s}")));
-    out
-}
-
-fn assumptions(choice: &Choice, run: Option<&RunOutcome>) -> Vec<Assumption> {
-    let mut out = vec![
-        rests(
-            format!("{} on the fullest accelerator; runtime and allocator slack are flat figures", Bytes::new(choice.memory_peak_bytes)),
-            "docs/models/memory.md",
-        ),
-        rests(
-            "step times of dense models are within 5 % (median) and 16 % (nine of ten) of published measurements; layouts closer than 2 % are ties",
-            "README, tests/validation",
-        ),
-    ];
-    match run {
-        Some(r) if r.seeds.is_some() => out.push(rests(
-            format!("failures, checkpoints and restarts as in the base scenario, {} runs under different draws", r.seeds.unwrap_or(1)),
-            "docs/models/failures.md, docs/models/checkpoints.md",
-        )),
-        Some(_) => out.push(rests("checkpoints and storage as in the base scenario; nothing fails", "docs/models/checkpoints.md")),
-        None => out.push(rests("the run never stops: no failures, checkpoints or storage", "the base scenario has none")),
-    }
     out
 }

@@ -97,7 +97,8 @@ fn text(value: &str) -> String {
     out
 }
 
-fn value(value: &Value) -> String {
+/// A value as TOML.
+pub(super) fn value(value: &Value) -> String {
     match value {
         Value::Str(s) => text(s),
         Value::Int(i) => i.to_string(),

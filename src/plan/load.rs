@@ -6,7 +6,7 @@ use super::question::{CandidateInput, GoalKind, LayoutInput, Objective, PlanInpu
 use super::search::Want;
 use super::serve::{self, ServePlan};
 use super::site::Site;
-use super::space::{Cluster, Layout, Payment, Sizes, candidate_changes, layouts, put};
+use super::space::{Cluster, Layout, Payment, Sizes, candidate_changes, layouts, money_changes, put, says_under};
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Severity, SourceId, Span, TableNode, Value, codes};
 use crate::economics::Ownership;
 use crate::model::presets;
@@ -248,7 +248,8 @@ fn expand(
         };
         let payments = payments(base, candidate, &changes, &legal, input, diags)?;
         let excess = site.excess(&fabric.summary(&catalogue), payments[0].plan.pue);
-        out.push((Cluster { name, model: model.name.clone(), changes, payments, fabric, catalogue, excess }, layouts));
+        let money = money_changes(candidate);
+        out.push((Cluster { name, model: model.name.clone(), changes, money, payments, fabric, catalogue, excess }, layouts));
     }
     Some(out)
 }
@@ -267,8 +268,8 @@ fn payments(
     diags: &mut Diagnostics,
 ) -> Option<Vec<Payment>> {
     let mut out = Vec::new();
-    for (name, change) in ways_to_pay(base, candidate) {
-        let all: Vec<Change> = changes.iter().cloned().chain(change.clone()).chain(legal.changes(input.base.span)).collect();
+    for (name, way) in ways_to_pay(base, candidate) {
+        let all: Vec<Change> = changes.iter().chain(&way).cloned().chain(legal.changes(input.base.span)).collect();
         let (scenario, faults) = base.with(&all);
         let Some(scenario) = scenario else {
             *diags = faults;
@@ -279,7 +280,7 @@ fn payments(
         if plan.ownership == Ownership::Unknown
             && (priced && *input.goal.kind == GoalKind::Train || input.objective.value == Some(Objective::Cost))
         {
-            let span = change.as_ref().map_or(input.base.span, |c| c.place);
+            let span = way.first().map_or(input.base.span, |c| c.place);
             diags.push(
                 Diagnostic::error(
                     codes::UNKNOWN_PART,
@@ -291,21 +292,28 @@ fn payments(
             return None;
         }
         let losses = input.spot.value.as_ref().filter(|_| name == "spot").map_or_else(Vec::new, |s| losses(base, s, input.spot.span));
-        out.push(Payment { name, change, plan, losses });
+        out.push(Payment { name, changes: way, plan, losses });
     }
     Some(out)
 }
 
-/// The ways to pay of a candidate: name, and change of the base.
-pub(super) fn ways_to_pay(base: &Base, candidate: &CandidateInput) -> Vec<(String, Option<Change>)> {
+/// The ways to pay of a candidate: name, and changes of the base. What no way reads stays in all of them, to be refused.
+pub(super) fn ways_to_pay(base: &Base, candidate: &CandidateInput) -> Vec<(String, Vec<Change>)> {
     let word = |n: &Node| if let Value::Str(s) = &n.value { s.clone() } else { String::new() };
-    match &candidate.payment.value {
-        None => vec![(base.value("cost.payment").map_or_else(|| "on-demand".into(), word), None)],
-        Some(list) => list
-            .iter()
-            .map(|v| (word(&v.value), Some(Change { key: "cost.payment".into(), place: v.span, value: v.value.clone() })))
-            .collect(),
-    }
+    let money = money_changes(candidate);
+    let Some(list) = &candidate.payment.value else {
+        return vec![(base.value("cost.payment").map_or_else(|| "on-demand".into(), word), money)];
+    };
+    let names: Vec<String> = list.iter().map(|v| word(&v.value)).collect();
+    let reads = |key: &str, way: &str| says_under(key, way) || !names.iter().any(|n| says_under(key, n));
+    list.iter()
+        .zip(&names)
+        .map(|(v, way)| {
+            let pay = Change { key: "cost.payment".into(), place: v.span, value: v.value.clone() };
+            let own = money.iter().filter(|c| reads(&c.key, way)).cloned();
+            (way.clone(), std::iter::once(pay).chain(own).collect())
+        })
+        .collect()
 }
 
 /// Spot capacity that is taken away, as one class more of the base's failures: a node is lost and comes back later.

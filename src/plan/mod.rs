@@ -7,6 +7,7 @@
 
 mod answer;
 mod bound;
+mod caveats;
 mod columns;
 pub mod compare;
 mod design;

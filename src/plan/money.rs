@@ -17,6 +17,17 @@ pub(super) fn time(seconds: f64) -> String {
     if seconds >= 2.0 * DAY { format!("{} days", three(seconds / DAY)) } else { Seconds::new(seconds).to_string() }
 }
 
+/// What has to be paid at once for what is bought, beside its share of the time that an answer is about; nothing for what is rented.
+pub(super) fn purchase(plan: &CostPlan) -> String {
+    let Ownership::Owned { price, life, utilization, .. } = plan.ownership else { return String::new() };
+    format!(
+        " Buying takes {} at once; the cost above is the share of this time in {} years at {} % use, with electricity.",
+        dollars(price),
+        three(life / (365.0 * DAY)),
+        three(100.0 * utilization)
+    )
+}
+
 /// By how much a limit is exceeded, in words.
 pub(super) fn beyond(ratio: f64, limit: &str) -> String {
     if ratio >= 2.0 { format!("{} times {limit}", three(ratio)) } else { format!("{} % over {limit}", three(100.0 * (ratio - 1.0))) }

@@ -41,18 +41,24 @@ record! {
         pub ttft_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub ttft_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub ttft_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub ttft_p99: Option<Pos<Seconds>>,
         /// Median time per output token after the first.
         pub tpot_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub tpot_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub tpot_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub tpot_p99: Option<Pos<Seconds>>,
         /// Median time to the last token.
         pub e2e_p50: Option<Pos<Seconds>>,
         /// 90th percentile of it.
         pub e2e_p90: Option<Pos<Seconds>>,
+        /// 95th percentile of it.
+        pub e2e_p95: Option<Pos<Seconds>>,
         /// 99th percentile of it.
         pub e2e_p99: Option<Pos<Seconds>>,
     }
@@ -129,7 +135,7 @@ record! {
         pub data: Option<List<Count>>,
         /// Ranks over which experts are spread; absent: 1 and all of an engine.
         pub expert: Option<List<Count>>,
-        /// Engines of prompts to engines that decode, such as `"1:3"`, or `"together"`; absent: together.
+        /// Engines of prompts to engines that decode, such as `"1:3"`, or `"together"`; absent: together and all ratios of up to four engines.
         pub prefill_to_decode: Option<List<Name>>,
     }
 }

@@ -132,7 +132,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     fn changes(&self, cluster: &Cluster, layout: &Layout) -> Vec<Change> {
         let mut out = cluster.changes.clone();
-        out.extend(cluster.payments.first().and_then(|p| p.change.clone()));
+        out.extend(cluster.payments.iter().take(1).flat_map(|p| p.changes.iter().cloned()));
         out.extend(layout.changes(self.place));
         out
     }

@@ -22,7 +22,8 @@ const CHUNKS: u64 = 12;
 #[derive(Debug, Clone)]
 pub(super) struct Payment {
     pub(super) name: String,
-    pub(super) change: Option<Change>,
+    /// The payment, and what the candidate sets for it alone.
+    pub(super) changes: Vec<Change>,
     pub(super) plan: CostPlan,
     /// Changes of the base that say how this capacity is taken away (spot).
     pub(super) losses: Vec<Change>,
@@ -34,6 +35,8 @@ pub(super) struct Cluster {
     /// Model that is tried on it (largest-model).
     pub(super) model: Option<String>,
     pub(super) changes: Vec<Change>,
+    /// What its candidate sets for one way to pay alone.
+    pub(super) money: Vec<Change>,
     pub(super) payments: Vec<Payment>,
     pub(super) fabric: Arc<Fabric>,
     pub(super) catalogue: Arc<Catalogue>,
@@ -139,9 +142,36 @@ pub(super) fn candidate_changes(candidate: &CandidateInput, nodes: Option<&At<u6
         out.push(put("topology", Value::Str(topology.clone()), candidate.topology.span));
     }
     out.extend(nodes.map(|n| put("nodes", Value::Int(n.value as i64), n.span)));
-    for (key, value) in candidate.set.value.iter().flatten() {
-        out.push(Change { key: key.clone(), place: value.span, value: value.value.clone() });
-    }
+    out.extend(set(candidate).filter(|c| !of_one_way(&c.key)));
+    out
+}
+
+fn set(candidate: &CandidateInput) -> impl Iterator<Item = Change> + '_ {
+    candidate.set.value.iter().flatten().map(|(key, value)| Change { key: key.clone(), place: value.span, value: value.value.clone() })
+}
+
+/// What a candidate sets that one way to pay reads alone.
+pub(super) fn money_changes(candidate: &CandidateInput) -> Vec<Change> {
+    set(candidate).filter(|c| of_one_way(&c.key)).collect()
+}
+
+/// Keys of the cost of what is bought.
+const OWNED: [&str; 3] = ["cost.life", "cost.utilization", "cost.electricity"];
+
+fn of_one_way(key: &str) -> bool {
+    key == "cost.rent" || OWNED.contains(&key)
+}
+
+/// Whether a key says something under a way to pay.
+pub(super) fn says_under(key: &str, way: &str) -> bool {
+    if way == "owned" { key != "cost.rent" } else { !OWNED.contains(&key) }
+}
+
+/// Changes with another way to pay, under which some of a candidate's `money` says something.
+pub(super) fn paid_as(way: &str, changes: &[Change], money: &[Change], place: Span) -> Vec<Change> {
+    let mut out: Vec<Change> = changes.iter().filter(|c| !of_one_way(&c.key)).cloned().collect();
+    out.extend(money.iter().filter(|c| says_under(&c.key, way)).cloned());
+    out.push(put("cost.payment", Value::Str(way.into()), place));
     out
 }
 

@@ -3,7 +3,7 @@
 use super::document::{Block, Document, Mark, Section, Table, escaped, number, word};
 use super::plot::PALETTE;
 use crate::plan::compare::{AspectRow, Causes, Comparison};
-use crate::units::{DAY, Seconds, dollars, three};
+use crate::units::{DAY, Seconds, dollars, rounded, three};
 use std::fmt::Write;
 
 fn time(seconds: f64) -> String {
@@ -12,7 +12,13 @@ fn time(seconds: f64) -> String {
 
 /// A factor: times, or by how much less.
 fn times(f: f64) -> String {
-    if f >= 0.9995 { format!("× {}", three(f)) } else { format!("÷ {}", three(1.0 / f)) }
+    if (f - 1.0).abs() < 5e-4 {
+        "the same".into()
+    } else if f > 1.0 {
+        format!("× {}", rounded(f))
+    } else {
+        format!("÷ {}", rounded(1.0 / f))
+    }
 }
 
 fn factor(row: &AspectRow, scenario: usize) -> String {

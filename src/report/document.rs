@@ -90,12 +90,12 @@ const STYLE: &str = "<style>
 .answer{font-size:17px;margin:16px 0;padding-left:12px}.answer.good{color:inherit;font-weight:400;border-left:4px solid var(--good)}
 .answer.bad{color:inherit;font-weight:400;border-left:4px solid var(--bad)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:10px;font-size:12.5px}
-.wide{overflow-x:auto}td,th{vertical-align:top}td.left,th.left{text-align:left}td.left{min-width:8em}td[data-v]{white-space:nowrap}tr.best td{font-weight:600}tr.off td{color:var(--soft)}
+.wide{overflow-x:auto}td,th{vertical-align:top}td.left{min-width:8em}td[data-v]{white-space:nowrap}tr.best td{font-weight:600}tr.off td{color:var(--soft)}
 th.sorts{cursor:pointer;user-select:none}th.sorts:after{content:' ↕';opacity:.35}th.sorts[aria-sort=ascending]:after{content:' ↑';opacity:1}
 th.sorts[aria-sort=descending]:after{content:' ↓';opacity:1}th.sorts:focus-visible{outline:2px solid var(--soft)}
 circle.dot{cursor:pointer}circle.dot:hover{stroke:var(--ink);stroke-width:2}.tip{position:fixed;z-index:9;max-width:320px;pointer-events:none;background:var(--ink);color:var(--page);
 font-size:12.5px;line-height:1.4;padding:6px 9px;border-radius:6px;opacity:.95}
-@media(max-width:600px){figure{overflow-x:auto}figure svg{min-width:620px}body{padding:14px}.tile b{font-size:17px}th,td{padding:4px 6px}}
+@media(max-width:600px){.tile b{font-size:17px}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--page:#fff;--tile:#f4f4f4}body{font-size:11pt}th.sorts:after{content:''}.wide{overflow:visible}
 table{font-size:9pt}.tip{display:none}tr,figure,.tile,.answer{break-inside:avoid}h2{break-after:avoid}pre{break-inside:auto;font-size:8pt}@page{margin:15mm}}
 </style>";

@@ -3,7 +3,7 @@
 use super::plot::{BarRow, PALETTE, log_line, stacked_bars};
 use super::run::{run_html, storage_html};
 use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TraceOutcome, TrainingOutcome};
-use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, si, three};
+use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, dollars, si, three};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fmt::Write;
 
@@ -13,13 +13,14 @@ pub(super) const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--line:#30363d;--page:#0d1117;--tile:#161b22;--bad:#ff7b72;--good:#56d364}}
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:1000px;padding:24px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px;border-bottom:1px solid var(--line);padding-bottom:4px}
-p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:12px;margin:20px 0}
-.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 10px}.tile b{display:block;font-size:18px;white-space:nowrap}.tile span{color:var(--soft);font-size:13px}
+p{margin:6px 0}.soft{color:var(--soft)}.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(132px,1fr));gap:12px;margin:20px 0}
+.tile{background:var(--tile);border:1px solid var(--line);border-radius:8px;padding:12px 10px}.tile b{display:block;font-size:18px;line-height:1.3}.tile span{color:var(--soft);font-size:13px}
 table{border-collapse:collapse;width:100%;margin:8px 0;font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 10px;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}caption{text-align:left;color:var(--soft);padding:4px 0}
-.facts td{text-align:left}.facts td:first-child{color:var(--soft);width:130px}svg{width:100%;height:auto;display:block}
+.left{text-align:left!important}table:not(.facts) td:not(:first-child):not(.left){white-space:nowrap}.facts td{text-align:left}.facts td:first-child{color:var(--soft);width:130px}svg{width:100%;height:auto;display:block}
 .key{display:flex;flex-wrap:wrap;gap:14px;font-size:13px;color:var(--soft)}.key i{display:inline-block;width:12px;height:12px;border-radius:2px;margin-right:5px;vertical-align:-1px}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}footer{margin-top:40px;color:var(--soft);font-size:13px;border-top:1px solid var(--line);padding-top:10px}
+@media(max-width:600px){body{padding:14px}figure{overflow-x:auto}figure svg{min-width:620px}th,td{padding:4px 6px}table:not(.facts):not(.wide table){display:block;overflow-x:auto}}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,table{break-inside:avoid}}figure{margin:0}";
 
 /// The page around a body.
@@ -61,6 +62,7 @@ pub fn html(outcome: &Outcome) -> String {
         h1 { (outcome.title) }
         p.soft { "Orrery " (outcome.orrery.version) ": a model's prediction, not a measurement" }
         @if let Some(t) = &outcome.training { (tiles(outcome, t)) }
+        @if let Some(s) = &outcome.serving { (super::serving::tiles(outcome, s)) }
         table.facts { tbody { @for fact in &outcome.detail.facts { tr { td { (fact.name) } td { (fact.value) } } } } }
         @if let Some(t) = &outcome.training { (training(outcome, t)) }
         @if let Some(run) = outcome.run.as_ref().filter(|r| r.seeds.is_some() || r.lost_s > 0.0) { (run_html(outcome, run)) }
@@ -106,7 +108,7 @@ fn tiles(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
             }
             @if let Some(run) = &outcome.run { (tile(&format!("{} days", three(run.days)), "whole run"))
                 @if run.seeds.is_some() { (tile(&percent(run.training_goodput), "training goodput")) } }
-            @if let Some(cost) = &outcome.cost { (tile(&si(cost.usd_total, "USD"), if outcome.run.is_some() { "whole run" } else { "one step" })) }
+            @if let Some(cost) = &outcome.cost { (tile(&dollars(cost.usd_total), if outcome.run.is_some() { "whole run" } else { "one step" })) }
         }
     }
 }
@@ -135,7 +137,8 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
         }
         @if t.hidden_comm_s > 0.0 { p.soft { (Seconds::new(t.hidden_comm_s)) " of communication is hidden behind compute." } }
         h2 { "Pipeline of one step" }
-        p.soft { "The whole step, and its beginning and end enlarged." }
+        p.soft { "The whole step, and its beginning and end enlarged."
+            @if rows_of(outcome) < outcome.detail.processes.len() { " One replica of " (outcome.detail.processes.len() / rows_of(outcome)) " that differ in their paths or speed." } }
         @for (from, to) in windows(outcome, t.step_time_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
         figure { (key(&["forward", "backward", "tensor communication", sent, "data-parallel communication", "optimizer"])) }
         h2 { "Memory by stage" }
@@ -209,7 +212,7 @@ fn trace(outcome: &Outcome, t: &TraceOutcome) -> Markup {
 fn windows(outcome: &Outcome, step: f64) -> Vec<(f64, f64)> {
     let counts = |kind| matches!(kind, SliceKind::Forward | SliceKind::Backward | SliceKind::Compute | SliceKind::Communication);
     let passes = outcome.detail.timeline.iter().filter(|s| s.process == 0 && counts(s.kind)).count();
-    let shown = 48.max(2 * outcome.detail.processes.len());
+    let shown = 48.max(2 * rows_of(outcome));
     let part = step * shown as f64 / passes.max(1) as f64;
     if part * 3.0 > step { vec![(0.0, step)] } else { vec![(0.0, step), (0.0, part), (step - part, step)] }
 }
@@ -230,11 +233,18 @@ const fn look(kind: SliceKind) -> Option<(usize, bool)> {
     })
 }
 
+/// Rows that a timeline shows: where replicas differ, there is one more set of stages for each, of which the first is shown.
+fn rows_of(outcome: &Outcome) -> usize {
+    let all = outcome.detail.processes.len();
+    let stages = if outcome.training.is_some() { outcome.detail.stages.len() } else { 0 };
+    if all > 24 && stages > 0 && all.is_multiple_of(stages) { stages.min(64) } else { all.min(64) }
+}
+
 /// Rows of ranks or stages over a window of time; slices thinner than a tenth of a pixel beside their neighbour are left out.
 fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     const LEFT: f64 = 70.0;
     const WIDTH: f64 = 900.0 - LEFT - 10.0;
-    let stages = outcome.detail.processes.len().min(64);
+    let stages = rows_of(outcome);
     let row = if stages > 24 { 12.0 } else { 26.0 };
     let height = stages as f64 * row + 44.0;
     let scale = WIDTH / (to - from);
@@ -274,8 +284,11 @@ fn axis(out: &mut String, outcome: &Outcome, stages: usize, row: f64, from: f64,
     for (s, name) in outcome.detail.processes.iter().enumerate().take(stages) {
         if stages <= 24 || s.is_multiple_of(4) {
             let short = name.split(['(', ',']).next().unwrap_or("").trim();
-            let _ =
-                write!(out, "<text x=\"4\" y=\"{:.1}\" font-size=\"12\" fill=\"currentColor\">{short}</text>", s as f64 * row + row * 0.55);
+            let _ = write!(
+                out,
+                "<text x=\"4\" y=\"{:.1}\" font-size=\"12\" fill=\"currentColor\">{short}</text>",
+                s as f64 * row + (row * 0.55).max(10.0)
+            );
         }
     }
     let base = stages as f64 * row + 8.0;
@@ -325,9 +338,9 @@ fn costs(outcome: &Outcome, cost: &CostOutcome) -> Markup {
         table {
             caption { (what) }
             tbody {
-                @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (si(*usd, "USD")) } } }
-                tr { td { "all together" } td { (si(cost.usd_total, "USD")) } }
-                tr { td { "by the hour" } td { (three(cost.usd_per_hour)) " USD/h" } }
+                @for (name, usd) in &cost.parts_usd { tr { td { (name) } td { (dollars(*usd)) } } }
+                tr { td { "all together" } td { (dollars(cost.usd_total)) } }
+                tr { td { "by the hour" } td { (dollars(cost.usd_per_hour)) } }
                 @if cost.usd_per_million_tokens > 0.0 { tr { td { "per million tokens" } td { (three(cost.usd_per_million_tokens)) " USD" } } }
                 tr { td { "energy with cooling (PUE)" } td { (si(cost.energy_kwh * 1e3, "Wh")) } }
                 tr { td { "mean power with cooling" } td { (Watts::new(cost.average_power_w)) } }
@@ -342,8 +355,8 @@ fn sources(outcome: &Outcome) -> Markup {
     html! {
         h2 { "Where the constants come from" }
         table {
-            thead { tr { th { "operators" } th style="text-align:left" { "profile entry" } th style="text-align:left" { "source" } } }
-            tbody { @for used in &outcome.detail.profile { tr { td { (used.operator) } td style="text-align:left" { (used.entry) } td.soft style="text-align:left" { (used.source) } } } }
+            thead { tr { th { "operators" } th.left { "profile entry" } th.left { "source" } } }
+            tbody { @for used in &outcome.detail.profile { tr { td { (used.operator) } td.left { (used.entry) } td.soft.left { (used.source) } } } }
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn stacked_bars(rows: &[BarRow], unit: &str, limit: Option<(f64, &str
                 .disable_y_mesh()
                 .y_labels(0)
                 .x_desc(unit)
+                .x_label_formatter(&|v| crate::units::three(*v))
                 .label_style(("sans-serif", 13).into_font().color(&BLACK))
                 .axis_style(BLACK.mix(0.5))
                 .light_line_style(TRANSPARENT)

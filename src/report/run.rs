@@ -261,10 +261,10 @@ fn recovery_html(run: &RunOutcome) -> Markup {
         h2 { "Recovery" }
         p.soft { "What the loss of something costs at most: work since the newest checkpoint that survives, and the way back with a spare node." }
         table {
-            thead { tr { th { "what is lost" } th { "recovery point" } th { "recovery time" } th style="text-align:left" { "read from" } } }
+            thead { tr { th { "what is lost" } th { "recovery point" } th { "recovery time" } th.left { "read from" } } }
             tbody { @for r in &run.recovery { tr {
                 td { (r.loses) } td class=(if r.from.is_some() { "" } else { "bad" }) { (r.rpo_s.map_or_else(|| "all work".into(), |s| Seconds::new(s).to_string())) }
-                td { (Seconds::new(r.rto_s)) } td style="text-align:left" { (r.from.as_deref().unwrap_or("the beginning")) }
+                td { (Seconds::new(r.rto_s)) } td.left { (r.from.as_deref().unwrap_or("the beginning")) }
             } } }
         }
         @if !run.shrunk.is_empty() { table {
@@ -293,10 +293,10 @@ fn checkpoint_html(run: &RunOutcome, c: &CheckpointOutcome) -> Markup {
             @if let (Some(rpo), Some(rto)) = (c.rpo_s, c.rto_s) { tr { td { "most work lost at once, longest way back" } td { (Seconds::new(rpo)) ", " (Seconds::new(rto)) } } }
         } }
         table {
-            thead { tr { th { "place" } th { "every" } th { "written in" } th { "rate" } th style="text-align:left" { "set by" } th { "read back in" } th style="text-align:left" { "survives loss of" } th { "holds" } } }
+            thead { tr { th { "place" } th { "every" } th { "written in" } th { "rate" } th.left { "set by" } th { "read back in" } th.left { "survives loss of" } th { "holds" } } }
             tbody { @for l in &c.levels { tr {
-                td { (l.name) @if let Some(near) = &l.from { " (copied from " (near) ")" } } td { (l.every) } td { (Seconds::new(l.write_s)) } td { (BytesPerSecond::new(l.write_bytes_per_s)) } td style="text-align:left" { (l.bottleneck) }
-                td { (Seconds::new(l.restore_s)) } td style="text-align:left" { (l.survives) } td class=(if l.fits { "" } else { "bad" }) { (Bytes::new(l.stored_bytes)) }
+                td { (l.name) @if let Some(near) = &l.from { " (copied from " (near) ")" } } td { (l.every) } td { (Seconds::new(l.write_s)) } td { (BytesPerSecond::new(l.write_bytes_per_s)) } td.left { (l.bottleneck) }
+                td { (Seconds::new(l.restore_s)) } td.left { (l.survives) } td class=(if l.fits { "" } else { "bad" }) { (Bytes::new(l.stored_bytes)) }
             } } }
         }
         @if let Some(share) = c.written_share { p.soft { "Incremental: " (percent(share)) " of the bytes of a whole one are written in the mean." } }

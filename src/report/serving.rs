@@ -1,8 +1,9 @@
 //! Serving in text, HTML, CSV and pictures.
 
+use super::html::tile;
 use super::plot::{PALETTE, lines};
 use crate::metrics::{ModelOutcome, Outcome, Percentiles, RequestRow, ServingDetail, ServingOutcome};
-use crate::units::{Bytes, Seconds, si, three};
+use crate::units::{Bytes, Seconds, dollars, grouped, si, three};
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
 
@@ -41,7 +42,10 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
                 if s.loaded_prompt_share > 0.0 { format!(" ({} read from a tier)", percent(s.loaded_prompt_share)) } else { String::new() }
             ),
         ),
-        ("requests", format!("{} completed, {} a second over {}", s.completed, three(s.requests_per_s), Seconds::new(s.duration_s))),
+        (
+            "requests",
+            format!("{} completed, {} a second over {}", grouped(s.completed), three(s.requests_per_s), Seconds::new(s.duration_s)),
+        ),
     ];
     if let Some(g) = goals {
         let named = [("TTFT", g[0]), ("TPOT", g[1]), ("E2E", g[2])];
@@ -59,7 +63,10 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
         ));
     }
     out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
-    out.push(("cache", format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), s.kv_blocks, s.preemptions)));
+    out.push((
+        "cache",
+        format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), grouped(s.kv_blocks), grouped(s.preemptions)),
+    ));
     if let Some(h) = &s.handover {
         let rates = (three(h.input_tokens_per_s_per_accelerator), three(h.output_tokens_per_s_per_accelerator));
         out.push(("prefill", format!("{} tokens/s per accelerator, busy {}", rates.0, percent(h.prompts_busy_share))));
@@ -95,9 +102,9 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
 
 /// The serving part of the summary.
 pub(super) fn text(outcome: &Outcome, s: &ServingOutcome) -> String {
-    let mut out = format!("{:<30}{:>12}{:>12}{:>12}{:>12}\n", "", "mean", "p50", "p90", "p99");
+    let mut out = format!("{:<30}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "", "mean", "p50", "p90", "p95", "p99");
     for (name, p) in latencies(s) {
-        let cells = [p.mean, p.p50, p.p90, p.p99].map(|v| format!("{:>12}", Seconds::new(v).to_string()));
+        let cells = [p.mean, p.p50, p.p90, p.p95, p.p99].map(|v| format!("{:>12}", Seconds::new(v).to_string()));
         let _ = writeln!(out, "{name:<30}{}", cells.concat());
     }
     let goals = outcome.detail.serving.as_ref().and_then(|d| d.goals);
@@ -132,14 +139,34 @@ fn model_cells(m: &ModelOutcome) -> [String; 8] {
     ]
 }
 
+/// What a reader looks for first.
+pub(super) fn tiles(outcome: &Outcome, s: &ServingOutcome) -> Markup {
+    let goals = outcome.detail.serving.as_ref().is_some_and(|d| d.goals.is_some());
+    html! {
+        div.tiles {
+            (tile(&three(s.requests_per_s), "requests a second"))
+            (tile(&Seconds::new(s.ttft_s.p99).to_string(), "time to first token, 99 % of the requests within"))
+            (tile(&Seconds::new(s.tpot_s.p99).to_string(), "time per output token, 99 % of the requests within"))
+            @if goals {
+                div.tile { b class=(if s.slo_met { "good" } else { "bad" }) { (if s.slo_met { "targets met" } else { "targets missed" }) }
+                    span { "by " (percent(s.slo_attainment)) " of the requests" } }
+            }
+            @if let Some(cost) = outcome.cost.as_ref().filter(|c| c.usd_total > 0.0) {
+                (tile(&dollars(cost.usd_per_hour), "by the hour"))
+                (tile(&dollars(s.usd_per_million_output_tokens), "per million output tokens"))
+            }
+        }
+    }
+}
+
 /// The serving part of the report.
 pub(super) fn markup(outcome: &Outcome, s: &ServingOutcome) -> Markup {
     let Some(detail) = &outcome.detail.serving else { return html! {} };
     html! {
         h2 { "Latencies" }
         table {
-            thead { tr { th { "" } th { "mean" } th { "p50" } th { "p90" } th { "p99" } } }
-            tbody { @for (name, p) in latencies(s) { tr { td { (name) } @for v in [p.mean, p.p50, p.p90, p.p99] { td { (Seconds::new(v)) } } } } }
+            thead { tr { th { "" } th { "mean" } th { "p50" } th { "p90" } th { "p95" } th { "p99" } } }
+            tbody { @for (name, p) in latencies(s) { tr { td { (name) } @for v in [p.mean, p.p50, p.p90, p.p95, p.p99] { td { (Seconds::new(v)) } } } } }
         }
         p.soft { (DEFINITIONS) }
         @if !s.models.is_empty() {

@@ -116,8 +116,8 @@ fn part(column: &ValidationColumn) -> Markup {
             thead { tr { th { "row" } th { "measured" } th { "predicted" } th { "error" } @if causes { th { "suspected cause" } } } }
             tbody { @for p in column.worst() { tr {
                 td { (p.id) @if !p.about.is_empty() { div.soft { (p.about) } } }
-                td { (three(p.measured)) } td { (three(p.predicted)) } td style="white-space:nowrap" { (signed(p.error())) }
-                @if causes { td style="text-align:left" { (p.cause) } }
+                td { (three(p.measured)) } td { (three(p.predicted)) } td { (signed(p.error())) }
+                @if causes { td.left { (p.cause) } }
             } } }
         }
     }

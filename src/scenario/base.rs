@@ -1,6 +1,6 @@
 //! A scenario file that is loaded many times with other values: read once, its fabrics built once for the same input.
 
-use super::load::{Scenario, cluster, resolve};
+use super::load::{Scenario, cluster, resolve, topology_source};
 use crate::diag::{Diagnostics, Node, Source, Span, Value};
 use crate::fabric::Fabric;
 use crate::hardware::Catalogue;
@@ -135,15 +135,8 @@ impl Base {
         let path = diags.folder_of(from.source).join(name);
         let source = diags.read_file(&path, Some(from))?;
         let mut node = diags.including(from, |diags| Node::parse(source, diags))?;
-        if inline
-            && let Value::Table(table) = &mut node.value
-            && let Some(entry) = table.entries.get_mut("topology")
-            && let Value::Str(name) = &entry.node.value
-        {
-            let place = entry.node.span;
-            let file = diags.folder_of(place.source).join(Path::new(name));
-            let source = diags.read_file(&file, Some(place))?;
-            entry.node = diags.including(place, |diags| Node::parse(source, diags))?;
+        if inline {
+            inline_topology(&mut node, diags)?;
         }
         Some(Self { node, read: diags.clone(), from, shared: Arc::default() })
     }
@@ -160,8 +153,8 @@ impl Base {
     /// The base's tree with some values changed; `None` where one cannot be put.
     #[must_use]
     pub fn tree(&self, changes: &[Change]) -> Option<Node> {
-        let (mut node, mut diags) = (self.node.clone(), Diagnostics::new());
-        changes.iter().for_each(|c| node.put(&c.key, c.value.clone(), c.place, &mut diags));
+        let (mut node, mut diags) = (self.node.clone(), self.read.clone());
+        put_all(&mut node, changes, &mut diags);
         (!diags.has_errors()).then_some(node)
     }
 
@@ -193,9 +186,7 @@ impl Base {
         let mut diags = self.read.clone();
         let found = diags.including(self.from, |diags| {
             let mut node = self.node.clone();
-            for change in changes {
-                node.put(&change.key, change.value.clone(), change.place, diags);
-            }
+            put_all(&mut node, changes, diags);
             if diags.has_errors() { None } else { read(&node, diags) }
         });
         let found = if diags.has_errors() { None } else { found };
@@ -203,18 +194,37 @@ impl Base {
     }
 }
 
-/// The tree of a scenario file, with its topology in it.
-pub fn tree(path: &Path, diags: &mut Diagnostics) -> Option<Node> {
-    let source = diags.read_file(path, None)?;
-    let mut node = Node::parse(source, diags)?;
+fn put_all(node: &mut Node, changes: &[Change], diags: &mut Diagnostics) {
+    for change in changes {
+        if !reach(node, &change.key, diags) {
+            return;
+        }
+        node.put(&change.key, change.value.clone(), change.place, diags);
+    }
+}
+
+/// Where a key reaches into the topology and that is a file, makes the file part of the tree; false where that cannot be.
+pub(super) fn reach(node: &mut Node, key: &str, diags: &mut Diagnostics) -> bool {
+    !key.trim_start().starts_with("topology.") || inline_topology(node, diags).is_some()
+}
+
+/// Puts the file that `topology` names into its place.
+fn inline_topology(node: &mut Node, diags: &mut Diagnostics) -> Option<()> {
     if let Some(topology) = node.at_mut("topology")
         && let Value::Str(name) = &topology.value
     {
         let place = topology.span;
-        let file = diags.folder_of(place.source).join(Path::new(name));
-        let source = diags.read_file(&file, Some(place))?;
-        *topology = Node::parse(source, diags)?;
+        let source = topology_source(name, place, diags)?;
+        *topology = diags.including(place, |diags| Node::parse(source, diags))?;
     }
+    Some(())
+}
+
+/// The tree of a scenario file, with its topology in it.
+pub fn tree(path: &Path, diags: &mut Diagnostics) -> Option<Node> {
+    let source = diags.read_file(path, None)?;
+    let mut node = Node::parse(source, diags)?;
+    inline_topology(&mut node, diags)?;
     Some(node)
 }
 

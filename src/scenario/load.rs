@@ -1,6 +1,6 @@
 //! Reads a scenario with its topology, applies overrides, checks it, and hashes everything that was read.
 
-use super::base::{Built, Shared};
+use super::base::{Built, Shared, reach};
 use super::check;
 use super::collective::Sweep;
 use super::fleet::{FleetJob, fleet_job};
@@ -9,7 +9,7 @@ use super::operations::{Operations, StorageJob};
 use super::profile;
 use super::serving::ServingJob;
 use super::trace::TraceJob;
-use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Span, codes};
+use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, SourceId, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::{Fabric, FabricInput, TopologyInput};
 use crate::hardware::Catalogue;
@@ -77,6 +77,9 @@ pub fn load_text(name: &str, text: &str, overrides: &[String], seed: Option<u64>
 
 fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut Diagnostics) -> Option<Scenario> {
     for assignment in overrides {
+        if !reach(&mut node, assignment, diags) {
+            return None;
+        }
         node.set(assignment, diags);
     }
     if diags.has_errors() {
@@ -182,7 +185,11 @@ fn fabric_of(input: &ScenarioInput, root: Span, diags: &mut Diagnostics) -> Opti
         }
         return astra.is_some().then(|| (Fabric::empty("network of ASTRA-sim"), Catalogue::embedded().clone())).or_else(|| {
             let missing = Diagnostic::error(codes::MISSING_KEY, "the key `topology` is missing");
-            diags.push(missing.at(head(root, diags), "this table needs `topology`").hint("add `topology = …`"));
+            diags.push(
+                missing
+                    .at(head(root, diags), "this table needs `topology`")
+                    .hint("add `topology = …`: a topology file; topologies/ holds some"),
+            );
             None
         });
     };
@@ -194,17 +201,21 @@ fn fabric_of(input: &ScenarioInput, root: Span, diags: &mut Diagnostics) -> Opti
     match topology {
         TopologyRef::Inline(topology) => changed((**topology).clone(), input, diags)?.build(diags),
         TopologyRef::File(name) => {
-            let folder = diags.folder_of(span.source);
-            let text = embedded_topology(&diags.source(span.source).name, name);
-            let source = match text {
-                Some(text) => diags.add_source(name.as_str(), text),
-                None => diags.read_file(&folder.join(name), Some(span))?,
-            };
+            let source = topology_source(name, span, diags)?;
             diags.including(span, |diags| {
                 let node = Node::parse(source, diags)?;
                 changed(TopologyInput::decode(&node, diags)?, input, diags)?.build(diags)
             })
         }
+    }
+}
+
+/// Reads the topology file that is named at `span`.
+pub(super) fn topology_source(name: &str, span: Span, diags: &mut Diagnostics) -> Option<SourceId> {
+    let folder = diags.folder_of(span.source);
+    match embedded_topology(&diags.source(span.source).name, name) {
+        Some(text) => Some(diags.add_source(name, text)),
+        None => diags.read_file(&folder.join(name), Some(span)),
     }
 }
 

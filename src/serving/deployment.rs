@@ -100,8 +100,8 @@ pub struct Speculation {
 pub enum DeployError {
     /// A kind of kernels is missing on a part.
     Kernels(String),
-    /// The weights leave no room for one block.
-    NoRoom(Memory),
+    /// The weights leave no room for one block: what is needed, and what may be used.
+    NoRoom(Memory, (f64, f64)),
     /// An engine would mix parts.
     Mixed,
     /// Engines that share accelerators need more memory than there is.
@@ -112,20 +112,33 @@ impl std::fmt::Display for DeployError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Kernels(what) => f.write_str(what),
-            Self::NoRoom(m) => {
+            Self::NoRoom(m, (_, limit)) => {
                 let gb = |b: f64| b / 1e9;
+                let of = if *limit < m.capacity { format!(" that engines may use of {:.1} GB", gb(m.capacity)) } else { String::new() };
                 write!(
                     f,
-                    "weights of {:.1} GB and a workspace of {:.1} GB leave no room for keys and values in {:.1} GB",
+                    "weights of {:.1} GB and a workspace of {:.1} GB leave no room for keys and values in the {:.1} GB{of}",
                     gb(m.weights),
                     gb(m.workspace),
-                    gb(m.capacity)
+                    gb(*limit)
                 )
             }
             Self::Mixed => f.write_str("an engine would span accelerators of different kinds"),
             Self::Shared(need, capacity) => {
                 write!(f, "engines that share accelerators take {:.1} GB of {:.1} GB of memory", need / 1e9, capacity / 1e9)
             }
+        }
+    }
+}
+
+impl DeployError {
+    /// Memory of an accelerator that is needed at least, and that there is, where it is short.
+    #[must_use]
+    pub const fn lack(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::NoRoom(_, lack) => Some(*lack),
+            Self::Shared(need, capacity) => Some((*need, *capacity)),
+            Self::Kernels(_) | Self::Mixed => None,
         }
     }
 }
@@ -285,7 +298,7 @@ impl Deployment {
             let memory = self.memory(fabric, stack, group[0]);
             let blocks = self.blocks.unwrap_or_else(|| memory.blocks(*stack.block_tokens));
             if blocks < self.pipeline {
-                return Err(DeployError::NoRoom(memory));
+                return Err(DeployError::NoRoom(memory, memory.least(self.pipeline * *stack.block_tokens, stack)));
             }
             // A group across domains depends on where it lies; inside one it does not.
             let class = match known.iter().position(|k| *k == key).filter(|_| one_domain) {

@@ -67,6 +67,18 @@ impl Memory {
         Self { weights, token, cache: cache.max(0.0), ..self }
     }
 
+    /// Memory that weights, workspace and the least cache need, and what an engine may use of it.
+    #[must_use]
+    pub fn least(&self, tokens: u64, stack: &StackRow) -> (f64, f64) {
+        let fixed = self.weights + self.workspace;
+        let cache = self.token * tokens as f64;
+        if *stack.share_of_rest {
+            (fixed + cache / *stack.memory_share, self.capacity)
+        } else {
+            (fixed + cache, self.capacity * *stack.memory_share)
+        }
+    }
+
     /// Blocks of `tokens` that the cache holds.
     #[must_use]
     pub fn blocks(&self, tokens: u64) -> u64 {

@@ -7,6 +7,7 @@
 mod adapters;
 mod cost;
 mod deployment;
+mod drive;
 mod experts;
 mod fleet;
 mod flows;

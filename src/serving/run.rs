@@ -1,4 +1,4 @@
-//! The event loop of serving: arrivals, batches that begin and end, flows that land.
+//! The event loop of serving: arrivals, requests that end, flows that land.
 
 use super::cost::Batch;
 use super::fleet::State;
@@ -43,11 +43,11 @@ pub(super) struct Run<'a, 'f> {
     arrivals: Arrivals,
     /// For each replica the driver that forms its batches: ranks of an engine share one, lanes have one each.
     pub(super) drivers: Vec<Driver>,
-    driver_of: Vec<u16>,
+    pub(super) driver_of: Vec<u16>,
     /// For each engine its first driver.
     first_driver: Vec<u16>,
     /// For each engine when its stages are free.
-    stage_free: Vec<Vec<f64>>,
+    pub(super) stage_free: Vec<Vec<f64>>,
     /// The next request of a closed loop, or of an open trace that is not in the queue yet.
     next: u32,
     /// Arrival of the last request of an open stream in the queue.
@@ -58,10 +58,10 @@ pub(super) struct Run<'a, 'f> {
     pub(super) live_prompts: Vec<Live>,
     gaps: Gaps,
     pub(super) series: Series,
-    ended: Vec<u32>,
+    pub(super) ended: Vec<u32>,
     pub(super) handed: Vec<u32>,
     pub(super) kept: Vec<(u32, u32, u32)>,
-    batches: Vec<Batch>,
+    pub(super) batches: Vec<Batch>,
     rng: Pcg64Mcg,
     /// What moves over the fabric, where anything does.
     pub(super) flows: Option<Flows<'f>>,
@@ -85,7 +85,7 @@ pub(super) struct Run<'a, 'f> {
     pub(super) open_requests: usize,
     rejected: u64,
     shed: u64,
-    events: u64,
+    pub(super) events: u64,
 }
 
 /// Who forms batches: an engine, or a lane of one with stages.
@@ -94,7 +94,7 @@ pub(super) struct Driver {
     pub(super) engine: u16,
     pub(super) replicas: Range<usize>,
     pub(super) busy: bool,
-    starting: bool,
+    pub(super) starting: bool,
 }
 
 impl<'a, 'f> Run<'a, 'f> {
@@ -322,135 +322,8 @@ impl Run<'_, '_> {
         self.wake(replica, now);
     }
 
-    /// Lets the engine of a replica look for work, if it is idle.
-    pub(super) fn wake(&mut self, replica: usize, now: f64) {
-        let d = self.driver_of[replica];
-        let driver = &mut self.drivers[d as usize];
-        if !driver.busy && !driver.starting {
-            driver.starting = true;
-            self.queue.push(SimTime::new(now), Event::Start(d));
-        }
-    }
-
-    /// When anything else happens next.
-    fn next_other(&mut self) -> f64 {
-        let event = self.queue.next_time().map_or(f64::INFINITY, SimTime::seconds);
-        self.flows.as_mut().and_then(Flows::next).map_or(event, |flow| event.min(flow))
-    }
-
-    /// The next iteration of an engine, behind those that wait for its accelerators.
-    fn go_on(&mut self, d: usize, now: f64) {
-        if self.pool.engines[self.drivers[d].engine as usize].shares {
-            self.drivers[d].busy = false;
-            self.wake(self.drivers[d].replicas.start, now);
-        } else {
-            self.drive(d, now);
-        }
-    }
-
-    /// Runs an engine on from `now`, in place until somebody else's event comes first.
-    fn drive(&mut self, d: usize, mut now: f64) {
-        loop {
-            let Some(end) = self.begin(d, now) else { return };
-            if self.next_other() <= end || self.pool.engines[self.drivers[d].engine as usize].shares {
-                let life = self.lives[self.drivers[d].engine as usize];
-                self.queue.push(SimTime::new(end), Event::End(d as u16, life));
-                return;
-            }
-            self.events += 1;
-            self.end(d, end);
-            now = end;
-        }
-    }
-
-    /// Forms the batches of an engine's ranks; when they end together, if there is anything to do.
-    fn begin(&mut self, d: usize, now: f64) -> Option<f64> {
-        let Driver { engine, replicas: ranks, .. } = self.drivers[d].clone();
-        let engine = engine as usize;
-        if !matches!(self.states[engine], State::Ready | State::Emptying) {
-            self.drivers[d].busy = false;
-            return None;
-        }
-        let free = self.stage_free[self.pool.engines[engine].turns][0];
-        if free > now {
-            self.drivers[d].busy = false;
-            self.drivers[d].starting = true;
-            self.queue.push(SimTime::new(free), Event::Start(d as u16));
-            return None;
-        }
-        let mut batches = std::mem::take(&mut self.batches);
-        batches.clear();
-        for r in ranks.clone() {
-            let (replica, mut shared) = self.split(r);
-            batches.push(replica.form(now, &mut shared).unwrap_or_default());
-        }
-        let any = batches.iter().any(|b| b.decodes > 0 || b.chunks > 0);
-        self.drivers[d].busy = any;
-        let swap = ranks.clone().map(|r| self.replicas[r].take_swap()).fold(0.0, f64::max);
-        let (end, work) = if any { self.seconds(engine, &batches, now, swap) } else { (now, 0.0) };
-        self.batches = batches;
-        if !any {
-            return None;
-        }
-        for r in ranks {
-            let (replica, mut shared) = self.split(r);
-            replica.launch(now, end, work, &mut shared);
-        }
-        if self.pool.engines[engine].limits.role == Role::Prompts && self.pool.by_layers {
-            self.stream(d, now, end - now);
-        }
-        Some(end)
-    }
-
-    /// When a batch that begins at `now` ends, and how long it keeps the engine busy. Stages take batches in order.
-    fn seconds(&mut self, engine: usize, batches: &[Batch], now: f64, swap: f64) -> (f64, f64) {
-        let cost = &mut self.pool.costs[self.pool.engines[engine].class];
-        let site = &self.pool.engines[engine];
-        let free = &mut self.stage_free[site.turns];
-        if site.lanes == 1 {
-            let seconds = cost.time(batches) + swap;
-            if site.shares {
-                free[0] = now + seconds;
-            }
-            return (now + seconds, seconds);
-        }
-        let stages = cost.stages(batches);
-        let (last, mut at, mut work) = (free.len() - 1, now + swap, swap);
-        for (s, free) in free.iter_mut().enumerate() {
-            let seconds = if s == last { stages.last } else { stages.each };
-            at = at.max(*free) + seconds;
-            *free = at;
-            work += seconds;
-            at += if s == last { 0.0 } else { stages.send };
-        }
-        (at, work)
-    }
-
-    fn end(&mut self, d: usize, now: f64) {
-        let Driver { engine, replicas: ranks, .. } = self.drivers[d].clone();
-        for r in ranks.clone() {
-            let (replica, mut shared) = self.split(r);
-            replica.end(now, &mut shared);
-            if !self.kept.is_empty() {
-                self.store_kept(r, now);
-            }
-            if !self.handed.is_empty() {
-                self.hand_over(r, now);
-            }
-        }
-        if self.hands.is_used() {
-            self.after_iteration(d, now);
-        }
-        if !self.ended.is_empty() {
-            self.after_requests(now);
-            if self.states[engine as usize] == State::Emptying {
-                self.stop_if_empty(engine as usize, now);
-            }
-        }
-    }
-
     /// What requests that ended set off.
-    fn after_requests(&mut self, now: f64) {
+    pub(super) fn after_requests(&mut self, now: f64) {
         self.open_requests -= self.ended.len();
         if let Arrivals::Closed { pause, .. } = self.arrivals {
             for _ in 0..self.ended.len() {

@@ -35,6 +35,17 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// A number with three digits that count, and its thousands apart.
+#[must_use]
+pub fn rounded(value: f64) -> String {
+    if !(999.5..1e18).contains(&value.abs()) {
+        return three(value);
+    }
+    let unit = libm::pow(10.0, libm::floor(libm::log10(value.abs())) - 2.0);
+    let text = grouped((libm::round(value.abs() / unit) * unit) as u64);
+    if value < 0.0 { format!("−{text}") } else { text }
+}
+
 /// Money for people: whole dollars up to a million with three digits that count, then millions and billions.
 #[must_use]
 pub fn dollars(value: f64) -> String {

@@ -13,7 +13,7 @@ mod parse;
 mod tests;
 
 pub use date::Date;
-pub use display::{dollars, grouped, si, three};
+pub use display::{dollars, grouped, rounded, si, three};
 pub use parse::{UnitError, parse_count};
 
 use serde::{Serialize, Serializer};

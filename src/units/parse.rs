@@ -49,7 +49,7 @@ pub(super) fn example(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Bytes => "\"80 GiB\" or \"4 MB\"",
         Dimension::BytesPerSecond => "\"400 Gbps\" or \"50 GB/s\"",
-        Dimension::Seconds => "\"5 us\" or \"30 min\"",
+        Dimension::Seconds => "\"5 us\", \"30 min\" or \"365 d\"",
         Dimension::Flops => "\"3.14e23 FLOP\" or \"2 PFLOP\"",
         Dimension::FlopsPerSecond => "\"312 TFLOPS\" or \"1 PFLOP/s\"",
         Dimension::Watts => "\"700 W\" or \"10 MW\"",
@@ -88,7 +88,8 @@ pub(super) fn parse(text: &str, dimension: Dimension) -> Result<f64, UnitError> 
 /// When the text is no number, has an unknown suffix, is negative or is no whole number.
 pub fn parse_count(text: &str) -> Result<u64, UnitError> {
     let (number, suffix) = split(text.trim());
-    let fail = |message: String| UnitError { message, hint: "write a whole number, such as 1536, \"300 G\" or \"1.5 M\"".into() };
+    let fail =
+        |message: String| UnitError { message, hint: "write a whole number, such as 1536, \"1.5 M\" or \"300 G\" (300 billion)".into() };
     let value: f64 = number.parse().map_err(|_| fail(format!("`{text}` does not start with a number")))?;
     let prefix = prefix(suffix).ok_or_else(|| fail(format!("`{suffix}` is not one of k, M, G, T, P, Ki, Mi, Gi, Ti")))?;
     // The product of a decimal fraction and a power of ten may miss the whole number by a rounding.

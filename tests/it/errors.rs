@@ -55,10 +55,12 @@ fn scenarios_and_topologies() {
         ("E0403", "tensor = 2", "pipeline = 16"),
         ("E0404", "global_batch = 16", "global_batch = 17"),
         ("E0405", "tensor = 2", "pipeline = 2"),
+        ("E0406", "tensor = 2", "tensor = 1"),
     ] {
         let text = match code {
             "E0403" => stages(),
             "E0405" => sharded_stages(),
+            "E0406" => no_room(),
             _ => said(from, to),
         };
         check(code, &text);
@@ -76,6 +78,15 @@ fn stages() -> String {
 /// Weights that are gathered layer by layer under a schedule that splits backward passes.
 fn sharded_stages() -> String {
     said_with("framework = \"torchtitan\"\nsharding = \"weights\"", "pipeline = 2\nschedule = \"zb-v\"")
+}
+
+/// Weights of 16 bit on one accelerator that they do not fit.
+fn no_room() -> String {
+    let mut diags = Diagnostics::new();
+    let text = "title = \"bad\"\ntopology = \"../../topologies/l40s-pcie.toml\"\nnodes = 1\n[serving]\nengine = \"vllm\"\n[serving.model]\npreset = \"llama-3.1-70b\"\n\
+                [serving.parallel]\ntensor = 1\n[serving.traffic]\nkind = \"poisson\"\nrequests_per_s = 1\nrequests = 10\ninput = 100\noutput = 10\n";
+    assert!(load_text("scenarios/serving/bad.toml", text, &[], None, &mut diags).is_none());
+    render(&diags, Style::Plain)
 }
 
 /// What the good scenario says with other keys of training and of the layout.

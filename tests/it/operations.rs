@@ -167,32 +167,14 @@ fn sustained_counts_of_unet3d() {
         ("DPDK 400 Gb/s, H100", 38.0, 0.323, 32, 13),
         ("block per host, H100", 10.1, 0.323, 36, 3),
     ];
-    let mut counts = Vec::new();
     for (name, supply, compute, workers, published) in ROWS {
-        let plan = FeedPlan {
-            tier: orrery::fabric::TierId(0),
-            sample_bytes: 146_600_628.0,
-            sample_spread: 0.47,
-            samples_per_file: 1.0,
-            samples: f64::INFINITY,
-            order: Order::Sequential,
-            workers,
-            prefetch: 2,
-            decode: 0.0,
-            overhead: 0.0065,
-            cache: 0.0,
-            cache_tier: None,
-            sharded: false,
-        };
+        let plan = FeedPlan { workers, ..unet3d() };
         let host = Host { readers: 1, batch: 7.0, compute, supply: supply * 1e9, cores: 1e9, steps: 300 };
         let got = sustained(&plan, host, 0.9, 1);
         assert!(f64::from(got.abs_diff(published)) <= (0.2 * f64::from(published)).max(1.0), "{name}: {got}, published {published}");
-        counts.push(got);
         let fed = feed_host(&plan, Host { readers: published, ..host }, 1);
         assert!(fed.utilization > 0.8, "{name}: {}", fed.utilization);
     }
-    // The table of the page.
-    assert_eq!(counts, [4, 4, 8, 2, 13, 20, 13, 3]);
 }
 
 fn rows(table: &str) -> Vec<Value> {
@@ -212,19 +194,73 @@ fn samples_per_second_of_mlperf_storage() {
     }
 }
 
-/// Accelerators of a host sustained from the rate of the first fill: within 20 %, or within one accelerator, but for three systems whose
-/// steady rate is not that of the fill.
+/// Accelerators of a host sustained from the rate of the first fill, each row by two measures. As whole numbers, as they are published; and
+/// before rounding down against the interval that a published count n stands for: n passed, n + 1 did not or was not tried, so what the
+/// host can feed lies from n to n + 1. The second asks the same of a host with 3 and one with 24.
 #[test]
 fn sustained_counts_of_mlperf_storage() {
-    let mut off = Vec::new();
+    let (mut by_count, mut by_interval, mut scored) = (Vec::new(), Vec::new(), 0);
     for row in rows("tests/validation/storage_sustained.csv") {
         let Some(predicted) = row["predicted"].as_f64() else { continue };
-        let measured = row["measured"].as_f64().unwrap();
-        if (predicted - measured).abs() > (0.2 * measured).max(1.0) {
-            off.push(row["id"].as_str().unwrap().to_owned());
+        let (id, measured) = (row["id"].as_str().unwrap().to_owned(), row["measured"].as_f64().unwrap());
+        let fed = fed_before_rounding(&id, predicted);
+        assert!(fed >= predicted && fed <= predicted + 1.0, "{id}: {fed}, {predicted}");
+        scored += 1;
+        if (predicted - measured).abs() > 0.2 * measured + 1e-9 {
+            by_count.push(id.clone());
+        }
+        if (measured - fed).max(fed - measured - 1.0) > 0.2 * measured {
+            by_interval.push(id);
         }
     }
-    assert_eq!(off, ["S-012", "S-076", "S-086"]);
+    assert_eq!(scored, 26);
+    assert_eq!(by_count, ["S-012", "S-072", "S-076", "S-086"]);
+    assert_eq!(by_interval, ["S-012"]);
+}
+
+/// What the host of a row can feed, in accelerators: where `count` pass and one more does not, as many as the utilisation of that one more
+/// says, which falls as 1/n where supply binds.
+fn fed_before_rounding(id: &str, count: f64) -> f64 {
+    let table = std::fs::read_to_string("tests/validation/storage_sustained.csv").unwrap();
+    let row: Vec<&str> = table.lines().find(|l| l.starts_with(id)).unwrap().split(',').collect();
+    let of = |column: usize| row[column].parse::<f64>().unwrap();
+    let plan = FeedPlan { workers: of(7) as u32, prefetch: of(8) as u32, ..unet3d() };
+    let compute = if row[4] == "h100" { 0.323 } else { 0.636 };
+    let host = Host { readers: count as u32 + 1, batch: 7.0, compute, supply: of(10) / of(6), cores: f64::INFINITY, steps: 300 };
+    (f64::from(host.readers) * feed_host(&plan, host, 1).utilization / 0.9).max(count)
+}
+
+/// A loader of unet3d in MLPerf Storage v1.0 on a lean client.
+fn unet3d() -> FeedPlan {
+    FeedPlan {
+        tier: orrery::fabric::TierId(0),
+        sample_bytes: 146_600_628.0,
+        sample_spread: 0.466,
+        samples_per_file: 1.0,
+        samples: f64::INFINITY,
+        order: Order::Sequential,
+        workers: 32,
+        prefetch: 2,
+        decode: 0.0,
+        overhead: 0.0065,
+        cache: 0.0,
+        cache_tier: None,
+        sharded: false,
+    }
+}
+
+/// All workers of n accelerators read at once and the first step waits for the slowest first batch, while faster workers read on: the
+/// first wait is the fill at the supply, times the greatest of n draws of a batch's size (7 files that spread by 46.6 %).
+#[test]
+fn first_wait_is_of_the_slowest_batch() {
+    // Means of the greatest of n standard normal draws.
+    for (readers, greatest) in [(1u32, 0.0), (4, 1.0294), (12, 1.6292), (24, 1.9477)] {
+        let host = Host { readers, batch: 7.0, compute: 0.323, supply: 30e9, cores: f64::INFINITY, steps: 64 };
+        let mean = (0..400).map(|seed| feed_host(&unet3d(), host, seed).first).sum::<f64>() / 400.0;
+        let fill = 32.0 * 7.0 * f64::from(readers) * 146_600_628.0 / 30e9;
+        let expected = 1.0 + 0.466 / 7f64.sqrt() * greatest;
+        assert!((mean / fill - expected).abs() < 0.02, "{readers}: {} for {expected}", mean / fill);
+    }
 }
 
 /// Data of a step and its gradients share one port: what is read beside the all-reduce delays it by the time of the bytes on the port.

@@ -80,6 +80,107 @@ fn what_cannot_be_met_says_what_binds_and_by_how_much() {
 }
 
 #[test]
+fn a_service_that_cannot_be_says_what_binds_and_by_how_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |goal: &str, rest: &str| {
+        let path = folder.path().join("plan.toml");
+        let base = root().join("scenarios/serving/llama-70b-chat-h100.toml");
+        let text = format!(
+            "title = \"t\"\nbase = \"{}\"\n[goal]\nkind = \"serve\"\nrequests_per_s = 5\n{goal}slo = {{ ttft_p99 = \"2 s\" }}\n{rest}",
+            base.display()
+        );
+        std::fs::write(&path, text.replace("TOPOLOGIES", root().join("topologies").to_str().unwrap())).unwrap();
+        orrery(&["plan", path.to_str().unwrap(), "--json"])
+    };
+    let cluster = "[deployment]\ntensor = [2, 4]\n[[candidate]]\nnodes = [1, 2]\n";
+    let free = json(&ask("", cluster));
+    let cheapest = free["best"]["usd"].as_f64().unwrap();
+    // Three quarters of the cheapest: a third too expensive.
+    let out = ask(&format!("budget = \"{} USD\"\n", 0.75 * cheapest), cluster);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let bound = &json(&out)["binding"][0];
+    assert_eq!((bound["constraint"].as_str(), bound["nearest"].as_f64()), (Some("cost"), Some(cheapest)));
+    assert!((bound["over"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9, "{bound}");
+    assert!(bound["text"].as_str().unwrap().contains("33.3 % over"), "{bound}");
+    assert_eq!(ask(&format!("budget = \"{} USD\"\n", 1.01 * cheapest), cluster).status.code(), Some(0));
+    // Weights that fit nowhere are no fault of the file: 141 GB of weights, 3 GB of workspace and a block of 16 tokens of 320 KiB in 0.92 of 48 GiB.
+    let small = "[deployment]\ntensor = [1]\n[[candidate]]\nname = \"L40S\"\ntopology = \"TOPOLOGIES/l40s-pcie.toml\"\nnodes = [1, 2]\nset = { \"serving.precision\" = \"bf16\" }\n";
+    let out = ask("", small);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let value = json(&out);
+    let bound = &value["binding"][0];
+    assert_eq!(bound["constraint"], "memory");
+    let (limit, need) = (bound["limit"].as_f64().unwrap(), bound["nearest"].as_f64().unwrap());
+    assert!((144.0e9..144.3e9).contains(&need) && (46e9..51.6e9).contains(&limit), "{bound}");
+    assert!((bound["over"].as_f64().unwrap() - (need / limit - 1.0)).abs() < 1e-12);
+    assert!(value["options"][0]["why_not"].as_str().unwrap().starts_with("does not fit: TP 1 needs"), "{value}");
+}
+
+/// Keys of a topology file, quotes of one's own, and keys that only one way to pay reads.
+#[test]
+fn a_buyers_own_prices() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = root().join("topologies/dgx-a100-hdr.toml").display().to_string();
+    let base = std::fs::read_to_string(root().join("scenarios/training/gpt-22b-a100-8.toml")).unwrap();
+    let base = base.replace("../../topologies/dgx-a100-hdr.toml", &topology) + "\n[run]\nsteps = 1000\n";
+    std::fs::write(folder.path().join("base.toml"), base).unwrap();
+    let ask = |price: &str, more: &str| {
+        let path = folder.path().join("plan.toml");
+        let text = format!(
+            "title = \"t\"\nbase = \"base.toml\"\n[goal]\nkind = \"train\"\nwithin = \"1 h\"\n[[candidate]]\nname = \"DGX\"\ntopology = \"{topology}\"\nnodes = [1]\npayment = [\"on-demand\", \"owned\"]\n\
+             [candidate.set]\n\"topology.node.0.accelerator\" = \"h100-sxm\"\n\"topology.price\" = [{{ part = \"h100-sxm\", kind = \"purchase\", price = \"{price}\", date = \"2026-11\", source = \"a quote\" }}]\n{more}"
+        );
+        std::fs::write(&path, text).unwrap();
+        orrery(&["plan", path.to_str().unwrap(), "--json"])
+    };
+    let usd = |out: &std::process::Output, way: &str| {
+        let value = json(out);
+        let row = value["options"].as_array().unwrap().iter().find(|r| r["payment"] == way).unwrap().clone();
+        row["choice"]["usd"].as_f64().unwrap_or_else(|| panic!("{row}"))
+    };
+    let cheap = ask("10 kUSD", "\"cost.life\" = \"730 d\"\n");
+    assert_eq!(cheap.status.code(), Some(0), "{}", String::from_utf8_lossy(&cheap.stderr));
+    let dear = ask("30 kUSD", "\"cost.life\" = \"730 d\"\n");
+    let longer = ask("30 kUSD", "\"cost.life\" = \"1460 d\"\n\"cost.rent\" = \"4 USD/h\"\n");
+    // Eight accelerators for 20,000 USD more each over 80 % of two years, for the hours of the run.
+    let hours = json(&dear)["best"]["time_s"].as_f64().unwrap() / 3600.0;
+    let more = 8.0 * 20_000.0 / (0.8 * 730.0 * 24.0) * hours;
+    assert!(((usd(&dear, "owned") - usd(&cheap, "owned")) / more - 1.0).abs() < 1e-6, "{more}");
+    assert!(usd(&longer, "owned") < usd(&dear, "owned") && usd(&dear, "on-demand") == usd(&cheap, "on-demand"));
+    assert!((usd(&longer, "on-demand") / (8.0 * 4.0 * hours) - 1.0).abs() < 1e-6);
+    // The command of the answer gives the same money.
+    let command = json(&longer)["reproduce"].as_str().unwrap().to_owned() + " --json";
+    let shell = std::process::Command::new("sh")
+        .args(["-c", &command.replacen("orrery", env!("CARGO_BIN_EXE_orrery"), 1)])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let again: serde_json::Value =
+        serde_json::from_slice(&shell.stdout).unwrap_or_else(|e| panic!("{e}: {}\n{command}", String::from_utf8_lossy(&shell.stderr)));
+    let best = json(&longer)["best"]["usd"].as_f64().unwrap();
+    assert!((again["cost"]["usd_total"].as_f64().unwrap() / best - 1.0).abs() < 1e-9, "{command}");
+}
+
+#[test]
+fn a_base_that_does_not_fit_is_laid_out_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    // 141 GB of weights: not on one accelerator of 80 GB, which is what a base without a layout asks for.
+    let base = format!(
+        "title = \"b\"\ntopology = \"{}\"\nnodes = 1\n[serving]\nengine = \"vllm\"\n[serving.model]\npreset = \"llama-3.1-70b\"\n[serving.traffic]\nkind = \"poisson\"\nrequests_per_s = 1\nrequests = 300\ninput = 500\noutput = 100\n",
+        root().join("topologies/dgx-h100-ndr.toml").display()
+    );
+    std::fs::write(folder.path().join("base.toml"), base).unwrap();
+    let path = folder.path().join("plan.toml");
+    std::fs::write(&path, "title = \"t\"\nbase = \"base.toml\"\n[goal]\nkind = \"serve\"\nrequests_per_s = 3\nslo = { ttft_p95 = \"1 s\" }\n[[candidate]]\nnodes = [1]\n").unwrap();
+    let out = orrery(&["plan", path.to_str().unwrap(), "--json"]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let value = json(&out);
+    let slo = &value["service"]["slo"][0];
+    assert_eq!(slo["percentile"], 95.0);
+    assert_eq!(slo["reached_s"], value["best"]["ttft_s"]["p95"]);
+}
+
+#[test]
 fn faults_of_plans_point_into_the_file() {
     const PLAN: &str = "title = \"t\"\nbase = \"BASE/scenarios/training/gpt3-175b-a100-1024.toml\"\n[goal]\nkind = \"train\"\nwithin = \"30 d\"\n[layout]\ntensor = [8]\n[[candidate]]\nnodes = [128]\npayment = [\"reserved\"]\n";
     let work = tempfile::tempdir().unwrap();
@@ -114,6 +215,7 @@ fn faults_of_plans_point_into_the_file() {
         ("nodes = [128]", "nodes = [128]\ntopology = \"no-such.toml\""),
         ("nodes = [128]", "nodes = [128]\nset = { \"training.global_batch\" = 64 }"),
         ("nodes = [128]", "nodes = [128]\nset = { \"training.atention\" = \"flash\" }"),
+        ("nodes = [128]", "nodes = [128]\nset = { \"cost.life\" = \"730 d\" }"),
         ("\"reserved\"", "\"spot\""),
         ("\"reserved\"", "\"stolen\""),
         ("gpt3-175b-a100-1024", "gpt-22b-a100-8"),

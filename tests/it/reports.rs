@@ -26,6 +26,23 @@ fn sample_plans_are_current() {
     assert!(count >= 3);
 }
 
+/// Phases, rent or buy, N+1, delivery and limits of the site stand in the pages of plans that ask for them.
+#[test]
+fn what_buyers_ask_is_in_the_pages() {
+    let page = |name: &str| std::fs::read_to_string(root().join("reports/plan").join(name).join("report.html")).unwrap();
+    let growing = page("serve-llama-8b-growing");
+    for words in
+        ["Purchases while demand grows", "In phases", "Rent or buy:", "with one node down", "order to delivery", ">racks<", "at once;"]
+    {
+        assert!(growing.contains(words), "{words}");
+    }
+    let site = page("train-70b-on-site");
+    for words in ["the site cannot take it: power with cooling", "more than the site can take", "a rack holds"] {
+        assert!(site.contains(words), "{words}");
+    }
+    assert!(page("infeasible-175b-10-days").contains("What is in the way"));
+}
+
 #[test]
 fn the_sample_comparison_is_current_and_quantifies_every_aspect() {
     let out = tempfile::tempdir().unwrap();

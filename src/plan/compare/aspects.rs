@@ -5,7 +5,7 @@ use crate::fabric::{AcceleratorId, NodeId};
 use crate::hardware::{Catalogue, Dtype};
 use crate::metrics::Outcome;
 use crate::scenario::{Job, Scenario};
-use crate::units::{Bytes, BytesPerSecond, DAY, FlopsPerSecond, HOUR, Seconds, Watts, dollars, si, three};
+use crate::units::{Bytes, BytesPerSecond, DAY, FlopsPerSecond, HOUR, Seconds, Watts, dollars, rounded, si, three};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -77,9 +77,9 @@ const ROWS: &[(&str, &str, Ask)] = &[
     ("compute pattern", "share of a step that computes", |(_, o)| {
         o.training.as_ref().and_then(|t| share((t.breakdown_s.compute + t.breakdown_s.optimizer) / t.step_time_s))
     }),
-    ("compute pattern", "samples a second", |(_, o)| o.training.as_ref().and_then(|t| number(t.samples_per_s, three(t.samples_per_s)))),
+    ("compute pattern", "samples a second", |(_, o)| o.training.as_ref().and_then(|t| number(t.samples_per_s, rounded(t.samples_per_s)))),
     ("compute pattern", "output tokens a second", |(_, o)| {
-        o.serving.as_ref().and_then(|t| number(t.output_tokens_per_s, three(t.output_tokens_per_s)))
+        o.serving.as_ref().and_then(|t| number(t.output_tokens_per_s, rounded(t.output_tokens_per_s)))
     }),
     ("network", "network card", |(s, _)| {
         s.fabric.nic(NodeId(0)).and_then(|n| words(format!("{} × {}", s.fabric.nics_per_node(NodeId(0)), *n.name)))
@@ -103,7 +103,7 @@ const ROWS: &[(&str, &str, Ask)] = &[
     }),
     ("scheduling", "from a stop to work again, in the mean", |(_, o)| o.run.as_ref().and_then(|r| recovery(r).and_then(seconds))),
     ("scheduling", "accelerator hours that stand still", |(s, o)| {
-        o.run.as_ref().map(|r| (r.lost_s / HOUR) * s.fabric.accelerator_count() as f64).and_then(|h| number(h, three(h)))
+        o.run.as_ref().map(|r| (r.lost_s / HOUR) * s.fabric.accelerator_count() as f64).and_then(|h| number(h, rounded(h)))
     }),
     ("recovery", "mean time between stops", |(_, o)| o.run.as_ref().and_then(|r| r.mttf_h).and_then(|h| seconds(h * HOUR))),
     ("recovery", "stops in the run", |(_, o)| {

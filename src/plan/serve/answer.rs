@@ -1,26 +1,22 @@
-//! The answer of a plan for serving: what to take, what it holds, what it costs; what came second; what is in the way.
+//! The answer of a plan for serving: what to take, what it holds, what it costs; what came second.
 
 use super::super::answer::shown;
 use super::super::document::{document, plain};
-use super::super::money::{self, rests};
-use super::super::outcome::{
-    Assumption, Binding, BreakEven, Choice, OptionRow, PlanOutcome, RunnerUp, SearchCounts, Served, Service, SpotLoss,
-};
+use super::super::money;
+use super::super::outcome::{BreakEven, Choice, PlanOutcome, RunnerUp, SearchCounts, Served, Service, SpotLoss};
 use super::super::question::Objective;
 use super::super::search::Want;
-use super::super::site;
-use super::super::space::put;
+use super::super::space::paid_as;
+use super::caveats::{assumptions, risks};
 use super::growth;
 use super::load::{Point, ServePlan};
-use super::search::{Counts, Load, Ran, Searched, hold, place, search};
+use super::obstacles::{binding, options};
+use super::search::{Counts, Load, Ran, hold, place, search};
 use super::spot::Away;
 use crate::diag::Value;
 use crate::economics::Ownership;
 use crate::metrics::ServingOutcome;
-use crate::units::{Bytes, HOUR, Seconds, dollars, grouped, three};
-
-/// Lengths of a request that its traffic should last at least, for a steady state.
-const STEADY: f64 = 5.0;
+use crate::units::{HOUR, Seconds, dollars, grouped, three};
 
 /// Answers a plan for serving.
 pub(in crate::plan) fn decide(plan: &ServePlan, exhaustive: bool) -> PlanOutcome {
@@ -52,7 +48,7 @@ pub(in crate::plan) fn decide(plan: &ServePlan, exhaustive: bool) -> PlanOutcome
         out.front = all.iter().map(|r| choice(plan, r)).collect();
     }
     complete(plan, best, &mut out);
-    out.answer = sentence(plan, &chosen, &out);
+    out.answer = sentence(plan, &chosen, &out) + &money::purchase(&plan.sizes[best.point.size].plans[best.payment]);
     out.best = Some(chosen);
     out
 }
@@ -114,16 +110,16 @@ fn empty(plan: &ServePlan, want: &Want) -> PlanOutcome {
     }
 }
 
-fn name(plan: &ServePlan, point: &Point) -> String {
+pub(super) fn name(plan: &ServePlan, point: &Point) -> String {
     let size = &plan.sizes[point.size];
     format!("{}, {} node{}", plan.candidates[size.candidate].name, size.nodes, if size.nodes == 1 { "" } else { "s" })
 }
 
-fn layout(plan: &ServePlan, point: &Point) -> String {
+pub(super) fn layout(plan: &ServePlan, point: &Point) -> String {
     point.setup.words(plan.sizes[point.size].accelerators())
 }
 
-fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
+pub(super) fn choice(plan: &ServePlan, ran: &Ran) -> Choice {
     let size = &plan.sizes[ran.point.size];
     let keys = ran.point.setup.keys(size.accelerators());
     Choice {
@@ -204,8 +200,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     out.assumptions = money::assumptions(paid, &plan.site, &bill);
     out.assumptions.extend(assumptions(plan, best));
     let way = &plan.candidates[size.candidate].payments[best.payment].1;
-    let more: Vec<_> = way.iter().cloned().collect();
-    let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, &more);
+    let changes = plan.changes(size.candidate, size.nodes, size.accelerators(), best.point.setup, ordinary.rate, way);
     let base = plan.base_of(best.point.setup, size.accelerators());
     let folder = std::path::Path::new(&plan.folder);
     out.scenario = document(base, &plan.base_file, &changes);
@@ -224,7 +219,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
 fn break_even(plan: &ServePlan, best: &Ran) -> Option<BreakEven> {
     let size = &plan.sizes[best.point.size];
     let paid = |way: &str| {
-        let more = [put("cost.payment", Value::Str(way.into()), plan.place)];
+        let more = paid_as(way, &[], &plan.candidates[size.candidate].money, plan.place);
         plan.scenario(size.candidate, size.nodes, size.accelerators(), best.point.setup, plan.load(), &more).0.map(|s| s.cost)
     };
     let name = plan.candidates[size.candidate].payments[best.payment].0.as_str();
@@ -303,164 +298,4 @@ fn why(best: &Choice, other: &Choice) -> String {
         parts.push(format!("it has {} accelerators instead of {}", grouped(other.accelerators), grouped(best.accelerators)));
     }
     format!("It {}.", parts.join(", "))
-}
-
-fn options(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<OptionRow> {
-    let mut out = Vec::new();
-    for (c, candidate) in plan.candidates.iter().enumerate() {
-        if let Some((_, why)) = plan.barred.iter().find(|b| b.0 == candidate.name) {
-            let why = Some(format!("nothing is legal: {why}"));
-            out.push(OptionRow { cluster: candidate.name.clone(), payment: String::new(), feasible: false, why_not: why, choice: None });
-            continue;
-        }
-        for (p, (payment, _)) in candidate.payments.iter().enumerate() {
-            let best = found.found.iter().find(|r| place(plan, &r.point, r.payment) == (c, p));
-            let sizes = || plan.sizes.iter().filter(|s| s.candidate == c);
-            let why = || {
-                if sizes().all(|s| !s.excess.is_empty()) {
-                    let least = sizes().next().map(|s| s.excess.iter().map(site::Excess::words).collect::<Vec<_>>().join("; "));
-                    return format!("the site cannot take it: {}", least.unwrap_or_default());
-                }
-                let leads = found.found.first().map(|r| r.score.value(want.objective));
-                match (&found.nearest[c], leads) {
-                    (Some((miss, _)), None) => miss.words.clone(),
-                    (Some((miss, _)), Some(_)) if want.objective != Objective::Pareto => miss.words.clone(),
-                    _ if want.budget.is_some() => "over the budget by its bounds".into(),
-                    _ => "beaten in both latency and money by its bounds".into(),
-                }
-            };
-            out.push(OptionRow {
-                cluster: best.map_or_else(|| candidate.name.clone(), |r| name(plan, &r.point)),
-                payment: payment.clone(),
-                feasible: best.is_some(),
-                why_not: if best.is_none() { Some(why()) } else { None },
-                choice: best.map(|r| choice(plan, r)),
-            });
-        }
-    }
-    out
-}
-
-fn binding(plan: &ServePlan, found: &Searched, want: &Want) -> Vec<Binding> {
-    if plan.sizes.iter().all(|s| !s.excess.is_empty()) {
-        let clusters = plan.sizes.iter().map(|s| (plan.candidates[s.candidate].name.as_str(), s.excess.as_slice()));
-        return site::nearest(clusters).into_iter().collect();
-    }
-    if let Some(budget) = want.budget {
-        let free = search(plan, &Want { budget: None, objective: Objective::Cost, ..*want });
-        if let Some(cheapest) = free.found.first() {
-            let usd = cheapest.score.usd;
-            let text = format!(
-                "Cost: the cheapest, {} as {}, costs {} ({}).",
-                name(plan, &cheapest.point),
-                layout(plan, &cheapest.point),
-                dollars(usd),
-                money::beyond(usd / budget, &dollars(budget))
-            );
-            return vec![Binding { constraint: "cost".into(), limit: budget, nearest: usd, over: usd / budget - 1.0, text }];
-        }
-    }
-    let all = found.nearest.iter().flatten();
-    let Some((miss, point)) = all.min_by(|a, b| a.0.over.total_cmp(&b.0.over)) else { return Vec::new() };
-    let over = if miss.over.is_finite() { miss.over } else { 1e9 };
-    let words = if miss.over.is_finite() { format!(" ({})", money::beyond(over, "what is allowed")) } else { String::new() };
-    let head = if miss.constraint == "rate" { "Rate" } else { "Latency" };
-    let text = format!("{head}: {} as {} comes nearest: {}{words}.", name(plan, point), layout(plan, point), miss.words);
-    vec![Binding { constraint: miss.constraint.into(), limit: miss.limit, nearest: over * miss.limit, over: over - 1.0, text }]
-}
-
-fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<String> {
-    let mut list = Vec::new();
-    let tightest = plan
-        .targets
-        .iter()
-        .map(|t| (t.of([&best.numbers.ttft_s, &best.numbers.tpot_s, &best.numbers.e2e_s]) / t.limit, t))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((share, t)) = tightest {
-        let margin = 100.0 * (1.0 - share);
-        let note = if margin < 10.0 { "; the model's own error is as large: ask for headroom" } else { "" };
-        list.push(format!("Latency: the tightest target is {}, met with {} % to spare{note}.", t.name(), three(margin)));
-    }
-    if let Some(rate) = out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
-        list.push(format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate)));
-    }
-    list.extend(spot_risk(plan, best));
-    list.push(format!(
-        "Cache: at most {} % of an engine's key-value cache is in use, {} requests were put back.",
-        three(100.0 * best.numbers.kv_peak_share),
-        grouped(best.numbers.preemptions)
-    ));
-    let lasts = plan.requests.list.last().map_or(0.0, |r| r.arrival);
-    if lasts < STEADY * best.numbers.e2e_s.p90 {
-        list.push(format!(
-            "Sample: the base's requests last {} at this rate, less than {STEADY} times a request: queues have no time to grow. Give it more requests.",
-            Seconds::new(lasts)
-        ));
-    }
-    list.push(format!(
-        "Sample: percentiles are those of {} requests; a 99th percentile of few requests is uncertain.",
-        grouped(best.numbers.completed)
-    ));
-    list.extend(money::extrapolated(&out.constants));
-    list
-}
-
-/// What may be taken away, where it may.
-fn spot_risk(plan: &ServePlan, best: &Ran) -> Option<String> {
-    let size = &plan.sizes[best.point.size];
-    if plan.candidates[size.candidate].payments[best.payment].0 != "spot" {
-        return None;
-    }
-    let Some(away) = best.away else {
-        return Some("Spot capacity may be taken away; no loss for that is counted. Add [spot] to the plan.".into());
-    };
-    Some(format!(
-        "Spot capacity: {} of {} nodes are there on average, {} a day are taken away, and {} % of the requests start again elsewhere for it; latencies and \
-         money count that, each node by itself. Providers often take many nodes at a time: keep other capacity within reach.",
-        three(away.there * size.nodes as f64),
-        size.nodes,
-        three(away.per_day),
-        three(100.0 * away.hit)
-    ))
-}
-
-fn assumptions(plan: &ServePlan, best: &Ran) -> Vec<Assumption> {
-    let m = best.memory;
-    let mut out = vec![
-        rests(
-            format!("requests as in {}, at the rate of the plan", plan.base_name.rsplit('/').next().unwrap_or_default()),
-            "the base scenario's [serving.traffic]",
-        ),
-        rests(
-            "latencies of dense models are within 5 % (time per token) and 9 % (time to first token) of measurements in the median",
-            "README, tests/validation/serving.csv",
-        ),
-        rests(
-            format!("weights, workspace and cache take {} of {} an accelerator", Bytes::new(m.0), Bytes::new(m.1)),
-            "docs/models/serving.md",
-        ),
-    ];
-    if let Some(demand) = plan.demand {
-        out.push(rests(format!("demand grows by {} % a month", three(100.0 * demand.growth)), "the plan's [demand]"));
-    }
-    if let (Some(spot), Some(_)) = (plan.spot, best.away) {
-        out.push(rests(
-            format!(
-                "a node of spot capacity is taken away after {} on average, another is there {} later; those that are away are not paid",
-                Seconds::new(spot.interval),
-                Seconds::new(spot.replacement)
-            ),
-            "the plan's [spot]",
-        ));
-    }
-    if best.point.setup.apart.is_some() {
-        out.push(rests(
-            "engines of prompts lie like those of answers; where nodes are down, engines share the two kinds of work in the same ratio",
-            "docs/models/planner.md",
-        ));
-    }
-    if plan.spare > 0 {
-        out.push(rests("nodes that are down take no load; the router knows at once", "the plan's spare_nodes"));
-    }
-    out
 }

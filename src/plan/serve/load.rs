@@ -1,14 +1,14 @@
 //! Reads a plan for serving: the traffic, the latencies, and every cluster with the deployments that are legal on it.
 
 use super::super::load::{base_name, candidates, first_message, hash_of, ways_to_pay};
-use super::super::question::{CandidateInput, DeploymentInput, Objective, PlanInput};
+use super::super::question::{CandidateInput, Objective, PlanInput};
 use super::super::search::Want;
 use super::super::site::{Excess, Site};
-use super::super::space::{candidate_changes, put};
-use super::setup::{Setup, ratios};
+use super::super::space::{candidate_changes, money_changes, put};
+use super::setup::{Setup, setups};
 use super::slo::{Target, targets};
 use super::spot::Spot;
-use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, Value, codes};
+use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, Value, codes};
 use crate::economics::{CostPlan, Ownership};
 use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
 use crate::scenario::{Base, Change, Job, Scenario};
@@ -38,8 +38,10 @@ impl Demand {
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) changes: Vec<Change>,
-    /// Ways to pay: name and change of the base.
-    pub(super) payments: Vec<(String, Option<Change>)>,
+    /// Ways to pay: name and changes of the base.
+    pub(super) payments: Vec<(String, Vec<Change>)>,
+    /// What is set for one way to pay alone.
+    pub(super) money: Vec<Change>,
     /// Ways to lay out an engine that are legal.
     pub(super) setups: Vec<Setup>,
 }
@@ -61,6 +63,15 @@ pub(super) struct Size {
 pub(super) struct Point {
     pub(super) size: usize,
     pub(super) setup: Setup,
+}
+
+/// A candidate on which nothing can run.
+pub(super) struct Barred {
+    pub(super) name: String,
+    /// The first reason that was met.
+    pub(super) why: String,
+    /// The deployment that comes nearest to fitting, in words, with the memory of an accelerator that it needs and may use.
+    pub(super) short: Option<(String, (f64, f64))>,
 }
 
 /// A plan for serving that was read and checked.
@@ -89,8 +100,8 @@ pub struct ServePlan {
     pub(super) candidates: Vec<Candidate>,
     pub(super) sizes: Vec<Size>,
     pub(super) points: Vec<Point>,
-    /// Candidates on which nothing is legal, with the reason.
-    pub(super) barred: Vec<(String, String)>,
+    /// Candidates on which nothing can run.
+    pub(super) barred: Vec<Barred>,
     /// The requests at the rate with headroom (of the last month, where demand grows).
     pub(super) requests: Requests,
     pub(super) warm_up: f64,
@@ -198,6 +209,9 @@ pub(in crate::plan) fn load(input: &PlanInput, base: Base, source: SourceId, dia
         expand(&mut plan, input, &candidate, &mut first, diags)?;
     }
     let Some(point) = plan.points.first().copied() else {
+        if plan.barred.iter().any(|b| b.short.is_some()) {
+            return Some(plan);
+        }
         *diags = first?;
         return None;
     };
@@ -215,12 +229,20 @@ struct Asked {
     warm_up: f64,
 }
 
-fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
+/// The base; where its own engines have no room, with more tensor ranks an engine, as the layout is what is searched.
+fn loaded(base: &Base, place: Span, diags: &mut Diagnostics) -> Option<Scenario> {
     let (scenario, faults) = base.with(&[]);
-    let Some(scenario) = scenario else {
+    let room = !faults.sorted().iter().any(|d| d.code == codes::NO_ROOM);
+    let mut wider = (1..=6).map(|i| put("serving.parallel.tensor", Value::Int(1 << i), place));
+    let found = scenario.or_else(|| if room { None } else { wider.find_map(|change| base.with(&[change]).0) });
+    if found.is_none() {
         *diags = faults;
-        return None;
-    };
+    }
+    found
+}
+
+fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
+    let Some(scenario) = loaded(base, input.base.span, diags) else { return None };
     let Job::Serving(job) = &scenario.job else {
         let message = "the goal is to serve, but the base is no serving scenario";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(input.base.span, "this base").at(input.goal.kind.span, "this goal"));
@@ -265,8 +287,14 @@ fn expand(
         return None;
     }
     let payments = ways_to_pay(&plan.base, given);
-    plan.candidates.push(Candidate { name: String::new(), changes: changes.clone(), payments, setups: Vec::new() });
-    let (mut reason, from) = (None, plan.sizes.len());
+    plan.candidates.push(Candidate {
+        name: String::new(),
+        changes: changes.clone(),
+        payments,
+        money: money_changes(given),
+        setups: Vec::new(),
+    });
+    let (mut reason, mut short, from) = (None, None, plan.sizes.len());
     let mut known: Vec<(Setup, bool)> = Vec::new();
     for &nodes in counts.iter().filter(|n| **n > plan.spare) {
         let mut all = changes.clone();
@@ -283,7 +311,8 @@ fn expand(
             plan.candidates[index].name = given.name.value.clone().unwrap_or_else(|| fabric.title().to_owned());
         }
         let mut legal = Vec::new();
-        for setup in setups(input.deployment.value.as_ref(), &fabric, plan, &changes) {
+        let domain = u64::from(fabric.domain(fabric.site(AcceleratorId(0)).domain).size);
+        for setup in setups(input.deployment.value.as_ref(), domain, has_experts(plan, &changes)) {
             let accelerators = fabric.accelerator_count() as u64;
             let working = accelerators / nodes * (nodes - plan.spare);
             if !setup.divides(accelerators, working) {
@@ -293,6 +322,7 @@ fn expand(
                 let (found, faults) = plan.scenario(index, nodes, accelerators, setup, plan.load(), &[]);
                 known.push((setup, found.is_some()));
                 if found.is_none() {
+                    nearer(&mut short, setup, &faults);
                     reason.get_or_insert(faults);
                 }
             }
@@ -309,7 +339,8 @@ fn expand(
     plan.candidates[index].setups = known.iter().filter(|k| k.1).map(|k| k.0).collect();
     if plan.sizes.len() == from {
         let why = reason.as_ref().map_or_else(|| "no degrees divide the accelerators of these nodes".into(), first_message);
-        plan.barred.push((plan.candidates[index].name.clone(), why.clone()));
+        let short = short.map(|(setup, lack)| (setup.engine(), lack));
+        plan.barred.push(Barred { name: plan.candidates[index].name.clone(), why: why.clone(), short });
         let mut faults = reason.unwrap_or_else(|| diags.clone());
         if !faults.has_errors() {
             faults.push(Diagnostic::error(codes::LAYOUT_SIZE, why).at(input.base.span, "this job"));
@@ -319,33 +350,13 @@ fn expand(
     Some(())
 }
 
-/// Numbers that may be named.
-type Counts = Option<Vec<At<u64>>>;
-
-/// Ways to lay out an engine on a cluster: inside a scale-up domain unless they are named.
-fn setups(input: Option<&DeploymentInput>, fabric: &Fabric, plan: &ServePlan, changes: &[Change]) -> Vec<Setup> {
-    let domain = u64::from(fabric.domain(fabric.site(AcceleratorId(0)).domain).size);
-    let given = |of: fn(&DeploymentInput) -> &Counts| input.and_then(|i| of(i).as_ref());
-    let listed = |of: fn(&DeploymentInput) -> &Counts| given(of).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>());
-    let powers = || (0..).map(|i| 1u64 << i).take_while(|t| *t <= domain).collect();
-    let tensors: Vec<u64> = listed(|i| &i.tensor.value).unwrap_or_else(powers);
-    let apart = input.and_then(|i| i.prefill_to_decode.value.as_ref()).map_or_else(|| vec![None], |list| ratios(list));
-    let (datas, experts) = (listed(|i| &i.data.value), listed(|i| &i.expert.value));
-    let mixture = has_experts(plan, changes);
-    let mut out = Vec::new();
-    for &tensor in &tensors {
-        let wide: Vec<u64> = if mixture && domain > tensor { vec![1, domain / tensor] } else { vec![1] };
-        for &data in datas.as_ref().unwrap_or(&wide) {
-            let ranks = tensor.saturating_mul(data);
-            let spread: Vec<u64> = if mixture && ranks > 1 { vec![1, ranks] } else { vec![1] };
-            for &expert in experts.as_ref().unwrap_or(&spread) {
-                out.extend(apart.iter().map(|&apart| Setup { tensor, data, expert, apart }));
-            }
-        }
+/// Keeps the setup that lacks least memory.
+fn nearer(short: &mut Option<(Setup, (f64, f64))>, setup: Setup, faults: &Diagnostics) {
+    let lack = faults.sorted().into_iter().find_map(|d| d.lack);
+    let over = |l: (f64, f64)| l.0 / l.1;
+    if let Some(lack) = lack.filter(|l| short.is_none_or(|s| over(*l) < over(s.1))) {
+        *short = Some((setup, lack));
     }
-    out.sort_unstable();
-    out.dedup();
-    out
 }
 
 fn has_experts(plan: &ServePlan, changes: &[Change]) -> bool {
@@ -368,9 +379,8 @@ fn prices(
     diags: &mut Diagnostics,
 ) -> Option<Vec<CostPlan>> {
     let mut out = Vec::new();
-    for (name, change) in &plan.candidates[candidate].payments {
-        let more: Vec<Change> = change.iter().cloned().collect();
-        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), &more);
+    for (name, more) in &plan.candidates[candidate].payments {
+        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), more);
         let Some(scenario) = scenario else {
             *diags = faults;
             return None;

@@ -3,12 +3,14 @@
 //!
 //! `load` reads the question, `setup` says how engines lie on accelerators, `bound` says what a deployment takes at least (rooflines of compute and of the cache's traffic, and the
 //! latencies of requests that have an engine for themselves), `spot` what is taken away, `search` takes deployments in order of their bounds and simulates what those do
-//! not rule out, `growth` follows demand over months, `answer` says what came of it.
+//! not rule out, `growth` follows demand over months, `answer` says what came of it, `obstacles` what is in the way, `caveats` what it rests on.
 
 mod answer;
 mod bound;
+mod caveats;
 mod growth;
 mod load;
+mod obstacles;
 mod search;
 mod setup;
 mod slo;

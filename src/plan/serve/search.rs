@@ -8,6 +8,7 @@ use super::super::question::Objective;
 use super::super::search::{Score, Want};
 use super::bound::{Alone, Needs, engines};
 use super::load::{Point, ServePlan, Size};
+use super::setup::Setup;
 use super::slo::{Target, worst};
 use super::spot::Away;
 use crate::economics::{CostPlan, cost};
@@ -162,25 +163,31 @@ pub(super) fn holds(plan: &ServePlan, point: &Point, payment: usize, load: Load)
 }
 
 /// What every setup of every candidate says about all its sizes.
+#[derive(Clone, Copy)]
 struct Setups {
     /// Engines that are needed at least.
     needs: Needs,
     alone: Option<Alone>,
 }
 
+/// By candidate and setup. Engines of prompts change neither what a request takes at least nor what it takes alone.
 fn setups(plan: &ServePlan, points: &[(usize, Point)], want: &Want) -> Vec<Vec<Setups>> {
-    let one = |c: usize, s: usize| {
-        let setup = plan.candidates[c].setups[s];
-        let at = points.iter().find(|(_, p)| plan.sizes[p.size].candidate == c && p.setup == setup);
+    let together = |s: Setup| Setup { apart: None, ..s };
+    let one = |c: usize, setup: Setup| {
+        let at = points.iter().find(|(_, p)| plan.sizes[p.size].candidate == c && together(p.setup) == setup);
         let scenario = at.and_then(|(_, p)| scenario(plan, p, Load::of(plan)));
         match scenario {
             Some(scenario) if !want.exhaustive => Setups { needs: engines(&scenario, plan), alone: Alone::of(&scenario, plan) },
             _ => Setups { needs: Needs::default(), alone: None },
         }
     };
-    let all: Vec<(usize, usize)> = plan.candidates.iter().enumerate().flat_map(|(c, x)| (0..x.setups.len()).map(move |s| (c, s))).collect();
-    let mut known: Vec<Setups> = all.par_iter().map(|&(c, s)| one(c, s)).collect();
-    plan.candidates.iter().map(|c| known.drain(..c.setups.len()).collect()).collect()
+    let each = || plan.candidates.iter().enumerate().flat_map(|(c, x)| x.setups.iter().map(move |&s| (c, together(s))));
+    let mut all: Vec<(usize, Setup)> = each().collect();
+    all.sort_unstable();
+    all.dedup();
+    let known: Vec<Setups> = all.par_iter().map(|&(c, s)| one(c, s)).collect();
+    let mut listed = each().map(|key| known[all.partition_point(|k| *k < key)]);
+    plan.candidates.iter().map(|c| listed.by_ref().take(c.setups.len()).collect()).collect()
 }
 
 /// Looks for the deployments that hold the load.

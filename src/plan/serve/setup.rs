@@ -1,9 +1,12 @@
 //! How engines lie on accelerators, and how many of them run prompts alone.
 
+use super::super::question::DeploymentInput;
 use crate::diag::At;
 
 /// Greatest number of a ratio.
 const MOST: u64 = 1000;
+/// Engines of prompts and of answers together that ratios are made of unless they are named.
+const PARTS: u64 = 4;
 
 /// Engines of prompts to engines that decode, in lowest terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,13 +77,18 @@ impl Setup {
         out
     }
 
+    /// One engine in words.
+    pub(super) fn engine(&self) -> String {
+        let data = if self.data > 1 { format!(" × attention DP {}", self.data) } else { String::new() };
+        let expert = if self.expert > 1 { format!(", EP {}", self.expert) } else { String::new() };
+        format!("TP {}{data}{expert}", self.tensor)
+    }
+
     /// The engines on so many accelerators in words.
     pub(super) fn words(&self, accelerators: u64) -> String {
         let (prompts, others) = self.split(accelerators);
-        let data = if self.data > 1 { format!(" × attention DP {}", self.data) } else { String::new() };
-        let expert = if self.expert > 1 { format!(", EP {}", self.expert) } else { String::new() };
         let engines = |n: u64| format!("{n} engine{}", if n == 1 { "" } else { "s" });
-        let kind = format!("TP {}{data}{expert}", self.tensor);
+        let kind = self.engine();
         match prompts {
             0 => format!("{} of {kind}", engines(others)),
             _ => format!("{} for prompts and {others} for answers, of {kind} each", engines(prompts)),
@@ -104,9 +112,40 @@ pub(in crate::plan) fn ratio(text: &str) -> Option<Option<(u64, u64)>> {
     Some(Some((prompts / common, answers / common)))
 }
 
-/// Checked ratios of a plan.
-pub(super) fn ratios(list: &[At<String>]) -> Vec<Option<Apart>> {
-    list.iter().filter_map(|text| ratio(text)).map(|r| r.map(|(prompts, answers)| Apart { prompts, answers })).collect()
+/// Checked ratios of a plan; unless they are named, together and every ratio of up to four engines.
+fn ratios(list: Option<&Vec<At<String>>>) -> Vec<Option<Apart>> {
+    if let Some(list) = list {
+        return list.iter().filter_map(|text| ratio(text)).map(|r| r.map(|(prompts, answers)| Apart { prompts, answers })).collect();
+    }
+    let all = (2..=PARTS).flat_map(|n| (1..n).map(move |p| (p, n - p)));
+    let lowest = all.filter(|(p, a)| gcd(*p, *a) == 1).map(|(prompts, answers)| Some(Apart { prompts, answers }));
+    std::iter::once(None).chain(lowest).collect()
+}
+
+/// Ways to lay out an engine in a scale-up domain of so many accelerators, unless they are named.
+pub(super) fn setups(input: Option<&DeploymentInput>, domain: u64, mixture: bool) -> Vec<Setup> {
+    type Counts = Option<Vec<At<u64>>>;
+    let listed = |of: fn(&DeploymentInput) -> &Counts| {
+        input.and_then(|i| of(i).as_ref()).map(|list| list.iter().map(|v| v.value).collect::<Vec<u64>>())
+    };
+    let powers = || (0..).map(|i| 1u64 << i).take_while(|t| *t <= domain).collect();
+    let tensors: Vec<u64> = listed(|i| &i.tensor.value).unwrap_or_else(powers);
+    let apart = ratios(input.and_then(|i| i.prefill_to_decode.value.as_ref()));
+    let (datas, experts) = (listed(|i| &i.data.value), listed(|i| &i.expert.value));
+    let mut out = Vec::new();
+    for &tensor in &tensors {
+        let wide: Vec<u64> = if mixture && domain > tensor { vec![1, domain / tensor] } else { vec![1] };
+        for &data in datas.as_ref().unwrap_or(&wide) {
+            let ranks = tensor.saturating_mul(data);
+            let spread: Vec<u64> = if mixture && ranks > 1 { vec![1, ranks] } else { vec![1] };
+            for &expert in experts.as_ref().unwrap_or(&spread) {
+                out.extend(apart.iter().map(|&apart| Setup { tensor, data, expert, apart }));
+            }
+        }
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
 }
 
 #[cfg(test)]
@@ -120,6 +159,14 @@ mod tests {
         for bad in ["", "1", "0:1", "1:0", "1:-2", "1:2:3", "a:b", "1 : 2", "1001:1", "apart"] {
             assert_eq!(ratio(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn ratios_that_are_not_named() {
+        let all: Vec<_> = ratios(None).into_iter().map(|a| a.map(|a| (a.prompts, a.answers))).collect();
+        assert_eq!(all, [None, Some((1, 1)), Some((1, 2)), Some((2, 1)), Some((1, 3)), Some((3, 1))]);
+        // One, two and four ranks, each together and apart in five ratios.
+        assert_eq!(setups(None, 4, false).len(), 18);
     }
 
     #[test]

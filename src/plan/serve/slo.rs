@@ -21,7 +21,7 @@ pub(in crate::plan) enum Metric {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::plan) struct Target {
     pub(in crate::plan) metric: Metric,
-    /// 0.5, 0.9 or 0.99.
+    /// 0.5, 0.9, 0.95 or 0.99.
     pub(in crate::plan) quantile: f64,
     /// Seconds.
     pub(in crate::plan) limit: f64,
@@ -46,7 +46,8 @@ impl Target {
         };
         match self.quantile {
             q if q < 0.6 => p.p50,
-            q if q < 0.95 => p.p90,
+            q if q < 0.925 => p.p90,
+            q if q < 0.97 => p.p95,
             _ => p.p99,
         }
     }
@@ -70,13 +71,13 @@ impl Target {
 pub(super) fn targets(input: Option<&LatencyInput>) -> Vec<Target> {
     let Some(i) = input else { return Vec::new() };
     let all = [
-        (Metric::Ttft, [&i.ttft_p50, &i.ttft_p90, &i.ttft_p99]),
-        (Metric::Tpot, [&i.tpot_p50, &i.tpot_p90, &i.tpot_p99]),
-        (Metric::E2e, [&i.e2e_p50, &i.e2e_p90, &i.e2e_p99]),
+        (Metric::Ttft, [&i.ttft_p50, &i.ttft_p90, &i.ttft_p95, &i.ttft_p99]),
+        (Metric::Tpot, [&i.tpot_p50, &i.tpot_p90, &i.tpot_p95, &i.tpot_p99]),
+        (Metric::E2e, [&i.e2e_p50, &i.e2e_p90, &i.e2e_p95, &i.e2e_p99]),
     ];
     let mut out = Vec::new();
     for (metric, keys) in all {
-        for (given, quantile) in keys.into_iter().zip([0.5, 0.9, 0.99]) {
+        for (given, quantile) in keys.into_iter().zip([0.5, 0.9, 0.95, 0.99]) {
             out.extend(given.map(|limit| Target { metric, quantile, limit: Seconds::get(limit) }));
         }
     }

@@ -169,7 +169,7 @@ fn percentiles(values: impl Iterator<Item = (f64, f64)>) -> Percentiles {
         at.map_or(greatest, |v| v.0)
     };
     let mean = list.iter().map(|v| v.0 * v.1).sum::<f64>() / all;
-    Percentiles { mean, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    Percentiles { mean, p50: quantile(0.5), p90: quantile(0.9), p95: quantile(0.95), p99: quantile(0.99) }
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn percentiles_go_by_weight() {
         let p = percentiles([(3.0, 0.02), (1.0, 0.6), (2.0, 0.38)].into_iter());
-        assert_eq!((p.p50, p.p90, p.p99), (1.0, 2.0, 3.0));
+        assert_eq!((p.p50, p.p90, p.p95, p.p99), (1.0, 2.0, 2.0, 3.0));
         assert!((p.mean - 1.42).abs() < 1e-12);
     }
 }

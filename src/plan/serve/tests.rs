@@ -71,12 +71,12 @@ fn pruning_never_loses_the_best() {
         ][draw(4) as usize]
             .clone();
         let spare = draw(2);
-        // One case in three tries engines of prompts, one in three spot capacity that is taken away.
-        let apart = if draw(3) == 0 {
-            "[deployment]\nprefill_to_decode = [\"together\", \"1:3\", \"1:1\", \"3:1\"]\ntensor = [1, 2, 4]\n"
-        } else {
-            ""
-        };
+        // Engines of prompts in all ratios, in named ones, in none; one case in three spot capacity that is taken away.
+        let apart = [
+            "[deployment]\nprefill_to_decode = [\"together\", \"1:7\", \"1:1\", \"5:3\"]\ntensor = [1, 2, 4]\n",
+            "[deployment]\nprefill_to_decode = [\"together\"]\n",
+            "",
+        ][draw(3) as usize];
         let (way, spot) = if draw(3) == 0 {
             (", \"spot\"", format!("[spot]\ninterval = \"{} min\"\nreplacement = \"{} s\"\n", 10 + draw(300), draw(900)))
         } else {
@@ -151,7 +151,7 @@ fn spot_capacity_costs_less_and_holds_less() {
     let folder = tempfile::tempdir().unwrap();
     let ask = |spot: &str, payment: &str, nodes: &str| {
         let text = format!(
-            "[goal]\nkind = \"serve\"\nrequests_per_s = 60\nslo = {{ ttft_p99 = \"1 s\", tpot_p99 = \"60 ms\" }}\n{spot}[deployment]\ntensor = [1]\n[[candidate]]\nnodes = {nodes}\npayment = [\"{payment}\"]\n"
+            "[goal]\nkind = \"serve\"\nrequests_per_s = 60\nslo = {{ ttft_p99 = \"1 s\", tpot_p99 = \"60 ms\" }}\n{spot}[deployment]\ntensor = [1]\nprefill_to_decode = [\"together\"]\n[[candidate]]\nnodes = {nodes}\npayment = [\"{payment}\"]\n"
         );
         super::decide(&plan(folder.path(), TRAFFIC, &text), false)
     };

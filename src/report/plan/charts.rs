@@ -167,7 +167,7 @@ pub(super) fn bars(o: &PlanOutcome, rows: &[Dot<'_>], money: bool) -> String {
     let mut out = open(26.0 * sorted.len() as f64 + 6.0, "candidates");
     for (i, (row, c)) in sorted.iter().enumerate() {
         let y = 26.0 * i as f64 + 4.0;
-        let width = 400.0 * value(c) / most;
+        let width = 350.0 * value(c) / most;
         let name = format!("{}, {}", row.cluster, row.payment);
         let shown = if money { format!("{}, {}", usd(c.usd), time(c.time_s)) } else { time(c.time_s) };
         let _ = write!(

@@ -1,5 +1,6 @@
 //! Plans as text, JSON, and a document (HTML and Markdown): the answer, what to buy, why, what it costs, what may come otherwise.
 
+mod behaviour;
 mod charts;
 mod sections;
 mod words;

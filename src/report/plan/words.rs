@@ -28,7 +28,7 @@ const SERVING: [(&str, &str); 8] = [
     ("TTFT", "time to first token: from sending a request to the first token of its answer"),
     ("TPOT", "time per output token after the first"),
     ("E2E", "end to end: time to the last token"),
-    ("p50, p90, p99", "half, 90 % and 99 % of the requests are no slower than that"),
+    ("p50, p90, p95, p99", "half, 90 %, 95 % and 99 % of the requests are no slower than that"),
 ];
 
 /// Terms of every plan.
@@ -43,7 +43,7 @@ pub(super) fn glossary(o: &PlanOutcome) -> Vec<Block> {
     o.options.iter().filter_map(|r| r.choice.as_ref()).for_each(|c| text += &format!(" {}", c.layout));
     o.risks.iter().chain(o.assumptions.iter().map(|a| &a.what)).for_each(|t| text += &format!(" {t}"));
     let own: &[(&str, &str)] = if serves(o) { &SERVING } else { &TRAINING };
-    let always = ["MFU", "TTFT", "TPOT", "p50, p90, p99"];
+    let always = ["MFU", "TTFT", "TPOT", "p50, p90, p95, p99"];
     let mut table = Table::new(&["<word", "<meaning"]);
     for (term, meaning) in own.iter().chain(&MONEY) {
         if always.contains(term) || says(&text, term) {

@@ -98,7 +98,13 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
     }
     if let Err(error) = deployment.pool(fabric, Profiles::embedded(), &stack) {
         let place = if input.precision.span == given.span { head(given.span, diags) } else { input.precision.span };
-        diags.push(Diagnostic::error(codes::CONFLICT, format!("this cannot be served here: {error}")).at(place, "this deployment"));
+        let message = format!("this cannot be served here: {error}");
+        diags.push(match error.lack() {
+            Some((need, limit)) => Diagnostic::error(codes::NO_ROOM, message).at(place, "this deployment").lacking(need, limit).hint(
+                "spread an engine over more accelerators (serving.parallel.tensor), use a smaller format (serving.precision), or a part with more memory",
+            ),
+            None => Diagnostic::error(codes::CONFLICT, message).at(place, "this deployment"),
+        });
         return None;
     }
     let urgent = input.priority.value.as_ref().map(|p| *p.urgent);

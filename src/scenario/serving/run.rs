@@ -8,6 +8,7 @@ use crate::hardware::Accelerator;
 use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
 use crate::metrics::{Detail, SimulationOutcome};
 use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, converse, serve, synthesize};
+use crate::units::{grouped, three};
 
 /// Where the requests come from.
 #[derive(Debug, Clone)]
@@ -232,18 +233,23 @@ impl ServingJob {
     /// The traffic in words.
     fn describe(&self, requests: &Requests) -> String {
         let n = requests.list.len();
+        let all = grouped(n as u64);
         let mean = |of: fn(&crate::serving::Request) -> u32| requests.list.iter().map(|r| f64::from(of(r))).sum::<f64>() / n.max(1) as f64;
         let lengths = format!("{:.0} tokens in, {:.0} out on average", mean(|r| r.input), mean(|r| r.output));
         let first_turns = || requests.list.iter().take_while(|r| r.arrival < f64::INFINITY);
         let last = first_turns().last().map_or(0.0, |r| r.arrival);
         match self.arrivals {
-            Arrivals::Closed { clients, .. } => format!("{n} requests of {clients} clients, {lengths}"),
+            Arrivals::Closed { clients, .. } => format!("{all} requests of {clients} clients, {lengths}"),
             Arrivals::Open if !requests.turns.is_empty() => {
                 let sessions = first_turns().count();
-                format!("{n} requests of {sessions} sessions, {:.3} sessions a second, {lengths}", sessions as f64 / last.max(1e-9))
+                format!(
+                    "{all} requests of {} sessions, {} sessions a second, {lengths}",
+                    grouped(sessions as u64),
+                    three(sessions as f64 / last.max(1e-9))
+                )
             }
-            Arrivals::Open if last > 0.0 => format!("{n} requests, {:.3} a second, {lengths}", (n as f64 - 1.0) / last),
-            Arrivals::Open => format!("{n} requests at once, {lengths}"),
+            Arrivals::Open if last > 0.0 => format!("{all} requests, {} a second, {lengths}", three((n as f64 - 1.0) / last)),
+            Arrivals::Open => format!("{all} requests at once, {lengths}"),
         }
     }
 }
