@@ -7,6 +7,7 @@
 mod autoscale;
 mod backfill;
 mod cluster;
+mod curve;
 mod draw;
 mod graph;
 mod heat;
@@ -20,15 +21,17 @@ mod place;
 mod reads;
 mod replay;
 mod rollout;
+mod service;
 mod tally;
 mod trace;
 
 #[cfg(test)]
 mod tests;
 
-pub use autoscale::{ElasticPool, Metric, Scaling, Service, ServiceState};
+pub use autoscale::ElasticPool;
 pub use backfill::{Backfill, Held, View, backfill};
 pub use cluster::{Ask, Cluster, Condition, Grant, Node, Part, Pool, Within};
+pub use curve::{Curve, Load, Times};
 pub use draw::{JobClass, Lengths, Shares, draw_all};
 pub use graph::{Graph, PipelineRun};
 pub use heat::{Heat, HotLink};
@@ -40,5 +43,6 @@ pub use place::{Placement, find, placement};
 pub use reads::{Reads, Weights};
 pub use replay::{Fleet, Keep, NoSteps, Replayed, StepTimes, replay};
 pub use rollout::{Roll, Rollout};
+pub use service::{Metric, Scaling, Service, ServiceState};
 pub use tally::{Fate, Series, Stay};
 pub use trace::{BadRow, NodeRow, TraceFormat, TraceJob, TraceRead, format_of, read_nodes, read_trace};

@@ -1,12 +1,13 @@
 //! Jobs on a cluster over time: arrivals, starts, stops and ends as events; after every instant the policy looks at the queue.
 
-use super::autoscale::{NodeLife, Service, ServiceState};
+use super::autoscale::NodeLife;
 use super::cluster::{Cluster, Condition, Grant};
 use super::graph::Graph;
 use super::job::{Job, Policy, Team, Work};
 use super::order::{Order, Place, Queue, Usage, order};
 use super::outage::{OutageState, Outages};
 use super::place::{Placement, placement};
+use super::service::{Service, ServiceState};
 use super::tally::{Fate, Series, Stay};
 use crate::engine::EventQueue;
 use crate::units::SimTime;

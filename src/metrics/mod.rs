@@ -3,6 +3,7 @@
 mod fleet;
 mod outcome;
 mod run;
+mod services;
 mod serving;
 mod serving_models;
 mod trace;
@@ -10,8 +11,8 @@ mod training;
 mod uncertainty;
 
 pub use fleet::{
-    ClassOutcome, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome, RollOutcome,
-    ServiceOutcome, StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines, fleet_services,
+    ClassOutcome, ClassScenario, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome,
+    StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines,
 };
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Filled, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome,
@@ -21,6 +22,7 @@ pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,
     RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,
 };
+pub use services::{LoadOutcome, ReplicaOutcome, RollOutcome, ServiceOutcome, fleet_services};
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use serving_models::ModelOutcome;
 pub use trace::trace_outcome;

@@ -13,6 +13,7 @@ mod plan;
 mod plot;
 mod run;
 mod run_charts;
+mod services;
 mod serving;
 mod text;
 mod timeline;

@@ -1,10 +1,13 @@
 //! Checks of `[fleet]`: what it is made of and whether it fits together.
 
 use super::input::{FleetInput, PolicyInput};
-use super::jobs::{MOST_JOBS, Place, drawn, service, traced, waits};
+use super::jobs::{MOST_JOBS, Place, drawn, waits};
 use super::kubernetes::Kubernetes;
+use super::link::Links;
 use super::pools::cluster;
 use super::run::FleetJob;
+use super::services::service;
+use super::traced::traced;
 use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::Fabric;
@@ -87,9 +90,9 @@ pub(in crate::scenario) fn fleet_job(
         });
     }
     let mut kube_jobs = kube.as_ref().map_or_else(Vec::new, |k| k.jobs(given, &cluster, restart, &mut names, diags));
-    let mut models = Vec::new();
-    let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, diags)).collect();
-    let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, diags)).collect();
+    let (mut models, mut links) = (Vec::new(), Links::default());
+    let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, &mut links, diags)).collect();
+    let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, &mut links, diags)).collect();
     let waits = waits(&given.job, diags);
     let total = given.job.iter().map(|j| *j.count).fold(0, u64::saturating_add);
     if total > MOST_JOBS {
@@ -132,6 +135,8 @@ pub(in crate::scenario) fn fleet_job(
         policies,
         horizon: given.horizon.map(Seconds::get),
         trace: given.trace.value.clone(),
+        scenarios: links.classes,
+        synthetic: links.synthetic,
     })
 }
 

@@ -95,8 +95,11 @@ record! {
         pub sigma: Option<Plain>,
         /// What it trains: its step is simulated on the nodes that it gets.
         pub training: Option<TrainingInput>,
-        /// Optimizer steps (with `training`).
+        /// Optimizer steps (with `training`, or instead of those of `scenario`).
         pub steps: Option<Count>,
+        /// A scenario file, instead of `training` or `duration`: a training scenario with [run] says what is trained for how many steps, a serving
+        /// scenario is a batch of requests that the job answers. With a topology they are simulated on nodes of the fleet, else on their own.
+        pub scenario: Option<FilePath>,
         /// Accelerators, all at once or none; 0: cores only.
         pub accelerators: Option<Whole>,
         /// Several sizes (instead of `accelerators`).
@@ -165,8 +168,11 @@ record! {
     pub struct ServiceInput {
         /// Its name.
         pub name: Name,
-        /// Accelerators of a replica.
-        pub accelerators: Count = 1,
+        /// A serving scenario file: its accelerators, the requests that one replica serves within [serving.slo] and its latencies at every load are
+        /// simulated, on nodes of the fleet where that has a topology, else on the scenario's own.
+        pub scenario: Option<FilePath>,
+        /// Accelerators of a replica (without `scenario`); absent: 1.
+        pub accelerators: Option<Count>,
         /// How near to each other.
         pub within: Within = Within::Node,
         /// Names of the parts that it may use; absent: any.
@@ -183,12 +189,12 @@ record! {
         pub swing: Share = 0.0,
         /// Period of the swing. Default a day.
         pub period: Pos<Seconds> = Seconds::new(86_400.0),
-        /// Requests that a replica serves in a second (`orrery run` of a serving scenario says how many).
-        pub replica_requests_per_s: Finite,
-        /// Time of a request that does not wait.
-        pub latency: Pos<Seconds> = Seconds::new(1.0),
-        /// How long a request may wait.
-        pub patience: NonNeg<Seconds> = Seconds::new(1.0),
+        /// Requests that a replica serves in a second (without `scenario`).
+        pub replica_requests_per_s: Option<Finite>,
+        /// Time of a request that does not wait (without `scenario`); absent: 1 s.
+        pub latency: Option<Pos<Seconds>>,
+        /// How long a request may wait before a replica takes it; absent: 1 s, or what `ttft` of the scenario's targets leaves.
+        pub patience: Option<NonNeg<Seconds>>,
         /// Weights that a replica reads over the fabric before it warms up; absent: they are part of `warm`.
         pub weights: Option<WeightsInput>,
         /// New versions of the model, from the end of a pipeline.

@@ -194,7 +194,7 @@ fn pool_fits(pool: &PoolInput, diags: &mut Diagnostics) {
 fn of_table(name: &str, span: Span, diags: &mut Diagnostics) -> Option<Cluster> {
     let source = trace_source(name, span, diags)?;
     let (rows, bad) = read_nodes(&diags.source(source).text);
-    super::jobs::tell_bad("node", source, span, &bad, diags);
+    super::traced::tell_bad("node", source, span, &bad, diags);
     if !bad.is_empty() {
         return None;
     }

@@ -7,8 +7,8 @@ use crate::fleet::{
     Weights, draw_all, replay,
 };
 use crate::metrics::{
-    CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, LinkOutcome, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups,
-    fleet_numbers, fleet_pipelines, fleet_services,
+    ClassScenario, CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, LinkOutcome, Outcome, PolicyOutcome, SimulationOutcome,
+    fleet_groups, fleet_numbers, fleet_pipelines, fleet_services,
 };
 use crate::scenario::execute::{Failure, empty};
 use crate::scenario::load::Scenario;
@@ -46,6 +46,10 @@ pub struct FleetJob {
     pub horizon: Option<f64>,
     /// The trace, as it was named.
     pub trace: Option<String>,
+    /// Classes whose jobs come from a scenario file.
+    pub scenarios: Vec<ClassScenario>,
+    /// Whether a value of such a file comes from a stand-in and not from a machine.
+    pub synthetic: bool,
 }
 
 /// Seconds that a job takes to simulate under one policy, about (2 cores of 2024), and bytes that it takes.
@@ -112,7 +116,10 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
     // Dollars of an accelerator and second, for the bills of teams: the mean over pools by what was there.
     let there: f64 = job.cluster.pools().iter().zip(&first.node_seconds).map(|(p, s)| f64::from(p.accelerators) * s).sum();
     let rate = cost.as_ref().filter(|_| there > 0.0).map(|c| c.usd_total / there);
-    let (classes, teams) = fleet_groups(set, first, &job.class_names, &job.team_names, rate);
+    let (mut classes, teams) = fleet_groups(set, first, &job.class_names, &job.team_names, rate);
+    for class in &mut classes {
+        class.scenario = job.scenarios.iter().find(|s| s.class == class.name).cloned();
+    }
     let numbers: Vec<_> = results.iter().map(|r| fleet_numbers(set, r)).collect();
     let policies = job.policies.iter().zip(&numbers).map(|(p, n)| PolicyOutcome { name: p.name.clone(), numbers: n.clone() });
     let accelerators: u64 = job.cluster.nodes().iter().map(|n| u64::from(job.cluster.pools()[n.pool as usize].accelerators)).sum();
