@@ -130,6 +130,7 @@ impl Sim<'_> {
             preemptible: false,
             checkpoint: 0.0,
             checkpoint_cost: 0.0,
+            copies: None,
             restart: 0.0,
             elastic: None,
         };
@@ -192,6 +193,7 @@ impl Sim<'_> {
             && let Some(which) = self.owner(id)
         {
             self.out.services[which].warm.push(id);
+            self.failed_over(which);
             self.roll(which);
         }
     }
@@ -215,8 +217,9 @@ impl Sim<'_> {
             let coming = nodes.iter().filter(|n| self.lives[**n as usize].coming).count() as f64;
             let mut missing = waits - f64::from(self.cluster.free_of(1 << pool)) - coming * size;
             for &node in &nodes {
+                let lost = self.is_lost(node);
                 let life = &mut self.lives[node as usize];
-                if missing > 0.0 && !life.coming && self.cluster.condition(node) == Condition::Down {
+                if missing > 0.0 && !lost && !life.coming && self.cluster.condition(node) == Condition::Down {
                     life.coming = true;
                     missing -= size;
                     self.events.push(SimTime::new(self.now + elastic.provision), Event::Arrive { node });
@@ -247,6 +250,9 @@ impl Sim<'_> {
 
     pub(super) fn arrive(&mut self, node: u32) {
         self.lives[node as usize] = NodeLife { came: self.now, idle: self.now, coming: false };
+        if self.is_lost(node) {
+            return;
+        }
         if self.cluster.condition(node) == Condition::Down {
             self.join(node);
             self.cluster.set_condition(node, Condition::Up);

@@ -26,6 +26,8 @@ pub struct Pool {
     pub price: Option<f64>,
     /// Watts of a node that is idle, and of one that works on all its accelerators.
     pub power: [f64; 2],
+    /// The region in which it lies.
+    pub region: u16,
     /// Whether nodes come and go with the load, and how.
     pub elastic: Option<super::autoscale::ElasticPool>,
 }

@@ -7,10 +7,12 @@ use super::job::{Job, Policy, Team, Work};
 use super::order::{Order, Place, Queue, Usage, order};
 use super::outage::{OutageState, Outages};
 use super::place::{Placement, placement};
+use super::region::{Copies, Failover, RegionLoss, WayBack};
 use super::service::{Service, ServiceState};
 use super::tally::{Fate, Series, Stay};
 use crate::engine::EventQueue;
 use crate::units::SimTime;
+use rand_pcg::Pcg64Mcg;
 use std::collections::BTreeSet;
 
 /// How long the steps of jobs take on what they got.
@@ -99,6 +101,14 @@ pub struct Replayed {
     pub events: u64,
     /// Failures of nodes and jobs that came.
     pub failures: u64,
+    /// Spot nodes that were taken away.
+    pub reclaims: u64,
+    /// Regions that were lost.
+    pub region_losses: Vec<RegionLoss>,
+    /// Jobs whose region was lost.
+    pub ways_back: Vec<WayBack>,
+    /// Services that lost replicas with a region.
+    pub failovers: Vec<Failover>,
     /// Seconds that nodes were there, by pool.
     pub node_seconds: Vec<f64>,
     /// What became of the services.
@@ -126,6 +136,14 @@ pub(super) enum Event {
     Warm { job: u32, generation: u32 },
     /// The next read of weights ends, if none has begun or ended since.
     Read { generation: u32 },
+    /// A region is lost at a known time.
+    RegionLoss { which: u32 },
+    /// The nodes of a region are back.
+    RegionBack { region: u16 },
+    /// Notice is given of a spot node of a group.
+    Reclaim { which: u32 },
+    /// A spot node goes.
+    TakeAway { node: u32, which: u32 },
 }
 
 /// A job while it is there.
@@ -147,6 +165,8 @@ pub(super) struct State {
     pub(super) size: u32,
     pub(super) generation: u32,
     pub(super) grant: Option<Grant>,
+    /// What of it lies in which region, where there are several.
+    pub(super) copies: Option<Box<Copies>>,
     /// Its place among those that run.
     pub(super) end: f64,
 }
@@ -177,6 +197,12 @@ pub(super) struct Sim<'a> {
     /// Whether any job gives way to all others.
     pub(super) spot: bool,
     pub(super) out: Replayed,
+    /// Nodes that come back with a region that is away, by region.
+    pub(super) lost_nodes: Vec<Option<Vec<u32>>>,
+    /// Services that have not failed over yet.
+    pub(super) open_failovers: Vec<usize>,
+    /// What is drawn of spot nodes, by group.
+    pub(super) spot_streams: Vec<Pcg64Mcg>,
     changed: Vec<(u32, f64)>,
     /// Ends that each job still waits for.
     pub(super) needs: Vec<u32>,
@@ -224,16 +250,25 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
             stays: Vec::new(),
             events: 0,
             failures: 0,
+            reclaims: 0,
+            region_losses: Vec::new(),
+            ways_back: Vec::new(),
+            failovers: Vec::new(),
             node_seconds: vec![0.0; set.cluster.pools().len()],
             services: Vec::new(),
             replica_classes: Vec::new(),
         },
+        lost_nodes: Vec::new(),
+        open_failovers: Vec::new(),
+        spot_streams: Vec::new(),
         changed: Vec::new(),
         needs: set.graph.needs(set.jobs.len()),
         reads: (0, f64::INFINITY),
         open: set.jobs.len(),
     };
+    sim.begin_regions();
     sim.begin_outages();
+    sim.begin_spot();
     sim.begin_services();
     sim.run();
     sim.out
@@ -298,6 +333,13 @@ impl Sim<'_> {
             Event::Arrive { node } => self.arrive(node),
             Event::Warm { job, generation } => self.warm(job, generation),
             Event::Read { generation } => self.end_reads(generation),
+            Event::RegionLoss { which } => {
+                let outage = self.set.outages.regions[which as usize];
+                self.lose_region(outage.region, 0.0, outage.lasts);
+            }
+            Event::RegionBack { region } => self.region_back(region),
+            Event::Reclaim { which } => self.reclaim(which),
+            Event::TakeAway { node, which } => self.take_away(node, which),
         }
     }
 
@@ -384,6 +426,7 @@ impl Sim<'_> {
             state.grant = Some(grant);
             self.promise(id);
         }
+        self.arrives_in_region(id, delay);
         self.started_replica(id);
     }
 
@@ -427,6 +470,8 @@ impl Sim<'_> {
 
     /// Takes its nodes from a running job and counts what it held them for.
     pub(super) fn withdraw(&mut self, id: u32) -> Option<Grant> {
+        // Whoever does not save has said so before.
+        self.leaves_region(id, true);
         self.advance(id);
         let job = *self.job(id);
         let state = &mut self.states[id as usize];
@@ -477,6 +522,7 @@ impl Sim<'_> {
     /// A running job breaks: what it did since its last checkpoint is lost, and it waits again.
     pub(super) fn break_job(&mut self, id: u32, notice: bool) {
         let job = *self.job(id);
+        self.leaves_region(id, notice);
         self.withdraw(id);
         let state = &mut self.states[id as usize];
         let done = state.base - state.left;
@@ -498,6 +544,7 @@ impl Sim<'_> {
             self.withdraw(id);
         }
         self.out.end = self.out.end.max(self.now.min(self.set.horizon.unwrap_or(f64::INFINITY)));
+        self.close_failovers();
         self.close_pools();
     }
 

@@ -1,6 +1,7 @@
 //! What a fleet came to: waits and completions by class, use and fragmentation, teams, services, policies side by side.
 
 use super::Percentiles;
+use super::regions::RegionsOutcome;
 use super::services::ServiceOutcome;
 use crate::fleet::{Fate, Fleet, HotLink, PipelineRun, Replayed, Stay};
 use crate::units::HOUR;
@@ -24,6 +25,9 @@ pub struct FleetOutcome {
     /// Services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceOutcome>,
+    /// Regions that were lost, and how jobs and services came back, where there are several regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<RegionsOutcome>,
     /// Pipelines: jobs that wait for each other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pipelines: Vec<PipelineOutcome>,
@@ -60,8 +64,10 @@ pub struct FleetNumbers {
     pub job_goodput: f64,
     /// Stops for other jobs.
     pub preemptions: u64,
-    /// Stops by what broke or was maintained.
+    /// Stops by what broke, was maintained or taken away.
     pub interruptions: u64,
+    /// Spot nodes that were taken away.
+    pub reclaims: u64,
     /// Moves to make room.
     pub migrations: u64,
 }
@@ -222,7 +228,7 @@ pub struct JobRow {
     pub stops: u32,
 }
 
-fn percentiles(mut values: Vec<f64>) -> Percentiles {
+pub(super) fn percentiles(mut values: Vec<f64>) -> Percentiles {
     values.sort_unstable_by(f64::total_cmp);
     let pairs: Vec<(f64, u64)> = values.into_iter().map(|v| (v, 1)).collect();
     Percentiles::of_sorted(&pairs)
@@ -255,6 +261,7 @@ pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
         job_goodput: if held > 0.0 { 1.0 - wasted / held } else { 1.0 },
         preemptions: sum(|f| f.preemptions),
         interruptions: sum(|f| f.failures),
+        reclaims: out.reclaims,
         migrations: sum(|f| f.moves),
     }
 }

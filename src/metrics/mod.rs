@@ -2,6 +2,7 @@
 
 mod fleet;
 mod outcome;
+mod regions;
 mod run;
 mod services;
 mod serving;
@@ -18,6 +19,7 @@ pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Detail, Fact, Filled, FlowTimes, Identity, LinkUse, MemoryBytes, Outcome,
     ProfileUse, SimulationOutcome, Slice, SliceKind, SliceName, StageMemory, TraceCommunication, TraceOutcome, TraceRank, TrainingOutcome,
 };
+pub use regions::{FailoverOutcome, RecoveryClass, RegionLossOutcome, RegionsOutcome, fleet_regions};
 pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,
     RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,

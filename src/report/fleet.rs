@@ -19,7 +19,7 @@ pub(super) fn time(seconds: f64) -> String {
 }
 
 /// What is told of a policy, with its name.
-fn columns(n: &FleetNumbers) -> [(&'static str, String); 13] {
+fn columns(n: &FleetNumbers) -> [(&'static str, String); 14] {
     [
         ("completed", grouped(n.completed as f64)),
         ("queue mean", time(n.queue_s.mean)),
@@ -34,6 +34,7 @@ fn columns(n: &FleetNumbers) -> [(&'static str, String); 13] {
         ("goodput", percent(n.job_goodput)),
         ("preemptions", grouped(n.preemptions as f64)),
         ("migrations", grouped(n.migrations as f64)),
+        ("spot nodes taken away", grouped(n.reclaims as f64)),
     ]
 }
 
@@ -62,7 +63,10 @@ pub(super) fn text(f: &FleetOutcome) -> String {
     rows.add_row(vec!["Utilisation".into(), format!("{} {}", percent(n.utilization), bar(n.utilization))]);
     rows.add_row(vec!["Fragmentation".into(), format!("{} of what is free", percent(n.fragmentation))]);
     rows.add_row(vec!["Goodput".into(), format!("{} of the time that jobs held", percent(n.job_goodput))]);
-    let stops = format!("{} for others, {} by failures, {} moves", n.preemptions, n.interruptions, n.migrations);
+    let mut stops = format!("{} for others, {} by failures, {} moves", n.preemptions, n.interruptions, n.migrations);
+    if n.reclaims > 0 {
+        let _ = write!(stops, "; {} spot nodes were taken away", grouped(n.reclaims as f64));
+    }
     rows.add_row(vec!["Stops".into(), stops]);
     let _ = writeln!(out, "{}\n", rows.trim_fmt());
     let mut classes = table(&[1, 2, 3, 4, 5]);
@@ -97,6 +101,9 @@ pub(super) fn text(f: &FleetOutcome) -> String {
         );
     }
     out.push_str(&pipelines(&f.pipelines));
+    if let Some(regions) = &f.regions {
+        out.push_str(&super::regions::text(regions));
+    }
     out.push_str(&super::services::text(&f.services));
     if !f.policies.is_empty() {
         out.push_str(&policies(&f.policies));
@@ -133,12 +140,18 @@ fn pipelines(list: &[PipelineOutcome]) -> String {
     out
 }
 
+/// Rows of what is told of policies: spot nodes only where there are any.
+fn shown(list: &[PolicyOutcome]) -> std::ops::Range<usize> {
+    let all = columns(&list[0].numbers).len();
+    0..if list.iter().any(|p| p.numbers.reclaims > 0) { all } else { all - 1 }
+}
+
 /// Policies side by side.
 fn policies(list: &[PolicyOutcome]) -> String {
     let mut rows = table(&(1..=list.len()).collect::<Vec<_>>());
     rows.add_row([vec!["policy".to_owned()], list.iter().map(|p| p.name.clone()).collect()].concat());
     let all: Vec<_> = list.iter().map(|p| columns(&p.numbers)).collect();
-    for i in 0..all[0].len() {
+    for i in shown(list) {
         rows.add_row([vec![all[0][i].0.to_owned()], all.iter().map(|c| c[i].1.clone()).collect()].concat());
     }
     format!("{}\n\n", rows.trim_fmt())
@@ -163,7 +176,7 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
             @let all = f.policies.iter().map(|p| columns(&p.numbers)).collect::<Vec<_>>();
             table {
                 thead { tr { th { "" } @for p in &f.policies { th { (p.name) } } } }
-                tbody { @for i in 0..all[0].len() { tr { td { (all[0][i].0) } @for c in &all { td { (c[i].1) } } } } }
+                tbody { @for i in shown(&f.policies) { tr { td { (all[0][i].0) } @for c in &all { td { (c[i].1) } } } } }
             }
         }
         h2 { "By class of jobs" }
@@ -218,6 +231,7 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
                 tbody { @for s in &p.steps { tr { td { (s.name) } td { (time(s.queue_s)) } td { (time(s.run_s)) } td { (percent(s.critical)) } } } }
             }
         }
+        @if let Some(regions) = &f.regions { (super::regions::markup(regions)) }
         (super::services::markup(&f.services, &detail.services, (unit, name)))
     }
 }
@@ -368,6 +382,7 @@ pub fn policies_csv(outcome: &Outcome) -> Option<String> {
         "preemptions",
         "interruptions",
         "migrations",
+        "reclaims",
     ];
     let own = outcome.detail.fleet.as_ref().and_then(|d| d.series.first()).map_or_else(String::new, |s| s.0.clone());
     let one = PolicyOutcome { name: own, numbers: f.numbers.clone() };
@@ -392,7 +407,7 @@ pub fn policies_csv(outcome: &Outcome) -> Option<String> {
             n.job_goodput,
         ];
         out.extend(values.iter().map(f64::to_string));
-        out.extend([n.preemptions, n.interruptions, n.migrations].iter().map(u64::to_string));
+        out.extend([n.preemptions, n.interruptions, n.migrations, n.reclaims].iter().map(u64::to_string));
         out
     };
     Some(csv_rows(&header, list.iter().map(line)))

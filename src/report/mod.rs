@@ -11,6 +11,7 @@ mod manifests;
 mod openmetrics;
 mod plan;
 mod plot;
+mod regions;
 mod run;
 mod run_charts;
 mod services;

@@ -4,21 +4,20 @@ use super::input::{FleetInput, PolicyInput};
 use super::jobs::{MOST_JOBS, Place, drawn, waits};
 use super::kubernetes::Kubernetes;
 use super::link::Links;
+use super::outages::outages;
 use super::pools::cluster;
+use super::regions::regions;
 use super::run::FleetJob;
 use super::services::service;
 use super::traced::traced;
 use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::Fabric;
-use crate::fleet::{BackfillKind, Cluster, Maintenance, OrderKind, Outages, PlacementKind, Policy, Team, Within};
+use crate::fleet::{BackfillKind, OrderKind, PlacementKind, Policy, Team, Within};
 use crate::kernels::Profiles;
-use crate::operations::{Class, Counts, Effect, EffectKind, FailureClassInput, Loses};
-use crate::scenario::failures::failures_of;
 use crate::scenario::input::ScenarioInput;
 use crate::scenario::load::head;
 pub(super) use crate::scenario::operations::conflict;
-use crate::scenario::operations_input::FailuresInput;
 use crate::units::Seconds;
 use indexmap::IndexMap;
 
@@ -74,6 +73,7 @@ pub(in crate::scenario) fn fleet_job(
     }
     let own = kube.as_mut().filter(|k| !k.manifests.nodes.is_empty());
     let cluster = cluster(given, fabric, cost, own, span, diags)?;
+    let cluster = regions(&given.region, cluster, diags)?;
     let outages = outages(given, input, &cluster, fabric, diags);
     let restart = input.failures.value.as_ref().map_or(0.0, |f| f.restart.get() + f.warm_up.get());
     let place = Place { cluster: &cluster, fabric, profiles, restart };
@@ -135,6 +135,7 @@ pub(in crate::scenario) fn fleet_job(
         policies,
         horizon: given.horizon.map(Seconds::get),
         trace: given.trace.value.clone(),
+        region_names: given.region.iter().map(|r| r.name.value.clone()).collect(),
         scenarios: links.classes,
         synthetic: links.synthetic,
     })
@@ -247,100 +248,5 @@ fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, counts_only]: [bool; 
     if *p.backfill == BackfillKind::Conservative && !counts_only {
         let message = "conservative backfill is for jobs that may lie anywhere: no `within`, `worker`, `share`, cores, memory or services";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(p.backfill.span, "here").hint("use \"easy\""));
-    }
-}
-
-fn outages(given: &FleetInput, input: &ScenarioInput, cluster: &Cluster, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Outages> {
-    let before = diags.error_count();
-    let count = cluster.nodes().len() as u64;
-    let mut out = Outages::default();
-    for m in given.maintenance.iter() {
-        let last = m.first.saturating_add(*m.nodes);
-        if last > count {
-            let message = format!("nodes {} to {} of {count}", *m.first, last - 1);
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(m.nodes.span, "out of range"));
-            continue;
-        }
-        if m.cordon.get() > m.at.get() {
-            diags
-                .push(Diagnostic::error(codes::OUT_OF_RANGE, "nodes are cordoned before the run begins").at(m.cordon.span, "out of range"));
-        }
-        if m.every.is_some_and(|e| e.get() < m.cordon.get() + m.lasts.get()) {
-            diags
-                .push(Diagnostic::error(codes::OUT_OF_RANGE, "maintenance comes again before it is over").at(m.every.span, "out of range"));
-        }
-        out.maintenance.push(Maintenance {
-            at: m.at.get(),
-            every: m.every.map(Seconds::get),
-            nodes: (*m.first as u32..last as u32).collect(),
-            cordon: m.cordon.get(),
-            lasts: m.lasts.get(),
-        });
-    }
-    if let Some(failures) = &input.failures.value {
-        let accelerators: f64 = cluster.nodes().iter().map(|n| f64::from(cluster.pools()[n.pool as usize].accelerators)).sum();
-        let counts = if fabric.node_count() > 0 {
-            Counts::of(fabric)
-        } else {
-            Counts { nodes: count as f64, accelerators, nics: 0.0, places: [None; 3] }
-        };
-        failing(failures, input.failures.span, &counts, &mut out, diags);
-    }
-    (diags.error_count() == before).then_some(out)
-}
-
-fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages, diags: &mut Diagnostics) {
-    if given.lemons.is_some() {
-        conflict(given.lemons.span, "`lemons` does nothing for a fleet", "leave it out", diags);
-    }
-    if *given.fleet_spread != 0.0 {
-        conflict(given.fleet_spread.span, "`fleet_spread` does nothing for a fleet: one run is simulated", "leave it out", diags);
-    }
-    if given.elastic.is_some() {
-        conflict(
-            given.elastic.span,
-            "`elastic` does nothing here: jobs of a fleet say themselves how small they may become",
-            "leave it out",
-            diags,
-        );
-    }
-    let Some(failures) = failures_of(given, span, counts, diags) else { return };
-    for class in given.class.iter().filter(|c| *c.loses == Some(Loses::Region)) {
-        conflict(class.loses.span, "a fleet lies in one region: its loss does nothing here", "take another class of failures", diags);
-    }
-    if failures.spares.count.is_none() && given.repair.is_none() {
-        // There is always a spare.
-        out.spares = (u32::MAX / 2, failures.recovery.swap);
-    } else {
-        out.spares = (failures.spares.count.unwrap_or(0), failures.recovery.swap);
-    }
-    out.repair = (failures.spares.repair, failures.spares.sigma);
-    out.classes = failures
-        .classes
-        .iter()
-        .map(|c| Class {
-            name: c.input.name.value.clone(),
-            rate: c.rate,
-            parts: c.parts,
-            shape: c.input.shape.unwrap_or(1.0),
-            renewed: *c.input.renewed,
-            effect: effect(&c.input),
-            loses: c.loses,
-            nodes: c.nodes,
-            detect: c.detect,
-            outage: c.outage,
-        })
-        .collect();
-}
-
-fn effect(class: &FailureClassInput) -> Effect {
-    let lasts = class.lasts.map_or(0.0, Seconds::get);
-    match *class.effect {
-        EffectKind::Stop => Effect::Stop,
-        EffectKind::Pause => Effect::Hold { lost: lasts, straggler: false },
-        // All ranks wait for the slow one.
-        EffectKind::Slow => Effect::Hold { lost: lasts * (1.0 - class.speed.unwrap_or(1.0)), straggler: true },
-        EffectKind::Corrupt => Effect::Corrupt { found_after: class.found_after.map_or(0.0, Seconds::get) },
-        EffectKind::Planned => Effect::Planned { lasts },
     }
 }

@@ -132,6 +132,10 @@ record! {
         pub checkpoint: Option<Pos<Seconds>>,
         /// How long a checkpoint blocks it (with `checkpoint`).
         pub checkpoint_cost: Option<NonNeg<Seconds>>,
+        /// Every how manyth checkpoint is copied to another region (with `checkpoint`); absent: none, and the loss of a region costs all that was done.
+        pub copy_every: Option<Count>,
+        /// Time until a copy is complete (with `copy_every`); absent: 0.
+        pub copy_time: Option<NonNeg<Seconds>>,
         /// Time from getting accelerators again until it works; absent: `restart` and `warm_up` of `[failures]`, else 0.
         pub restart: Option<NonNeg<Seconds>>,
         /// Accelerators that it can grow to (policies with `grow`).
@@ -279,6 +283,46 @@ record! {
 }
 
 record! {
+    /// Nodes that are lost together, with all that is kept there; a job lies in one of them.
+    pub struct RegionInput {
+        /// Its name.
+        pub name: Name,
+        /// Names of its node pools (of node templates of a topology), instead of `first` and `nodes`.
+        pub pools: List<Name> = Vec::new(),
+        /// First node.
+        pub first: Option<Whole>,
+        /// How many.
+        pub nodes: Option<Count>,
+    }
+}
+
+record! {
+    /// The loss of a region at a known time; a class of failures with loses = "region" takes one at random.
+    pub struct OutageInput {
+        /// Which region.
+        pub region: Name,
+        /// When.
+        pub at: NonNeg<Seconds>,
+        /// How long its nodes are away.
+        pub lasts: Pos<Seconds>,
+    }
+}
+
+record! {
+    /// Spot nodes that are taken away at random.
+    pub struct FleetSpotInput {
+        /// Names of their pools; absent: all.
+        pub pools: List<Name> = Vec::new(),
+        /// Mean time until one node is taken away.
+        pub interval: Pos<Seconds>,
+        /// How long before it is announced: jobs save where `checkpoint_cost` is no longer. Default 2 min (AWS; Google and Azure: 30 s).
+        pub notice: NonNeg<Seconds> = Seconds::new(120.0),
+        /// Time until another node is there.
+        pub replacement: NonNeg<Seconds>,
+    }
+}
+
+record! {
     /// Many jobs on one cluster.
     pub struct FleetInput {
         /// Nodes, each `[[fleet.node]]`, where there is no topology.
@@ -312,6 +356,12 @@ record! {
         pub policy: List<PolicyInput> = Vec::new(),
         /// Maintenance, each `[[fleet.maintenance]]`.
         pub maintenance: List<MaintenanceInput> = Vec::new(),
+        /// Regions that divide all nodes among them, each `[[fleet.region]]`.
+        pub region: List<RegionInput> = Vec::new(),
+        /// Regions that are lost at known times, each `[[fleet.outage]]`.
+        pub outage: List<OutageInput> = Vec::new(),
+        /// Spot nodes that are taken away at random, each `[[fleet.spot]]`.
+        pub spot: List<FleetSpotInput> = Vec::new(),
         /// When it stops, whatever still runs; absent: when all jobs have ended.
         pub horizon: Option<Pos<Seconds>>,
     }

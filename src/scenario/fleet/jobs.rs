@@ -5,7 +5,7 @@ use super::input::{ArrivalKind, Durations, JobInput};
 use super::link::{self, Links};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::fleet::{Ask, Cluster, Elastic, Job, JobClass, Lengths, Model, Work, find, placement};
+use crate::fleet::{Ask, Cluster, Copying, Elastic, Job, JobClass, Lengths, Model, Work, find, placement};
 use crate::kernels::Profiles;
 use crate::scenario::load::head;
 use crate::scenario::training::training_job;
@@ -26,6 +26,12 @@ pub(super) struct Place<'a> {
 
 pub(super) fn pools_with(cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> u64 {
     (0..cluster.pools().len()).filter(|&p| wanted(p)).map(|p| 1 << p).sum()
+}
+
+/// Pools by their names; all where none is named.
+pub(super) fn pools_named(names: &At<Vec<At<String>>>, cluster: &Cluster, diags: &mut Diagnostics) -> u64 {
+    let none = At { value: Vec::new(), span: names.span };
+    pools_of(&none, names, false, cluster, diags)
 }
 
 /// The pools that a job may use, from the names of parts and pools.
@@ -68,7 +74,8 @@ pub(super) fn drawn(
     let before = diags.error_count();
     let at = head(given.span, diags);
     let (given, file) = &link::job(given, place, diags)?;
-    fits_together(given, at, diags);
+    let several = place.cluster.pools().iter().any(|p| p.region > 0);
+    fits_together(given, at, several, diags);
     let sizes: Vec<(u32, f64)> = if given.sizes.is_empty() {
         vec![(given.accelerators.unwrap_or(1).min(1 << 24) as u32, 1.0)]
     } else {
@@ -121,6 +128,9 @@ pub(super) fn drawn(
         preemptible: *given.preemptible,
         checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
         checkpoint_cost: given.checkpoint_cost.map_or(0.0, Seconds::get),
+        copies: given
+            .copy_every
+            .map(|every| Copying { every: every.min(1 << 20) as u32, takes: given.copy_time.map_or(0.0, Seconds::get) }),
         restart: given.restart.map_or(place.restart, Seconds::get),
         elastic: given.most.map(|most| Elastic { most: most.min(1 << 24) as u32, serial: given.serial.unwrap_or(0.0) }),
     };
@@ -175,7 +185,7 @@ fn model(given: &JobInput, ask: &Ask, place: &Place<'_>, models: &mut Vec<Model>
 }
 
 /// Keys of a class of jobs that do nothing together.
-fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
+fn fits_together(given: &JobInput, at: Span, several: bool, diags: &mut Diagnostics) {
     let trains = given.training.is_some();
     let cores_only = *given.accelerators == Some(0);
     match (trains, given.duration.is_some()) {
@@ -208,6 +218,12 @@ fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
             given.checkpoint_cost.span,
             "`checkpoint_cost` does nothing without `checkpoint`",
         ),
+        (
+            given.copy_every.is_some() && (given.checkpoint.is_none() || !several),
+            given.copy_every.span,
+            "`copy_every` does nothing without `checkpoint` and several regions ([[fleet.region]])",
+        ),
+        (given.copy_time.is_some() && given.copy_every.is_none(), given.copy_time.span, "`copy_time` does nothing without `copy_every`"),
         (*given.spot && !*given.preemptible, given.preemptible.span, "a spot job can be stopped"),
         (
             *given.within != crate::fleet::Within::Any && cores_only,
@@ -238,6 +254,12 @@ fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
     }
     if given.most.is_some_and(|m| given.accelerators.is_some_and(|a| m <= a)) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "`most` is no more than `accelerators`").at(given.most.span, "out of range"));
+    }
+    if let (Some(every), Some(takes), Some(between)) = (*given.copy_every, *given.copy_time, *given.checkpoint)
+        && takes.get() > every as f64 * between.get()
+    {
+        let message = "a copy takes longer than the next one is away: they would pile up";
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(given.copy_time.span, "out of range").hint("copy fewer checkpoints"));
     }
     if given.sigma.is_some_and(|s| s > 5.0) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a sigma above 5 is absurd").at(given.sigma.span, "out of range"));

@@ -153,8 +153,11 @@ pub(super) fn job(given: &At<JobInput>, place: &Place<'_>, diags: &mut Diagnosti
 /// Accelerators of one kind that lie near together: of the fleet, or of the scenario's own cluster where the fleet has no topology.
 fn site(linked: &Linked, ask: &Ask, place: &Place<'_>, diags: &mut Diagnostics) -> Option<(Arc<Fabric>, Vec<AcceleratorId>)> {
     let kinds = place.cluster.kinds_of(ask.pools);
-    let [pools] = kinds[..] else {
-        let message = format!("{} kinds of accelerators could take it, and its scenario is simulated on one", kinds.len());
+    // Regions of one part are kinds of their own, and equal here.
+    let part = |pools: &u64| place.cluster.pools()[pools.trailing_zeros() as usize].part.as_str();
+    let same = kinds.iter().all(|k| part(k) == part(&kinds[0]));
+    let Some(&pools) = kinds.first().filter(|_| same) else {
+        let message = "several kinds of accelerators could take it, and its scenario is simulated on one";
         diags.push(Diagnostic::error(codes::CONFLICT, message).at(linked.span, "this scenario").hint("name one of them in `parts`"));
         return None;
     };

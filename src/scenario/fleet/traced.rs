@@ -116,6 +116,7 @@ fn listed(
             preemptible: true,
             checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
             checkpoint_cost: 0.0,
+            copies: None,
             restart: place.restart,
             elastic: None,
         });
