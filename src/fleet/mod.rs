@@ -18,6 +18,7 @@ mod outage;
 mod pace;
 mod pass;
 mod place;
+mod planned;
 mod reads;
 mod reclaim;
 mod region;

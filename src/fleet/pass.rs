@@ -2,7 +2,7 @@
 
 use super::backfill::{Held, View, backfill};
 use super::cluster::{Ask, Grant, Within};
-use super::job::{Job, Work};
+use super::job::{BackfillKind, Job, Work};
 use super::order::{Admission, Walk, admission};
 use super::place::find;
 use super::replay::{Sim, asked};
@@ -31,7 +31,11 @@ impl Sim<'_> {
     /// Starts what may start now.
     pub(super) fn schedule(&mut self) {
         if !self.queue.is_empty() {
-            self.look();
+            if self.policy.backfill == BackfillKind::Conservative && !self.counts_only {
+                self.look_planned();
+            } else {
+                self.look();
+            }
         }
         if self.policy.grow && self.queue.is_empty() {
             self.grow();
@@ -101,7 +105,7 @@ impl Sim<'_> {
     }
 
     /// Stops, shrinks or moves others so that a job can start, and starts it.
-    fn make_room(&mut self, id: u32, job: &Job, admitted: Admission) -> bool {
+    pub(super) fn make_room(&mut self, id: u32, job: &Job, admitted: Admission) -> bool {
         if admitted == Admission::Lent || self.policy.reclaim && admitted == Admission::Own {
             let victims = self.borrowers(job);
             if self.take_from(id, job, &victims) {

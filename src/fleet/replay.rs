@@ -7,13 +7,14 @@ use super::job::{Job, Policy, Team, Work};
 use super::order::{Order, Place, Queue, Usage, order};
 use super::outage::{OutageState, Outages};
 use super::place::{Placement, placement};
+use super::planned::Slot;
 use super::region::{Copies, Failover, RegionLoss, WayBack};
 use super::service::{Service, ServiceState};
 use super::tally::{Fate, Series, Stay};
 use crate::engine::EventQueue;
 use crate::units::SimTime;
 use rand_pcg::Pcg64Mcg;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long the steps of jobs take on what they got.
 pub trait StepTimes {
@@ -194,6 +195,8 @@ pub(super) struct Sim<'a> {
     pub(super) steps: &'a mut dyn StepTimes,
     pub(super) outages: OutageState,
     pub(super) counts_only: bool,
+    /// Reservations by node, of jobs that wait.
+    pub(super) slots: BTreeMap<u32, Slot>,
     /// Whether any job gives way to all others.
     pub(super) spot: bool,
     pub(super) out: Replayed,
@@ -243,6 +246,7 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
         outages: OutageState::default(),
         spot: set.jobs.iter().any(|j| j.spot),
         counts_only: set.jobs.iter().all(plain) && set.services.is_empty(),
+        slots: BTreeMap::new(),
         out: Replayed {
             fates: vec![Fate::NONE; set.jobs.len()],
             end: 0.0,

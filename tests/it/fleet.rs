@@ -119,7 +119,7 @@ fn a_lost_region_costs_what_its_copies_say() {
     const REGIONS: &str = include_str!("../../scenarios/fleet/two-regions.toml");
     let got = run(REGIONS, &[]);
     let losses = got["fleet"]["regions"]["losses"].as_array().unwrap();
-    assert!(losses.iter().any(|l| l["region"] == "north" && number(l, "/at_s") == 864_000.0), "{got}");
+    assert!(losses.iter().any(|l| l["region"] == "north" && number(l, "/at_s") == 432_000.0), "{got}");
     let classes = got["fleet"]["regions"]["classes"].as_array().unwrap();
     let class = |name: &str| classes.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no {name} in {got}"));
     // Two checkpoints of half an hour, and ten minutes of copying.
@@ -163,6 +163,8 @@ fn rows_that_cannot_be_read_are_told_with_their_line() {
 fn what_does_nothing_or_never_runs_is_refused() {
     const SMALL: &str = include_str!("../../scenarios/fleet/policies-small.toml");
     const SERVICES: &str = include_str!("../../scenarios/fleet/services-and-training.toml");
+    const SHARED: &str = "title = \"t\"\n[fleet]\n[[fleet.node]]\nname = \"p\"\ncount = 1\naccelerators = 8\n\
+        [[fleet.job]]\nname = \"j\"\nduration = \"1 h\"\naccelerators = 1\nshare = 0.5\n[[fleet.policy]]\nbackfill = \"easy\"\n";
     const PIPELINE: &str = include_str!("../../scenarios/fleet/pipeline-registry.toml");
     for (text, set, said) in [
         (SMALL, "fleet.job.1.sizes=[128]", "never find room"),
@@ -174,7 +176,7 @@ fn what_does_nothing_or_never_runs_is_refused() {
         (SMALL, "fleet.policy.0.grow=true", "no job has `most`"),
         (SMALL, "fleet.policy.0.reclaim=true", "without teams of a cohort"),
         (SMALL, "fleet.policy.2.estimate=0.5", "below the truth"),
-        (SMALL, "fleet.policy.1.backfill=conservative", "may lie anywhere"),
+        (SHARED, "fleet.policy.0.backfill=conservative", "whole accelerators"),
         (SMALL, "fleet.policy.1.name=FIFO", "two policies"),
         (SMALL, "fleet.team.0.borrow=4", "without `cohort`"),
         (SMALL, "fleet.node.0.accelerators=65", "64 at most"),
@@ -220,7 +222,7 @@ fn what_does_nothing_or_never_runs_is_refused() {
     }
     let whole = REGIONS.replace("[[fleet.region]]\nname = \"north\"\npools = [\"reserved north\"]\n", "");
     assert!(load(&whole, &[]).err().unwrap().contains("one region alone"));
-    let twice = format!("{REGIONS}[[fleet.outage]]\nregion = \"north\"\nat = \"241 h\"\nlasts = \"1 h\"\n");
+    let twice = format!("{REGIONS}[[fleet.outage]]\nregion = \"north\"\nat = \"121 h\"\nlasts = \"1 h\"\n");
     assert!(load(&twice, &[]).err().unwrap().contains("lost while it is away"));
     let part = REGIONS.replace("loses = \"region\"\nlasts = \"8 h\"", "");
     assert!(load(&part, &[]).err().unwrap().contains("lost with all that is kept there"));

@@ -124,11 +124,16 @@ fn a_replica_serves_exactly_what_its_scenario_does() {
         assert_eq!(number(load, "/slo_attainment"), number(&same, "/serving/slo_attainment"));
     }
     assert_eq!(replica("accelerators"), 8.0);
-    // A request a second on two replicas: half of one each, and the latencies are those of that load.
-    let half = at(0.5);
-    let (ttft, want) = (replica("ttft_s/mean"), number(&half, "/serving/ttft_s/mean"));
-    assert!((ttft / want - 1.0).abs() < 0.1, "{ttft} against {want}");
-    assert!((replica("ttft_s/p50") / number(&half, "/serving/ttft_s/p50") - 1.0).abs() < 0.1);
+    // As many requests on two replicas as give each of them a load that was simulated: the latencies are those of that load.
+    let each = number(&loads[2], "/requests_per_s");
+    let busy = SERVICE.replace("requests_per_s = 1", &format!("requests_per_s = {:?}", 2.0 * each));
+    let busy = outcome(&fleet(folder.path(), true, &busy).unwrap_or_else(|e| panic!("{e}")));
+    let busy = |key: &str| number(&busy, &format!("/fleet/services/0/{key}"));
+    let same = at(each);
+    let same = |key: &str| number(&same, &format!("/serving/{key}"));
+    assert!((busy("replica/ttft_s/mean") / same("ttft_s/mean") - 1.0).abs() < 1e-9);
+    assert!((busy("replica/ttft_s/p50") / same("ttft_s/p50") - 1.0).abs() < 0.03);
+    assert!((busy("slo_attainment") - same("slo_attainment")).abs() < 1e-9);
     // Without a topology of the fleet it runs on the scenario's own, which is the same.
     let own = outcome(&fleet(folder.path(), false, SERVICE).unwrap_or_else(|e| panic!("{e}")));
     assert_eq!(own["fleet"]["services"][0]["replica"], got["fleet"]["services"][0]["replica"]);

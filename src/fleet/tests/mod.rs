@@ -171,7 +171,7 @@ fn sound(set: &Fleet, out: &Replayed, exact: bool) -> Result<(), TestCaseError> 
 
 fn any_policy() -> impl Strategy<Value = Policy> {
     let order = prop::sample::select(vec![OrderKind::Fifo, OrderKind::Shortest, OrderKind::Priority, OrderKind::Fair]);
-    let backfill = prop::sample::select(vec![BackfillKind::None, BackfillKind::Greedy, BackfillKind::Easy]);
+    let backfill = prop::sample::select(vec![BackfillKind::None, BackfillKind::Greedy, BackfillKind::Easy, BackfillKind::Conservative]);
     let place = prop::sample::select(vec![PlacementKind::Pack, PlacementKind::Spread, PlacementKind::Topology]);
     (order, backfill, place, any::<[bool; 4]>()).prop_map(|(order, backfill, place, [preempt, reclaim, migrate, grow])| Policy {
         preempt,

@@ -184,26 +184,14 @@ fn policies(given: &FleetInput, traced: &[crate::fleet::Job], kube: Option<&Kube
     let cohorts = queues || given.team.iter().any(|t| t.cohort.is_some());
     let grows = given.job.iter().any(|j| j.most.is_some());
     let near = traced.iter().any(|j| j.ask.within != Within::Any) || given.job.iter().any(|j| *j.within != Within::Any);
-    let plain = |j: &crate::fleet::Job| {
-        let a = &j.ask;
-        a.accelerators > 0 && a.share == 1000 && a.chunk <= 1 && a.cpus == 0.0 && a.memory == 0.0 && a.within == Within::Any
-    };
-    let drawn_plain = given.job.iter().all(|j| {
-        *j.within == Within::Any
-            && j.worker.unwrap_or(1) == 1
-            && j.cpus.is_none()
-            && j.memory.is_none()
-            && j.share.is_none_or(|s| s == 1.0)
-            && *j.accelerators != Some(0)
-    });
-    let counts_only = traced.iter().all(plain) && drawn_plain && given.service.is_empty();
+    let shares = traced.iter().any(|j| j.ask.share < 1000) || given.job.iter().any(|j| j.share.is_some_and(|s| s < 1.0));
     let weights = given.team.iter().any(|t| *t.weight != 1.0);
     if weights && given.policy.iter().all(|p| *p.order != OrderKind::Fair) {
         conflict(given.team.span, "`weight` does nothing unless order = \"fair\"", "leave it out", diags);
     }
     let mut out: Vec<Policy> = Vec::new();
     for policy in given.policy.iter() {
-        policy_fits(policy, [cohorts, grows, near, counts_only], diags);
+        policy_fits(policy, [cohorts, grows, near, shares], diags);
         let p = &policy.value;
         let words = Policy::new(*p.order, *p.backfill, *p.placement);
         let policy_of = Policy {
@@ -225,7 +213,7 @@ fn policies(given: &FleetInput, traced: &[crate::fleet::Job], kube: Option<&Kube
     (diags.error_count() == before).then_some(out)
 }
 
-fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, counts_only]: [bool; 4], diags: &mut Diagnostics) {
+fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, shares]: [bool; 4], diags: &mut Diagnostics) {
     let by_key = matches!(*p.order, OrderKind::Shortest | OrderKind::Priority);
     let reserves = matches!(*p.backfill, BackfillKind::Easy | BackfillKind::Conservative);
     let rules = [
@@ -245,8 +233,8 @@ fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, counts_only]: [bool; 
         let told = Diagnostic::error(codes::OUT_OF_RANGE, "an estimate below the truth, or absurd").at(p.estimate.span, "from 1 to 1000");
         diags.push(told);
     }
-    if *p.backfill == BackfillKind::Conservative && !counts_only {
-        let message = "conservative backfill is for jobs that may lie anywhere: no `within`, `worker`, `share`, cores, memory or services";
+    if *p.backfill == BackfillKind::Conservative && shares {
+        let message = "conservative backfill books whole accelerators: no `share`";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(p.backfill.span, "here").hint("use \"easy\""));
     }
 }
