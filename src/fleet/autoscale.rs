@@ -1,8 +1,9 @@
 //! What grows and shrinks with the load: replicas of services, and nodes of elastic pools. Literature: `docs/models/autoscaling.md`.
 
+use super::attempt::weight;
 use super::cluster::Condition;
 use super::job::{Job, Work};
-use super::replay::{Event, Sim, State, weight};
+use super::replay::{Event, Sim, State};
 use super::service::{Metric, ServiceState};
 use super::tally::Fate;
 use crate::units::SimTime;

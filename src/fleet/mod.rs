@@ -4,6 +4,7 @@
 //! whom they may stop (`pass`). [`replay()`] runs jobs as events. What the steps of a job take on the nodes that it got comes from the
 //! simulation of training (`pace`), together with those of the jobs with which it shares links.
 
+mod attempt;
 mod autoscale;
 mod backfill;
 mod cluster;

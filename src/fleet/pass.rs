@@ -1,11 +1,12 @@
 //! One look at the queue: who starts, who waits, and who makes room (preemption, reclaimed quota, migration, resizing).
 
+use super::attempt::asked;
 use super::backfill::{Held, View, backfill};
 use super::cluster::{Ask, Grant, Within};
 use super::job::{BackfillKind, Job, Work};
 use super::order::{Admission, Walk, admission};
 use super::place::find;
-use super::replay::{Sim, asked};
+use super::replay::Sim;
 
 /// Shapes that did not fit in this look; what asks for no less of the same does not fit either.
 #[derive(Default)]

@@ -3,10 +3,11 @@
 //!
 //! Accelerators of a node are interchangeable, so a reservation fits where the greatest number in use at once, while it lasts, leaves room.
 
+use super::attempt::asked;
 use super::cluster::{Ask, Cluster, Condition};
 use super::order::{Admission, Walk, admission};
 use super::place::{Placement, find};
-use super::replay::{Sim, asked};
+use super::replay::Sim;
 use std::collections::BTreeMap;
 
 /// Nodes for a job at a time.
