@@ -1,13 +1,11 @@
 //! What grows and shrinks with the load: replicas of services, and nodes of elastic pools. Literature: `docs/models/autoscaling.md`.
-//!
-//! Requests are a fluid: they come at a rate that swings, a warm replica serves so many a second, and what exceeds that waits.
 
-use super::cluster::{Ask, Condition};
+use super::attempt::weight;
+use super::cluster::Condition;
 use super::job::{Job, Work};
-use super::replay::{Event, Sim, State, weight};
-use super::rollout::{Roll, Rollout};
-use super::tally::{Fate, Series};
-use crate::choice;
+use super::replay::{Event, Sim, State};
+use super::service::{Metric, ServiceState};
+use super::tally::Fate;
 use crate::units::SimTime;
 
 /// A pool whose nodes come and go (cluster autoscaler).
@@ -21,105 +19,6 @@ pub struct ElasticPool {
     pub idle: f64,
     /// Seconds for which a node is paid at least.
     pub life: f64,
-}
-
-choice! {
-    /// What the number of replicas follows.
-    pub enum Metric {
-        /// Requests a second over what warm replicas can serve.
-        Utilization = "utilization",
-        /// Requests that wait, for each replica.
-        Queue = "queue",
-        /// Requests in the system, for each replica.
-        Concurrency = "concurrency",
-    }
-}
-
-/// How the number of replicas follows the load.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scaling {
-    /// What it follows.
-    pub metric: Metric,
-    /// The value to hold.
-    pub target: f64,
-    /// Replicas at least; 0: none while nobody asks.
-    pub least: u32,
-    /// Replicas at most.
-    pub most: u32,
-    /// Seconds for which more has to be wanted before replicas are added, and fewer before they are taken away.
-    pub windows: [f64; 2],
-}
-
-/// A service.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// What a replica asks for.
-    pub ask: Ask,
-    /// Whose it is.
-    pub team: u16,
-    /// Its class in reports.
-    pub class: u16,
-    /// Priority of its replicas.
-    pub priority: i32,
-    /// Requests a second: mean, swing over the mean (0 to 1), period in seconds.
-    pub rate: (f64, f64, f64),
-    /// Requests that a replica serves in a second.
-    pub serves: f64,
-    /// Seconds of one request that does not wait.
-    pub latency: f64,
-    /// Seconds that a request may wait.
-    pub patience: f64,
-    /// Seconds from getting its nodes until a replica serves (image, warm-up), beside the read of weights where they lie in a tier.
-    pub warm: f64,
-    /// How it gets new versions.
-    pub rollout: Option<Rollout>,
-    /// How the number of replicas follows.
-    pub scaling: Scaling,
-    /// Seconds between two looks.
-    pub interval: f64,
-}
-
-impl Service {
-    /// Requests a second at a time: least at the start, most half a period later.
-    #[must_use]
-    pub fn rate_at(&self, at: f64) -> f64 {
-        let (mean, swing, period) = self.rate;
-        mean * (1.0 - swing * libm::cos(std::f64::consts::TAU * at / period))
-    }
-}
-
-/// What became of a service.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ServiceState {
-    /// Requests that came.
-    pub requests: f64,
-    /// Of them those that waited no longer than they may.
-    pub attained: f64,
-    /// Requests that wait now.
-    pub backlog: f64,
-    /// The longest wait, seconds.
-    pub longest: f64,
-    /// Replicas times seconds, from getting nodes on.
-    pub replica_seconds: f64,
-    /// Replicas that were started.
-    pub started: u64,
-    /// Requests a second, replicas that are warm, replicas that are wanted, requests that wait, warm replicas of the newest version.
-    pub series: Series<5>,
-    /// Versions that were rolled out.
-    pub rolls: Vec<Roll>,
-    /// The newest version.
-    pub(super) version: u32,
-    /// Whether it is on its way, and how many replicas are still older.
-    pub(super) rolling: bool,
-    pub(super) old: u32,
-    pub(super) replicas: Vec<u32>,
-    pub(super) warm: Vec<u32>,
-    pub(super) wanted: u32,
-    /// What was wanted at each look within the windows.
-    history: Vec<(f64, u32)>,
-    since: f64,
 }
 
 /// Seconds between two looks at elastic pools (the scan interval of the Kubernetes cluster autoscaler).
@@ -161,39 +60,6 @@ impl Sim<'_> {
         services.chain(scan).fold(f64::INFINITY, f64::min)
     }
 
-    /// Requests come and are served from the last instant until `now`.
-    pub(super) fn serve_until(&mut self, now: f64) {
-        let set = self.set;
-        for (service, state) in set.services.iter().zip(&mut self.out.services) {
-            let (first, versions) = (set.jobs.len(), &self.versions);
-            let newest = state.warm.iter().filter(|r| versions[**r as usize - first] == state.version).count() as f64;
-            let step = service.interval.min(service.rate.2 / 100.0);
-            let serves = state.warm.len() as f64 * service.serves;
-            while state.since < now {
-                let to = (state.since + step).min(now);
-                let (length, rate) = (to - state.since, service.rate_at((state.since + to) / 2.0));
-                let before = state.backlog;
-                state.backlog = (before + (rate - serves) * length).max(0.0);
-                let wait = if serves > 0.0 { (before + state.backlog) / 2.0 / serves } else { f64::INFINITY };
-                let came = rate * length;
-                state.requests += came;
-                let in_time = if wait <= service.patience { came } else { 0.0 };
-                state.attained += in_time;
-                if wait.is_finite() {
-                    state.longest = state.longest.max(wait);
-                }
-                state.replica_seconds += state.replicas.len() as f64 * length;
-                if let Some(roll) = state.rolls.last_mut().filter(|_| state.rolling) {
-                    roll.requests = [roll.requests[0] + came, roll.requests[1] + in_time];
-                    roll.least_warm = roll.least_warm.min(state.warm.len() as u32);
-                    roll.longest = if wait.is_finite() { roll.longest.max(wait) } else { roll.longest };
-                }
-                state.series.until(to, [rate, state.warm.len() as f64, f64::from(state.wanted), state.backlog, newest]);
-                state.since = to;
-            }
-        }
-    }
-
     pub(super) fn scale(&mut self) {
         for which in 0..self.set.services.len() {
             let wanted = self.wanted(which);
@@ -213,7 +79,7 @@ impl Sim<'_> {
         let load = match s.metric {
             Metric::Utilization => (rate + state.backlog / service.interval) / service.serves,
             Metric::Queue => state.backlog,
-            Metric::Concurrency => rate * service.latency + state.backlog,
+            Metric::Concurrency => rate * service.latency_at(rate, state.warm.len()) + state.backlog,
         };
         // A roll-out has more replicas for a while than are wanted.
         let have = if state.rolling { f64::from(state.wanted) } else { state.replicas.len() as f64 };
@@ -265,6 +131,7 @@ impl Sim<'_> {
             preemptible: false,
             checkpoint: 0.0,
             checkpoint_cost: 0.0,
+            copies: None,
             restart: 0.0,
             elastic: None,
         };
@@ -327,6 +194,7 @@ impl Sim<'_> {
             && let Some(which) = self.owner(id)
         {
             self.out.services[which].warm.push(id);
+            self.failed_over(which);
             self.roll(which);
         }
     }
@@ -350,8 +218,9 @@ impl Sim<'_> {
             let coming = nodes.iter().filter(|n| self.lives[**n as usize].coming).count() as f64;
             let mut missing = waits - f64::from(self.cluster.free_of(1 << pool)) - coming * size;
             for &node in &nodes {
+                let lost = self.is_lost(node);
                 let life = &mut self.lives[node as usize];
-                if missing > 0.0 && !life.coming && self.cluster.condition(node) == Condition::Down {
+                if missing > 0.0 && !lost && !life.coming && self.cluster.condition(node) == Condition::Down {
                     life.coming = true;
                     missing -= size;
                     self.events.push(SimTime::new(self.now + elastic.provision), Event::Arrive { node });
@@ -382,6 +251,9 @@ impl Sim<'_> {
 
     pub(super) fn arrive(&mut self, node: u32) {
         self.lives[node as usize] = NodeLife { came: self.now, idle: self.now, coming: false };
+        if self.is_lost(node) {
+            return;
+        }
         if self.cluster.condition(node) == Condition::Down {
             self.join(node);
             self.cluster.set_condition(node, Condition::Up);

@@ -1,7 +1,8 @@
 //! What may pass a job that cannot start yet. Literature: `docs/models/scheduling.md`.
 //!
-//! Reservations count accelerators where jobs may lie anywhere. Where nodes matter (distance, workers, cores), the first job that waits
-//! is placed on a copy of the cluster as it will be, and what would take its place there has to end before.
+//! Reservations count accelerators where jobs may lie anywhere. Where nodes matter (distance, workers, cores), EASY places the first job
+//! that waits on a copy of the cluster as it will be, and what would take its place there has to end before; conservative reservations by
+//! node are in `planned`.
 
 use super::cluster::{Ask, Cluster, Grant};
 use super::job::BackfillKind;
@@ -157,7 +158,7 @@ fn by_nodes(view: View<'_>, ask: &Ask) -> (f64, Shadow) {
 /// Free accelerators of a kind from a time on.
 type Steps = Vec<(f64, i64)>;
 
-/// Conservative: every job that waits has a reservation, and what passes delays none. Counts only.
+/// Conservative by counts: every job that waits has a reservation, and what passes delays none.
 #[derive(Default)]
 struct Conservative {
     /// By kind: its pools and the steps, the first of them now.

@@ -26,6 +26,8 @@ pub struct Pool {
     pub price: Option<f64>,
     /// Watts of a node that is idle, and of one that works on all its accelerators.
     pub power: [f64; 2],
+    /// The region in which it lies.
+    pub region: u16,
     /// Whether nodes come and go with the load, and how.
     pub elastic: Option<super::autoscale::ElasticPool>,
 }
@@ -359,6 +361,13 @@ impl Cluster {
             }
             self.host(node, mask, ask, 1.0);
         }
+    }
+    /// Takes so much of a node off the books, for a look at what is left; no more than it has.
+    pub(super) fn occupy(&mut self, node: u32, accelerators: u32, cpus: f64, memory: f64) {
+        let free = self.free[node as usize];
+        self.set_free(node, free & !lowest(free, accelerators));
+        self.cpus[node as usize] -= cpus;
+        self.memory[node as usize] -= memory;
     }
     fn host(&mut self, node: u32, mask: u64, ask: &Ask, sign: f64) {
         let times = if ask.accelerators == 0 || ask.share < WHOLE { 1.0 } else { f64::from(mask.count_ones()) };

@@ -1,6 +1,7 @@
 //! Jobs, teams and policies as data.
 
 use super::cluster::Ask;
+use super::region::Copying;
 use crate::choice;
 
 /// How much a job has to do.
@@ -59,6 +60,8 @@ pub struct Job {
     pub checkpoint: f64,
     /// Seconds that one checkpoint blocks it.
     pub checkpoint_cost: f64,
+    /// Copies of its checkpoints in another region; absent: none.
+    pub copies: Option<Copying>,
     /// Seconds from getting its accelerators again, after a stop, until it works.
     pub restart: f64,
     /// Whether it can grow.

@@ -4,9 +4,11 @@
 //! whom they may stop (`pass`). [`replay()`] runs jobs as events. What the steps of a job take on the nodes that it got comes from the
 //! simulation of training (`pace`), together with those of the jobs with which it shares links.
 
+mod attempt;
 mod autoscale;
 mod backfill;
 mod cluster;
+mod curve;
 mod draw;
 mod graph;
 mod heat;
@@ -17,18 +19,23 @@ mod outage;
 mod pace;
 mod pass;
 mod place;
+mod planned;
 mod reads;
+mod reclaim;
+mod region;
 mod replay;
 mod rollout;
+mod service;
 mod tally;
 mod trace;
 
 #[cfg(test)]
 mod tests;
 
-pub use autoscale::{ElasticPool, Metric, Scaling, Service, ServiceState};
+pub use autoscale::ElasticPool;
 pub use backfill::{Backfill, Held, View, backfill};
 pub use cluster::{Ask, Cluster, Condition, Grant, Node, Part, Pool, Within};
+pub use curve::{Curve, Load, Times};
 pub use draw::{JobClass, Lengths, Shares, draw_all};
 pub use graph::{Graph, PipelineRun};
 pub use heat::{Heat, HotLink};
@@ -38,7 +45,10 @@ pub use outage::{Maintenance, Outages};
 pub use pace::{Model, Models};
 pub use place::{Placement, find, placement};
 pub use reads::{Reads, Weights};
+pub use reclaim::Spot;
+pub use region::{Copying, Failover, RegionLoss, RegionOutage, WayBack};
 pub use replay::{Fleet, Keep, NoSteps, Replayed, StepTimes, replay};
 pub use rollout::{Roll, Rollout};
+pub use service::{Metric, Scaling, Service, ServiceState};
 pub use tally::{Fate, Series, Stay};
 pub use trace::{BadRow, NodeRow, TraceFormat, TraceJob, TraceRead, format_of, read_nodes, read_trace};

@@ -1,6 +1,8 @@
 //! What breaks, what is taken away and what is maintained: nodes go down and come back, jobs on them start again from checkpoints.
 
 use super::cluster::Condition;
+use super::reclaim::Spot;
+use super::region::RegionOutage;
 use super::replay::{Event, Sim};
 use crate::engine::Streams;
 use crate::operations::{Arrivals, Class, Effect, Loses, normal, uniform};
@@ -33,6 +35,10 @@ pub struct Outages {
     pub spares: (u32, f64),
     /// Maintenance.
     pub maintenance: Vec<Maintenance>,
+    /// Regions that are lost at known times.
+    pub regions: Vec<RegionOutage>,
+    /// Spot nodes that are taken away.
+    pub spot: Vec<Spot>,
 }
 
 /// What is drawn, and spare nodes that are left.
@@ -40,14 +46,14 @@ pub struct Outages {
 pub(super) struct OutageState {
     arrivals: Vec<Arrivals>,
     repairs: Option<Pcg64Mcg>,
-    places: Option<Pcg64Mcg>,
+    pub(super) places: Option<Pcg64Mcg>,
     spares: u32,
     /// Nodes that a spare stands in for come back as spares: when.
     lent: Vec<f64>,
 }
 
 /// A fleet that fails so often that nothing ends is given up.
-const MOST_FAILURES: u64 = 1_000_000;
+pub(super) const MOST_FAILURES: u64 = 1_000_000;
 
 impl Sim<'_> {
     pub(super) fn begin_outages(&mut self) {
@@ -79,6 +85,11 @@ impl Sim<'_> {
         let what = &set.outages.classes[class as usize];
         self.outages.arrivals[class as usize].advance(what, 1.0);
         self.next_failure(class as usize);
+        if what.loses == Loses::Region {
+            let region = self.draw_region();
+            self.lose_region(region, what.detect, what.outage);
+            return;
+        }
         let Some(node) = self.draw_node() else { return };
         if !self.is_there(node) {
             return;
@@ -126,7 +137,7 @@ impl Sim<'_> {
     }
 
     /// Jobs on a node, in order.
-    fn jobs_on(&self, node: u32) -> Vec<u32> {
+    pub(super) fn jobs_on(&self, node: u32) -> Vec<u32> {
         let on = |id: &u32| self.states[*id as usize].grant.as_ref().is_some_and(|g| g.parts.iter().any(|p| p.node == node));
         let mut out: Vec<u32> = self.running.iter().map(|r| r.1).filter(on).collect();
         out.sort_unstable();
@@ -149,6 +160,7 @@ impl Sim<'_> {
 
     /// Until a failure is noticed nothing comes forward: that time is lost with what follows the last checkpoint.
     fn lose_detection(&mut self, id: u32, detected: f64) {
+        self.leaves_region(id, false);
         let state = &mut self.states[id as usize];
         state.left += detected / state.unit;
         state.base += detected / state.unit;
@@ -190,6 +202,10 @@ impl Sim<'_> {
     }
 
     pub(super) fn repair(&mut self, node: u32) {
+        if self.is_lost(node) {
+            self.comes_with_region(node);
+            return;
+        }
         if self.cluster.condition(node) == Condition::Down {
             self.join(node);
         }

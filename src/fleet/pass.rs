@@ -1,11 +1,12 @@
 //! One look at the queue: who starts, who waits, and who makes room (preemption, reclaimed quota, migration, resizing).
 
+use super::attempt::asked;
 use super::backfill::{Held, View, backfill};
 use super::cluster::{Ask, Grant, Within};
-use super::job::{Job, Work};
+use super::job::{BackfillKind, Job, Work};
 use super::order::{Admission, Walk, admission};
 use super::place::find;
-use super::replay::{Sim, asked};
+use super::replay::Sim;
 
 /// Shapes that did not fit in this look; what asks for no less of the same does not fit either.
 #[derive(Default)]
@@ -31,7 +32,11 @@ impl Sim<'_> {
     /// Starts what may start now.
     pub(super) fn schedule(&mut self) {
         if !self.queue.is_empty() {
-            self.look();
+            if self.policy.backfill == BackfillKind::Conservative && !self.counts_only {
+                self.look_planned();
+            } else {
+                self.look();
+            }
         }
         if self.policy.grow && self.queue.is_empty() {
             self.grow();
@@ -101,7 +106,7 @@ impl Sim<'_> {
     }
 
     /// Stops, shrinks or moves others so that a job can start, and starts it.
-    fn make_room(&mut self, id: u32, job: &Job, admitted: Admission) -> bool {
+    pub(super) fn make_room(&mut self, id: u32, job: &Job, admitted: Admission) -> bool {
         if admitted == Admission::Lent || self.policy.reclaim && admitted == Admission::Own {
             let victims = self.borrowers(job);
             if self.take_from(id, job, &victims) {

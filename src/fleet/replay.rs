@@ -1,16 +1,20 @@
 //! Jobs on a cluster over time: arrivals, starts, stops and ends as events; after every instant the policy looks at the queue.
 
-use super::autoscale::{NodeLife, Service, ServiceState};
+use super::autoscale::NodeLife;
 use super::cluster::{Cluster, Condition, Grant};
 use super::graph::Graph;
 use super::job::{Job, Policy, Team, Work};
 use super::order::{Order, Place, Queue, Usage, order};
 use super::outage::{OutageState, Outages};
 use super::place::{Placement, placement};
+use super::planned::Slot;
+use super::region::{Copies, Failover, RegionLoss, WayBack};
+use super::service::{Service, ServiceState};
 use super::tally::{Fate, Series, Stay};
 use crate::engine::EventQueue;
 use crate::units::SimTime;
-use std::collections::BTreeSet;
+use rand_pcg::Pcg64Mcg;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long the steps of jobs take on what they got.
 pub trait StepTimes {
@@ -98,6 +102,14 @@ pub struct Replayed {
     pub events: u64,
     /// Failures of nodes and jobs that came.
     pub failures: u64,
+    /// Spot nodes that were taken away.
+    pub reclaims: u64,
+    /// Regions that were lost.
+    pub region_losses: Vec<RegionLoss>,
+    /// Jobs whose region was lost.
+    pub ways_back: Vec<WayBack>,
+    /// Services that lost replicas with a region.
+    pub failovers: Vec<Failover>,
     /// Seconds that nodes were there, by pool.
     pub node_seconds: Vec<f64>,
     /// What became of the services.
@@ -125,6 +137,14 @@ pub(super) enum Event {
     Warm { job: u32, generation: u32 },
     /// The next read of weights ends, if none has begun or ended since.
     Read { generation: u32 },
+    /// A region is lost at a known time.
+    RegionLoss { which: u32 },
+    /// The nodes of a region are back.
+    RegionBack { region: u16 },
+    /// Notice is given of a spot node of a group.
+    Reclaim { which: u32 },
+    /// A spot node goes.
+    TakeAway { node: u32, which: u32 },
 }
 
 /// A job while it is there.
@@ -146,6 +166,8 @@ pub(super) struct State {
     pub(super) size: u32,
     pub(super) generation: u32,
     pub(super) grant: Option<Grant>,
+    /// What of it lies in which region, where there are several.
+    pub(super) copies: Option<Box<Copies>>,
     /// Its place among those that run.
     pub(super) end: f64,
 }
@@ -153,7 +175,7 @@ pub(super) struct State {
 pub(super) struct Sim<'a> {
     pub(super) set: &'a Fleet,
     pub(super) policy: &'a Policy,
-    keep: Keep,
+    pub(super) keep: Keep,
     pub(super) order: &'static dyn Order,
     pub(super) placement: &'static dyn Placement,
     pub(super) cluster: Cluster,
@@ -173,16 +195,24 @@ pub(super) struct Sim<'a> {
     pub(super) steps: &'a mut dyn StepTimes,
     pub(super) outages: OutageState,
     pub(super) counts_only: bool,
+    /// Reservations by node, of jobs that wait.
+    pub(super) slots: BTreeMap<u32, Slot>,
     /// Whether any job gives way to all others.
     pub(super) spot: bool,
     pub(super) out: Replayed,
-    changed: Vec<(u32, f64)>,
+    /// Nodes that come back with a region that is away, by region.
+    pub(super) lost_nodes: Vec<Option<Vec<u32>>>,
+    /// Services that have not failed over yet.
+    pub(super) open_failovers: Vec<usize>,
+    /// What is drawn of spot nodes, by group.
+    pub(super) spot_streams: Vec<Pcg64Mcg>,
+    pub(super) changed: Vec<(u32, f64)>,
     /// Ends that each job still waits for.
     pub(super) needs: Vec<u32>,
     /// Reads of weights: how often they changed, and the end that is waited for.
     pub(super) reads: (u32, f64),
     /// Jobs that come to an end and have not yet.
-    open: usize,
+    pub(super) open: usize,
 }
 
 /// Runs the jobs of a fleet under a policy.
@@ -216,6 +246,7 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
         outages: OutageState::default(),
         spot: set.jobs.iter().any(|j| j.spot),
         counts_only: set.jobs.iter().all(plain) && set.services.is_empty(),
+        slots: BTreeMap::new(),
         out: Replayed {
             fates: vec![Fate::NONE; set.jobs.len()],
             end: 0.0,
@@ -223,16 +254,25 @@ pub fn replay(set: &Fleet, policy: &Policy, steps: &mut dyn StepTimes, keep: Kee
             stays: Vec::new(),
             events: 0,
             failures: 0,
+            reclaims: 0,
+            region_losses: Vec::new(),
+            ways_back: Vec::new(),
+            failovers: Vec::new(),
             node_seconds: vec![0.0; set.cluster.pools().len()],
             services: Vec::new(),
             replica_classes: Vec::new(),
         },
+        lost_nodes: Vec::new(),
+        open_failovers: Vec::new(),
+        spot_streams: Vec::new(),
         changed: Vec::new(),
         needs: set.graph.needs(set.jobs.len()),
         reads: (0, f64::INFINITY),
         open: set.jobs.len(),
     };
+    sim.begin_regions();
     sim.begin_outages();
+    sim.begin_spot();
     sim.begin_services();
     sim.run();
     sim.out
@@ -297,6 +337,13 @@ impl Sim<'_> {
             Event::Arrive { node } => self.arrive(node),
             Event::Warm { job, generation } => self.warm(job, generation),
             Event::Read { generation } => self.end_reads(generation),
+            Event::RegionLoss { which } => {
+                let outage = self.set.outages.regions[which as usize];
+                self.lose_region(outage.region, 0.0, outage.lasts);
+            }
+            Event::RegionBack { region } => self.region_back(region),
+            Event::Reclaim { which } => self.reclaim(which),
+            Event::TakeAway { node, which } => self.take_away(node, which),
         }
     }
 
@@ -348,148 +395,6 @@ impl Sim<'_> {
         (state.left * state.unit / job.productive() + again) * self.policy.estimate
     }
 
-    /// Starts a waiting job on some nodes.
-    pub(super) fn start(&mut self, id: u32, parts: &[(u32, u32)]) {
-        let (job, place) = (*self.job(id), self.place_of(id));
-        self.queue.remove(&job, place);
-        let again = self.out.fates[id as usize].start >= 0.0;
-        if !again {
-            self.out.fates[id as usize].start = self.now;
-        }
-        self.states[id as usize].size = job.ask.accelerators;
-        self.give(id, parts, if again { job.restart } else { 0.0 });
-    }
-
-    /// Gives nodes to a job that has none; it works again after `delay` seconds.
-    pub(super) fn give(&mut self, id: u32, parts: &[(u32, u32)], delay: f64) {
-        let job = *self.job(id);
-        let ask = super::Ask { accelerators: self.states[id as usize].size, ..job.ask };
-        let grant = self.cluster.take(parts, &ask);
-        self.usage.used[job.team as usize] += asked(&ask);
-        let state = &mut self.states[id as usize];
-        state.generation += 1;
-        (state.base, state.started, state.since) = (state.left, self.now, self.now + delay);
-        self.out.fates[id as usize].wasted += weight(&ask) * delay;
-        if let Work::Steps { model, .. } = job.work {
-            self.steps.place(self.now, id, model, &grant);
-            state.pace = 0.0;
-            state.grant = Some(grant);
-            // Until its step time is known it is expected to take as long as it was said to.
-            state.end = self.now + state.left * state.unit / job.productive();
-            self.running.insert((SimTime::new(state.end), id));
-        } else {
-            let speedup = job.elastic.map_or(1.0, |e| e.speedup(job.ask.accelerators, state.size));
-            state.pace = 1.0 / (job.productive() * speedup);
-            state.grant = Some(grant);
-            self.promise(id);
-        }
-        self.started_replica(id);
-    }
-
-    /// Says when a running job ends, from its rate.
-    pub(super) fn promise(&mut self, id: u32) {
-        let estimate = self.policy.estimate;
-        let state = &mut self.states[id as usize];
-        self.running.remove(&(SimTime::new(state.end), id));
-        let takes = if state.left > 0.0 { state.left * state.pace } else { 0.0 };
-        let from = state.since.max(self.now);
-        // What users say counts from the start of the attempt.
-        state.end = from + takes * estimate;
-        self.running.insert((SimTime::new(state.end), id));
-        if takes.is_finite() {
-            self.events.push(SimTime::new(from + takes), Event::Finish { job: id, generation: state.generation });
-        }
-    }
-
-    /// Brings what is left of a running job to now.
-    fn advance(&mut self, id: u32) {
-        let left = self.left(id);
-        let state = &mut self.states[id as usize];
-        state.left = left;
-        state.since = state.since.max(self.now);
-    }
-
-    /// Jobs with steps whose step time has changed go on at the new rate.
-    fn apply_steps(&mut self) {
-        let mut changed = std::mem::take(&mut self.changed);
-        self.steps.changed(self.now, &mut changed);
-        for (id, seconds) in changed.drain(..) {
-            self.advance(id);
-            let productive = self.job(id).productive();
-            let state = &mut self.states[id as usize];
-            (state.unit, state.pace) = (seconds, seconds / productive);
-            state.generation += 1;
-            self.promise(id);
-        }
-        self.changed = changed;
-    }
-
-    /// Takes its nodes from a running job and counts what it held them for.
-    pub(super) fn withdraw(&mut self, id: u32) -> Option<Grant> {
-        self.advance(id);
-        let job = *self.job(id);
-        let state = &mut self.states[id as usize];
-        let grant = state.grant.take()?;
-        state.generation += 1;
-        self.running.remove(&(SimTime::new(state.end), id));
-        let ask = super::Ask { accelerators: state.size, ..job.ask };
-        self.cluster.release(&grant, &ask);
-        self.usage.used[job.team as usize] -= asked(&ask);
-        let length = self.now - state.started;
-        // It was to start again and was stopped before it did: no more than it held was wasted.
-        let idle = (state.since - self.now).max(0.0);
-        let count = weight(&ask);
-        let saving = (state.base - state.left).max(0.0) * state.unit * (1.0 / job.productive() - 1.0);
-        let fate = &mut self.out.fates[id as usize];
-        fate.ran += length;
-        fate.held += count * length;
-        fate.wasted += count * if saving.is_finite() { saving } else { 0.0 } - count * idle;
-        if self.now > state.started && self.out.stays.len() < self.keep.most {
-            let stay = |p: &super::Part| Stay { job: id, node: p.node, mask: p.mask, start: state.started, end: self.now };
-            self.out.stays.extend(grant.parts.iter().filter(|p| p.node < self.keep.nodes).map(stay));
-        }
-        if matches!(job.work, Work::Steps { .. }) {
-            self.steps.remove(self.now, id);
-        }
-        self.stopped_replica(id);
-        Some(grant)
-    }
-
-    fn finish(&mut self, id: u32) {
-        self.withdraw(id);
-        self.states[id as usize].left = 0.0;
-        self.out.fates[id as usize].end = self.now;
-        self.open -= 1;
-        self.out.end = self.out.end.max(self.now);
-        self.release(id);
-        self.register(id);
-    }
-
-    /// Stops a running job for another one: it saves first and waits again.
-    pub(super) fn preempt(&mut self, id: u32) -> Option<Grant> {
-        let grant = self.withdraw(id);
-        self.out.fates[id as usize].preemptions += 1;
-        self.enqueue(id);
-        grant
-    }
-
-    /// A running job breaks: what it did since its last checkpoint is lost, and it waits again.
-    pub(super) fn break_job(&mut self, id: u32, notice: bool) {
-        let job = *self.job(id);
-        self.withdraw(id);
-        let state = &mut self.states[id as usize];
-        let done = state.base - state.left;
-        if !notice && done.is_finite() && done > 0.0 {
-            let between = job.checkpoint / state.unit;
-            let kept = if job.checkpoint > 0.0 { (done / between).floor() * between } else { 0.0 };
-            let lost = done - kept;
-            self.out.fates[id as usize].wasted += f64::from(state.size) * lost * state.pace * job.productive();
-            state.left += lost;
-        }
-        self.out.fates[id as usize].failures += 1;
-        self.enqueue(id);
-    }
-
     /// What is still there at the end counts for what it held.
     fn close(&mut self) {
         let running: Vec<u32> = self.running.iter().map(|r| r.1).collect();
@@ -497,6 +402,7 @@ impl Sim<'_> {
             self.withdraw(id);
         }
         self.out.end = self.out.end.max(self.now.min(self.set.horizon.unwrap_or(f64::INFINITY)));
+        self.close_failovers();
         self.close_pools();
     }
 
@@ -504,14 +410,4 @@ impl Sim<'_> {
     pub(super) fn is_there(&self, node: u32) -> bool {
         self.cluster.condition(node) != Condition::Down
     }
-}
-
-/// Accelerators that a job holds.
-pub(super) fn weight(ask: &super::Ask) -> f64 {
-    asked(ask) as f64 / 1000.0
-}
-
-/// Thousandths of accelerators.
-pub(super) const fn asked(ask: &super::Ask) -> u64 {
-    ask.accelerators as u64 * ask.share as u64
 }

@@ -1,6 +1,8 @@
 //! What a fleet came to: waits and completions by class, use and fragmentation, teams, services, policies side by side.
 
 use super::Percentiles;
+use super::regions::RegionsOutcome;
+use super::services::ServiceOutcome;
 use crate::fleet::{Fate, Fleet, HotLink, PipelineRun, Replayed, Stay};
 use crate::units::HOUR;
 use schemars::JsonSchema;
@@ -23,6 +25,9 @@ pub struct FleetOutcome {
     /// Services.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceOutcome>,
+    /// Regions that were lost, and how jobs and services came back, where there are several regions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<RegionsOutcome>,
     /// Pipelines: jobs that wait for each other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pipelines: Vec<PipelineOutcome>,
@@ -59,8 +64,10 @@ pub struct FleetNumbers {
     pub job_goodput: f64,
     /// Stops for other jobs.
     pub preemptions: u64,
-    /// Stops by what broke or was maintained.
+    /// Stops by what broke, was maintained or taken away.
     pub interruptions: u64,
+    /// Spot nodes that were taken away.
+    pub reclaims: u64,
     /// Moves to make room.
     pub migrations: u64,
 }
@@ -80,6 +87,21 @@ pub struct ClassOutcome {
     pub completion_s: Percentiles,
     /// Accelerators times hours that they held.
     pub accelerator_hours: f64,
+    /// The scenario file that says what they do, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<ClassScenario>,
+}
+
+/// What a class of jobs takes from a scenario file.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ClassScenario {
+    /// The class.
+    #[serde(skip)]
+    pub class: String,
+    /// The file.
+    pub file: String,
+    /// Simulated time of one job by itself on nodes that lie near together, without saving.
+    pub alone_s: f64,
 }
 
 /// Jobs of one team.
@@ -96,28 +118,6 @@ pub struct TeamOutcome {
     /// What that costs, where prices are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd: Option<f64>,
-}
-
-/// A service.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct ServiceOutcome {
-    /// Its name.
-    pub name: String,
-    /// Requests that came.
-    pub requests: f64,
-    /// Share of them that waited no longer than they may.
-    pub slo_attainment: f64,
-    /// The longest wait while a replica was warm.
-    pub longest_wait_s: f64,
-    /// Replicas times hours.
-    pub replica_hours: f64,
-    /// Replicas that were started, each with a cold start.
-    pub cold_starts: u64,
-    /// Most replicas that were warm at once (mean of a bin of the picture).
-    pub peak_replicas: f64,
-    /// Versions that were rolled out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rollouts: Vec<RollOutcome>,
 }
 
 /// A link between nodes.
@@ -138,28 +138,6 @@ impl LinkOutcome {
         let mean = hot.utilization.iter().sum::<f64>() / hot.utilization.len().max(1) as f64;
         Self { name: hot.name.clone(), utilization: mean, peak_utilization: hot.utilization.iter().copied().fold(0.0, f64::max) }
     }
-}
-
-/// A version of a service on its way to all replicas.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct RollOutcome {
-    /// Its number; the first is 1.
-    pub version: u32,
-    /// When it was registered.
-    pub registered_s: f64,
-    /// From then until all replicas were of it and warm; absent: it never came so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub took_s: Option<f64>,
-    /// Whether a newer version came before.
-    pub superseded: bool,
-    /// Replicas that were started for it.
-    pub cold_starts: u32,
-    /// Fewest warm replicas meanwhile.
-    pub least_warm_replicas: u32,
-    /// Share of the requests meanwhile that waited no longer than they may.
-    pub slo_attainment: f64,
-    /// The longest wait meanwhile, while a replica was warm.
-    pub longest_wait_s: f64,
 }
 
 /// Jobs that wait for each other, run several times.
@@ -250,7 +228,7 @@ pub struct JobRow {
     pub stops: u32,
 }
 
-fn percentiles(mut values: Vec<f64>) -> Percentiles {
+pub(super) fn percentiles(mut values: Vec<f64>) -> Percentiles {
     values.sort_unstable_by(f64::total_cmp);
     let pairs: Vec<(f64, u64)> = values.into_iter().map(|v| (v, 1)).collect();
     Percentiles::of_sorted(&pairs)
@@ -283,6 +261,7 @@ pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
         job_goodput: if held > 0.0 { 1.0 - wasted / held } else { 1.0 },
         preemptions: sum(|f| f.preemptions),
         interruptions: sum(|f| f.failures),
+        reclaims: out.reclaims,
         migrations: sum(|f| f.moves),
     }
 }
@@ -322,6 +301,7 @@ pub fn fleet_groups(
         queue_s: percentiles(waits),
         completion_s: percentiles(ends),
         accelerator_hours: held.1 / HOUR,
+        scenario: None,
     });
     let classes = classes.collect();
     let (waits, _, mut held) = gather(teams.len(), |j| j.team);
@@ -338,36 +318,6 @@ pub fn fleet_groups(
         usd: rate.map(|r| r * held.1),
     });
     (classes, teams.collect())
-}
-
-/// Services of one replay.
-#[must_use]
-pub fn fleet_services(set: &Fleet, out: &Replayed) -> Vec<ServiceOutcome> {
-    let of = |(service, state): (&crate::fleet::Service, &crate::fleet::ServiceState)| ServiceOutcome {
-        name: service.name.clone(),
-        requests: state.requests,
-        slo_attainment: if state.requests > 0.0 { state.attained / state.requests } else { 1.0 },
-        longest_wait_s: state.longest,
-        replica_hours: state.replica_seconds / HOUR,
-        cold_starts: state.started,
-        peak_replicas: state.series.points().map(|p| p.1[1]).fold(0.0, f64::max),
-        rollouts: state.rolls.iter().map(roll).collect(),
-    };
-    set.services.iter().zip(&out.services).map(of).collect()
-}
-
-fn roll(r: &crate::fleet::Roll) -> RollOutcome {
-    let [came, in_time] = r.requests;
-    RollOutcome {
-        version: r.version,
-        registered_s: r.at,
-        took_s: (r.done >= 0.0).then_some(r.done - r.at),
-        superseded: r.superseded,
-        cold_starts: r.started,
-        least_warm_replicas: r.least_warm,
-        slo_attainment: if came > 0.0 { in_time / came } else { 1.0 },
-        longest_wait_s: r.longest,
-    }
 }
 
 /// Pipelines of one replay; runs of the same classes are one pipeline.

@@ -3,7 +3,9 @@
 mod detail;
 mod fleet;
 mod outcome;
+mod regions;
 mod run;
+mod services;
 mod serving;
 mod serving_models;
 mod trace;
@@ -12,17 +14,19 @@ mod uncertainty;
 
 pub use detail::{Detail, Fact, LinkUse, ProfileUse, Slice, SliceKind, SliceName, StageMemory, TraceRank};
 pub use fleet::{
-    ClassOutcome, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome, RollOutcome,
-    ServiceOutcome, StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines, fleet_services,
+    ClassOutcome, ClassScenario, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome,
+    StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines,
 };
 pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Filled, FlowTimes, Identity, MemoryBytes, Outcome, SimulationOutcome,
     TraceCommunication, TraceOutcome, TrainingOutcome,
 };
+pub use regions::{FailoverOutcome, RecoveryClass, RegionLossOutcome, RegionsOutcome, fleet_regions};
 pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,
     RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,
 };
+pub use services::{LoadOutcome, ReplicaOutcome, RollOutcome, ServiceOutcome, fleet_services};
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use serving_models::ModelOutcome;
 pub use trace::trace_outcome;

@@ -45,8 +45,10 @@ choice! {
         Nic = "nic",
         /// One node.
         Node = "node",
-        /// The whole job.
+        /// The whole job, or the whole fleet.
         Job = "job",
+        /// A region: of a job the one in which it runs, of a fleet each of them.
+        Region = "region",
         /// A leaf switch: all nodes with a port on it.
         Leaf = "leaf",
         /// A rack: `nodes_per_rack` of the topology's `[site]`, or the nodes of a scale-up domain.
@@ -191,6 +193,8 @@ pub struct Counts {
     pub accelerators: f64,
     /// NICs.
     pub nics: f64,
+    /// Regions.
+    pub regions: f64,
     /// Leaves, racks and power domains, each with its nodes in the mean, where the topology says what belongs together.
     pub places: [Option<(f64, f64)>; 3],
 }
@@ -205,7 +209,7 @@ impl Counts {
             let all: u32 = sizes.iter().sum();
             (all > 0).then(|| (sizes.len() as f64, f64::from(all) / sizes.len() as f64))
         });
-        Self { nodes: fabric.node_count() as f64, accelerators: fabric.accelerator_count() as f64, nics, places }
+        Self { nodes: fabric.node_count() as f64, accelerators: fabric.accelerator_count() as f64, nics, regions: 1.0, places }
     }
 }
 
@@ -219,6 +223,7 @@ pub fn rate_of(input: &FailureClassInput, counts: &Counts) -> (f64, f64) {
             Component::Nic => nics,
             Component::Node => nodes,
             Component::Job => 1.0,
+            Component::Region => counts.regions,
             Component::Leaf | Component::Rack | Component::Power => domain_nodes(input, counts).map_or(0.0, |d| d.0),
         };
         return (parts / mtbf.get(), parts);

@@ -5,7 +5,7 @@ use super::document::escaped;
 use super::html::{key_of, tile};
 use super::plot::{PALETTE, lines};
 use super::text::{bar, grouped, percent, table};
-use crate::metrics::{FleetDetail, FleetNumbers, FleetOutcome, Outcome, Percentiles, PipelineOutcome, PolicyOutcome, RollOutcome};
+use crate::metrics::{ClassOutcome, FleetDetail, FleetNumbers, FleetOutcome, Outcome, Percentiles, PipelineOutcome, PolicyOutcome};
 use crate::units::{DAY, HOUR, Seconds, three};
 use maud::{Markup, PreEscaped, html};
 use std::fmt::Write;
@@ -14,12 +14,12 @@ const DEFINITIONS: &str = "Queue: first start âˆ’ submission. Completion: end âˆ
     Utilisation: accelerators in use over those that are there. Fragmentation: share of the free accelerators that lie on nodes in part used. \
     Goodput: share of the held accelerator time in which jobs came forward.";
 
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     Seconds::new(seconds).to_string()
 }
 
 /// What is told of a policy, with its name.
-fn columns(n: &FleetNumbers) -> [(&'static str, String); 13] {
+fn columns(n: &FleetNumbers) -> [(&'static str, String); 14] {
     [
         ("completed", grouped(n.completed as f64)),
         ("queue mean", time(n.queue_s.mean)),
@@ -34,10 +34,11 @@ fn columns(n: &FleetNumbers) -> [(&'static str, String); 13] {
         ("goodput", percent(n.job_goodput)),
         ("preemptions", grouped(n.preemptions as f64)),
         ("migrations", grouped(n.migrations as f64)),
+        ("spot nodes taken away", grouped(n.reclaims as f64)),
     ]
 }
 
-fn spread(p: &Percentiles) -> [String; 4] {
+pub(super) fn spread(p: &Percentiles) -> [String; 4] {
     [p.mean, p.p50, p.p90, p.p99].map(time)
 }
 
@@ -62,7 +63,10 @@ pub(super) fn text(f: &FleetOutcome) -> String {
     rows.add_row(vec!["Utilisation".into(), format!("{} {}", percent(n.utilization), bar(n.utilization))]);
     rows.add_row(vec!["Fragmentation".into(), format!("{} of what is free", percent(n.fragmentation))]);
     rows.add_row(vec!["Goodput".into(), format!("{} of the time that jobs held", percent(n.job_goodput))]);
-    let stops = format!("{} for others, {} by failures, {} moves", n.preemptions, n.interruptions, n.migrations);
+    let mut stops = format!("{} for others, {} by failures, {} moves", n.preemptions, n.interruptions, n.migrations);
+    if n.reclaims > 0 {
+        let _ = write!(stops, "; {} spot nodes were taken away", grouped(n.reclaims as f64));
+    }
     rows.add_row(vec!["Stops".into(), stops]);
     let _ = writeln!(out, "{}\n", rows.trim_fmt());
     let mut classes = table(&[1, 2, 3, 4, 5]);
@@ -73,6 +77,10 @@ pub(super) fn text(f: &FleetOutcome) -> String {
         classes.add_row([vec![c.name.clone()], cells.to_vec()].concat());
     }
     let _ = writeln!(out, "{}\n", classes.trim_fmt());
+    let linked: Vec<String> = f.classes.iter().filter_map(linked).collect();
+    if !linked.is_empty() {
+        let _ = writeln!(out, "{}\n", linked.join("\n"));
+    }
     if f.teams.len() > 1 {
         let mut teams = table(&[1, 2, 3, 4]);
         teams.add_row(vec!["team", "jobs", "queue mean", "accelerator hours", "USD"]);
@@ -93,47 +101,20 @@ pub(super) fn text(f: &FleetOutcome) -> String {
         );
     }
     out.push_str(&pipelines(&f.pipelines));
-    for s in &f.services {
-        let _ = writeln!(
-            out,
-            "Service {}: {} requests, {} in time, longest wait {}, {} replica hours, {} cold starts, {} replicas at the peak",
-            s.name,
-            grouped(s.requests),
-            percent(s.slo_attainment),
-            time(s.longest_wait_s),
-            three(s.replica_hours),
-            s.cold_starts,
-            three(s.peak_replicas)
-        );
-        for r in &s.rollouts {
-            let _ = writeln!(out, "  {}", rolled(r));
-        }
+    if let Some(regions) = &f.regions {
+        out.push_str(&super::regions::text(regions));
     }
-    if !f.services.is_empty() {
-        out.push('\n');
-    }
+    out.push_str(&super::services::text(&f.services));
     if !f.policies.is_empty() {
         out.push_str(&policies(&f.policies));
     }
     out
 }
 
-/// A roll-out in words.
-fn rolled(r: &RollOutcome) -> String {
-    let end = match r.took_s {
-        Some(took) => format!("on all replicas after {}", time(took)),
-        None if r.superseded => "a newer one came before".to_owned(),
-        None => "not on all replicas by the end".to_owned(),
-    };
-    format!(
-        "Version {} at {}: {end}; {} cold starts, at least {} replicas warm, {} of the requests in time, longest wait {}",
-        r.version,
-        time(r.registered_s),
-        r.cold_starts,
-        r.least_warm_replicas,
-        percent(r.slo_attainment),
-        time(r.longest_wait_s)
-    )
+/// What the scenario file of a class says, in words.
+fn linked(class: &ClassOutcome) -> Option<String> {
+    let s = class.scenario.as_ref()?;
+    Some(format!("Class {}: {} takes {} by itself", class.name, s.file, time(s.alone_s)))
 }
 
 /// Pipelines with their steps.
@@ -159,12 +140,18 @@ fn pipelines(list: &[PipelineOutcome]) -> String {
     out
 }
 
+/// Rows of what is told of policies: spot nodes only where there are any.
+fn shown(list: &[PolicyOutcome]) -> std::ops::Range<usize> {
+    let all = columns(&list[0].numbers).len();
+    0..if list.iter().any(|p| p.numbers.reclaims > 0) { all } else { all - 1 }
+}
+
 /// Policies side by side.
 fn policies(list: &[PolicyOutcome]) -> String {
     let mut rows = table(&(1..=list.len()).collect::<Vec<_>>());
     rows.add_row([vec!["policy".to_owned()], list.iter().map(|p| p.name.clone()).collect()].concat());
     let all: Vec<_> = list.iter().map(|p| columns(&p.numbers)).collect();
-    for i in 0..all[0].len() {
+    for i in shown(list) {
         rows.add_row([vec![all[0][i].0.to_owned()], all.iter().map(|c| c[i].1.clone()).collect()].concat());
     }
     format!("{}\n\n", rows.trim_fmt())
@@ -189,7 +176,7 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
             @let all = f.policies.iter().map(|p| columns(&p.numbers)).collect::<Vec<_>>();
             table {
                 thead { tr { th { "" } @for p in &f.policies { th { (p.name) } } } }
-                tbody { @for i in 0..all[0].len() { tr { td { (all[0][i].0) } @for c in &all { td { (c[i].1) } } } } }
+                tbody { @for i in shown(&f.policies) { tr { td { (all[0][i].0) } @for c in &all { td { (c[i].1) } } } } }
             }
         }
         h2 { "By class of jobs" }
@@ -199,6 +186,9 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
                 td { (c.name) } td { (grouped(c.jobs as f64)) } @for v in spread(&c.queue_s) { td { (v) } }
                 td { (time(c.completion_s.mean)) } td { (time(c.completion_s.p99)) } td { (grouped(c.accelerator_hours)) }
             } } }
+        }
+        @if f.classes.iter().any(|c| c.scenario.is_some()) {
+            ul { @for words in f.classes.iter().filter_map(linked) { li { (words) } } }
         }
         h2 { "Over time" }
         @let (unit, name) = unit(f.numbers.makespan_s);
@@ -241,31 +231,8 @@ pub(super) fn markup(outcome: &Outcome, f: &FleetOutcome) -> Markup {
                 tbody { @for s in &p.steps { tr { td { (s.name) } td { (time(s.queue_s)) } td { (time(s.run_s)) } td { (percent(s.critical)) } } } }
             }
         }
-        @if !f.services.is_empty() {
-            h2 { "Services" }
-            table {
-                thead { tr { th { "service" } th { "requests" } th { "in time" } th { "longest wait" } th { "replica hours" } th { "cold starts" } th { "replicas at the peak" } } }
-                tbody { @for s in &f.services { tr {
-                    td { (s.name) } td { (grouped(s.requests)) } td { (percent(s.slo_attainment)) } td { (time(s.longest_wait_s)) } td { (three(s.replica_hours)) } td { (s.cold_starts) } td { (three(s.peak_replicas)) }
-                } } }
-            }
-            @for (service, points) in &detail.services {
-                @let rolls = f.services.iter().find(|s| s.name == *service).map_or(&[][..], |s| &s.rollouts);
-                p.soft { (service) ": replicas that are warm and wanted; requests a second over " (name) "." }
-                @let mut curves = vec![
-                    ("warm".to_owned(), points.iter().map(|(t, v)| (t / unit, v[1])).collect()),
-                    ("wanted".to_owned(), points.iter().map(|(t, v)| (t / unit, v[2])).collect()),
-                ];
-                @if !rolls.is_empty() {
-                    @let () = curves.push(("warm, newest version".to_owned(), points.iter().map(|(t, v)| (t / unit, v[4])).collect()));
-                }
-                (picture(curves, name, "replicas"))
-                @if !rolls.is_empty() {
-                    ul { @for r in rolls { li { (rolled(r)) } } }
-                }
-                (picture(vec![("requests a second".to_owned(), points.iter().map(|(t, v)| (t / unit, v[0])).collect())], name, "requests a second"))
-            }
-        }
+        @if let Some(regions) = &f.regions { (super::regions::markup(regions)) }
+        (super::services::markup(&f.services, &detail.services, (unit, name)))
     }
 }
 
@@ -279,7 +246,7 @@ const fn unit(span: f64) -> (f64, &'static str) {
     }
 }
 
-fn picture(curves: Vec<(String, Vec<(f64, f64)>)>, x: &str, y: &str) -> Markup {
+pub(super) fn picture(curves: Vec<(String, Vec<(f64, f64)>)>, x: &str, y: &str) -> Markup {
     html! {
         figure {
             (PreEscaped(lines(&curves, x, y, false)))
@@ -415,6 +382,7 @@ pub fn policies_csv(outcome: &Outcome) -> Option<String> {
         "preemptions",
         "interruptions",
         "migrations",
+        "reclaims",
     ];
     let own = outcome.detail.fleet.as_ref().and_then(|d| d.series.first()).map_or_else(String::new, |s| s.0.clone());
     let one = PolicyOutcome { name: own, numbers: f.numbers.clone() };
@@ -439,7 +407,7 @@ pub fn policies_csv(outcome: &Outcome) -> Option<String> {
             n.job_goodput,
         ];
         out.extend(values.iter().map(f64::to_string));
-        out.extend([n.preemptions, n.interruptions, n.migrations].iter().map(u64::to_string));
+        out.extend([n.preemptions, n.interruptions, n.migrations, n.reclaims].iter().map(u64::to_string));
         out
     };
     Some(csv_rows(&header, list.iter().map(line)))

@@ -68,7 +68,8 @@ pub(super) fn only(input: &ScenarioInput, diags: &mut Diagnostics) -> Option<()>
     }
     let Some(fleet) = &input.fleet.value else { return Some(()) };
     let no_cluster = input.topology.is_none();
-    let trains = fleet.job.iter().any(|j| j.training.is_some());
+    let linked = fleet.job.iter().any(|j| j.scenario.is_some()) || fleet.service.iter().any(|s| s.scenario.is_some());
+    let trains = fleet.job.iter().any(|j| j.training.is_some()) || linked && !no_cluster;
     let owned = input.cost.value.as_ref().is_some_and(|c| *c.payment == Payment::Owned);
     for (given, span, name) in [
         (input.run.is_some(), input.run.span, "[run]"),

@@ -153,6 +153,10 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
         (true, true) => conflict(class.mtbf.span, "the rate is given twice", "give one of per_1000_node_days and mtbf", diags),
         _ => {}
     }
+    if *class.component == Some(Component::Region) && *class.loses != Some(Loses::Region) {
+        let told = Diagnostic::error(codes::MISSING_KEY, "a region that fails is lost with all that is kept there");
+        diags.push(told.at(class.component.span, "this component").hint("add loses = \"region\" and `lasts`"));
+    }
     if class.component.is_some() && class.mtbf.is_none() {
         conflict(class.component.span, "`component` does nothing without `mtbf`", "leave it out", diags);
     }

@@ -115,7 +115,7 @@ pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, d
     if !profile::all_serve(&own, &job, &fabric, diags) {
         return None;
     }
-    let synthetic = own.is_synthetic();
+    let synthetic = own.is_synthetic() || matches!(&job, Job::Fleet(f) if f.synthetic);
     Some(Scenario { title: input.title.value, seed, hash: hash(diags), fabric, job, cost, profiles: own.profiles, synthetic })
 }
 

@@ -115,6 +115,36 @@ fn a_pipeline_ends_in_a_roll_out_whose_cold_starts_read_weights() {
 }
 
 #[test]
+fn a_lost_region_costs_what_its_copies_say() {
+    const REGIONS: &str = include_str!("../../scenarios/fleet/two-regions.toml");
+    let got = run(REGIONS, &[]);
+    let losses = got["fleet"]["regions"]["losses"].as_array().unwrap();
+    assert!(losses.iter().any(|l| l["region"] == "north" && number(l, "/at_s") == 432_000.0), "{got}");
+    let classes = got["fleet"]["regions"]["classes"].as_array().unwrap();
+    let class = |name: &str| classes.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no {name} in {got}"));
+    // Two checkpoints of half an hour, and ten minutes of copying.
+    let copied = class("pre-training");
+    let most = number(copied, "/rpo_most_s");
+    assert!(most > 0.0 && most <= 3600.0 + 600.0 && number(copied, "/recovered") >= 1.0, "{copied}");
+    assert!(number(copied, "/rto_s/mean") >= 480.0);
+    // Without copies, what was done is done again.
+    assert!(number(class("fine-tuning"), "/rpo_most_s") > 4200.0);
+    let service = &got["fleet"]["regions"]["services"][0];
+    assert!(number(service, "/lost") > 0.0 && number(service, "/rto_s") >= 180.0 && number(service, "/slo_attainment") < 1.0, "{service}");
+    // Eight spot nodes, two days each, for twenty: some eighty.
+    let reclaims = number(&got, "/fleet/reclaims");
+    assert!((reclaims - 80.0).abs() < 36.0, "{reclaims}");
+    // Nodes of a topology are divided by their numbers.
+    let text = "title = \"t\"\ntopology = \"../../topologies/dgx-h100-ndr.toml\"\nnodes = 8\n[fleet]\n\
+        [[fleet.region]]\nname = \"a\"\nfirst = 0\nnodes = 4\n[[fleet.region]]\nname = \"b\"\nfirst = 4\nnodes = 4\n\
+        [[fleet.outage]]\nregion = \"a\"\nat = \"2 h\"\nlasts = \"1 h\"\n\
+        [[fleet.job]]\nname = \"j\"\naccelerators = 32\nduration = \"4 h\"\ncheckpoint = \"10 min\"\ncopy_every = 3\n";
+    let got = run(text, &[]);
+    assert_eq!(number(&got, "/fleet/makespan_s"), 4.0 * 3600.0, "at two hours a third checkpoint is copied: nothing is lost");
+    assert!(load(text, &["fleet.job.0.accelerators=40"]).err().unwrap().contains("never find room"), "no job lies in two regions");
+}
+
+#[test]
 fn rows_that_cannot_be_read_are_told_with_their_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.csv");
@@ -133,6 +163,8 @@ fn rows_that_cannot_be_read_are_told_with_their_line() {
 fn what_does_nothing_or_never_runs_is_refused() {
     const SMALL: &str = include_str!("../../scenarios/fleet/policies-small.toml");
     const SERVICES: &str = include_str!("../../scenarios/fleet/services-and-training.toml");
+    const SHARED: &str = "title = \"t\"\n[fleet]\n[[fleet.node]]\nname = \"p\"\ncount = 1\naccelerators = 8\n\
+        [[fleet.job]]\nname = \"j\"\nduration = \"1 h\"\naccelerators = 1\nshare = 0.5\n[[fleet.policy]]\nbackfill = \"easy\"\n";
     const PIPELINE: &str = include_str!("../../scenarios/fleet/pipeline-registry.toml");
     for (text, set, said) in [
         (SMALL, "fleet.job.1.sizes=[128]", "never find room"),
@@ -144,7 +176,7 @@ fn what_does_nothing_or_never_runs_is_refused() {
         (SMALL, "fleet.policy.0.grow=true", "no job has `most`"),
         (SMALL, "fleet.policy.0.reclaim=true", "without teams of a cohort"),
         (SMALL, "fleet.policy.2.estimate=0.5", "below the truth"),
-        (SMALL, "fleet.policy.1.backfill=conservative", "may lie anywhere"),
+        (SHARED, "fleet.policy.0.backfill=conservative", "whole accelerators"),
         (SMALL, "fleet.policy.1.name=FIFO", "two policies"),
         (SMALL, "fleet.team.0.borrow=4", "without `cohort`"),
         (SMALL, "fleet.node.0.accelerators=65", "64 at most"),
@@ -168,6 +200,36 @@ fn what_does_nothing_or_never_runs_is_refused() {
         let told = load(text, &[set]).err().unwrap_or_else(|| panic!("{set} was taken"));
         assert!(told.contains(said), "{set}: {told}");
     }
+    const REGIONS: &str = include_str!("../../scenarios/fleet/two-regions.toml");
+    for (text, set, said) in [
+        (REGIONS, "fleet.region.0.name=south", "two regions named `south`"),
+        (REGIONS, "fleet.region.0.pools=[\"reserved\"]", "no pool `reserved`"),
+        (REGIONS, "fleet.region.0.pools=[\"spot south\"]", "lies in two regions"),
+        (REGIONS, "fleet.region.1.pools=[\"reserved south\"]", "lies in no region"),
+        (REGIONS, "fleet.region.1.first=3", "either `pools`, or `first` and `nodes`"),
+        (REGIONS, "fleet.outage.0.region=nord", "no region `nord`"),
+        (REGIONS, "fleet.outage.0.lasts=0 s", "above 0"),
+        (REGIONS, "fleet.spot.0.interval=1 s", "within a minute"),
+        (REGIONS, "fleet.spot.0.pools=[\"spot\"]", "no pool `spot`"),
+        (REGIONS, "fleet.job.0.copy_every=0", "at least 1"),
+        (REGIONS, "fleet.job.0.copy_time=2 h", "longer than the next one is away"),
+        (REGIONS, "fleet.job.1.copy_time=2 min", "without `copy_every`"),
+        (SMALL, "fleet.job.0.copy_every=2", "and several regions"),
+        (REGIONS, "failures.class.0.lasts=0 s", "above 0"),
+    ] {
+        let told = load(text, &[set]).err().unwrap_or_else(|| panic!("{set} was taken"));
+        assert!(told.contains(said), "{set}: {told}");
+    }
+    let whole = REGIONS.replace("[[fleet.region]]\nname = \"north\"\npools = [\"reserved north\"]\n", "");
+    assert!(load(&whole, &[]).err().unwrap().contains("one region alone"));
+    let twice = format!("{REGIONS}[[fleet.outage]]\nregion = \"north\"\nat = \"121 h\"\nlasts = \"1 h\"\n");
+    assert!(load(&twice, &[]).err().unwrap().contains("lost while it is away"));
+    let part = REGIONS.replace("loses = \"region\"\nlasts = \"8 h\"", "");
+    assert!(load(&part, &[]).err().unwrap().contains("lost with all that is kept there"));
+    let one = format!(
+        "{SMALL}\n[failures]\n[[failures.class]]\nname = \"r\"\nmtbf = \"9 d\"\ncomponent = \"job\"\nloses = \"region\"\nlasts = \"1 h\"\n"
+    );
+    assert!(load(&one, &[]).err().unwrap().contains("a fleet without regions lies in one"));
     let endless = SERVICES.replace("horizon = \"3 d\"\n", "");
     assert!(load(&endless, &[]).err().unwrap().contains("needs `horizon`"));
 }

@@ -14,6 +14,7 @@ mod fleet;
 mod folding;
 mod layers;
 mod layouts;
+mod links;
 mod manifests;
 mod memory;
 mod models;

@@ -13,8 +13,14 @@ struct Schemas(Value);
 
 impl Schemas {
     fn read() -> Self {
-        let text = std::fs::read_to_string(root().join("tests/schemas/manifests.json")).unwrap();
-        Self(serde_json::from_str(&text).unwrap())
+        let read = |name: &str| -> Value {
+            serde_json::from_str(&std::fs::read_to_string(root().join("tests/schemas").join(name)).unwrap()).unwrap()
+        };
+        let (mut all, pipelines) = (read("manifests.json"), read("pipelines.json"));
+        for part in ["kinds", "definitions"] {
+            all[part].as_object_mut().unwrap().extend(pipelines[part].as_object().unwrap().clone());
+        }
+        Self(all)
     }
 
     /// Faults of an object, with their paths.
@@ -107,7 +113,13 @@ fn check_all(files: &[(String, String)]) -> BTreeMap<String, usize> {
         open.extend(documents(text).unwrap_or_else(|e| panic!("{name}: {e:?}\n{text}")).into_iter().map(|d| (d, false)));
     }
     while let Some((object, patch)) = open.pop() {
-        let kind = object["kind"].as_str().unwrap().to_owned();
+        // A compiled pipeline of Kubeflow says no kind.
+        let kind = object["kind"].as_str().unwrap_or("PipelineSpec").to_owned();
+        for executor in object.pointer("/deploymentSpec/executors").and_then(Value::as_object).into_iter().flat_map(|e| e.values()) {
+            let container = &executor["container"];
+            let patch = container["command"][1] == "patch";
+            open.extend(documents(container["args"][0].as_str().unwrap()).unwrap().into_iter().map(|d| (d, patch)));
+        }
         for template in object.pointer("/spec/templates").and_then(Value::as_array).into_iter().flatten() {
             if let Some(text) = template.pointer("/resource/manifest").and_then(Value::as_str) {
                 let patch = template["resource"]["action"] == "patch";
@@ -141,7 +153,7 @@ fn what_is_written_fits_the_published_schemas() {
     count(
         "scenarios/fleet/pipeline-registry.toml",
         &[],
-        &[("Workflow", 1), ("Job", 4), ("PyTorchJob", 1), ("Deployment", 2), ("RoleBinding", 1)],
+        &[("Workflow", 1), ("PipelineSpec", 1), ("Job", 8), ("PyTorchJob", 2), ("Deployment", 3), ("RoleBinding", 1)],
     );
     let two = [("Deployment", 2), ("HorizontalPodAutoscaler", 2), ("Service", 2), ("Job", 2)];
     count("scenarios/fleet/services-and-training.toml", &[], &two);
@@ -189,8 +201,31 @@ fn what_is_read_in_tests_fits_them_too() {
 }
 
 #[test]
+fn the_pipeline_of_kubeflow_has_the_steps_of_the_fleet() {
+    let files = written("scenarios/fleet/pipeline-registry.toml", &[]);
+    let text = &files.iter().find(|f| f.0 == "pipeline-kubeflow.yaml").unwrap().1;
+    let spec = documents(text).unwrap().remove(0);
+    let tasks = spec.pointer("/root/dag/tasks").unwrap().as_object().unwrap();
+    let after = |name: &str| tasks[name].get("dependentTasks").cloned().unwrap_or_else(|| json!([]));
+    assert_eq!(tasks.keys().collect::<Vec<_>>(), ["prepare", "train", "evaluate", "red-team", "sign", "deploy-chat"]);
+    assert_eq!(
+        ["prepare", "train", "sign", "deploy-chat"].map(after),
+        [json!([]), json!(["prepare"]), json!(["evaluate", "red-team"]), json!(["sign"])]
+    );
+    for (name, task) in tasks {
+        let label = &spec["components"][task["componentRef"]["name"].as_str().unwrap()]["executorLabel"];
+        let container = &spec["deploymentSpec"]["executors"][label.as_str().unwrap()]["container"];
+        let done = if name == "train" { "Succeeded" } else { "Complete" };
+        assert!(name == "deploy-chat" || container["args"][2] == done, "{container:#}");
+    }
+    assert!(!files.iter().find(|f| f.0 == "kustomization.yaml").unwrap().1.contains("pipeline"), "it is submitted, not applied");
+}
+
+#[test]
 fn the_check_finds_faults() {
     let schemas = Schemas::read();
+    let pipeline = json!({"pipelineInfo": {"name": "a"}, "root": {"dag": {"tasks": {"a": {"dependantTasks": ["b"]}}}}});
+    assert!(schemas.faults(&pipeline)[0].contains("dependantTasks: no such key"), "{:?}", schemas.faults(&pipeline));
     let good =
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80, "targetPort": "http"}]}});
     assert!(schemas.faults(&good).is_empty(), "{:?}", schemas.faults(&good));

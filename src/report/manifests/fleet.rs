@@ -1,6 +1,7 @@
 //! Jobs and services of a fleet, and its pipelines as workflows of Argo that create the jobs one after the other.
 
 use super::ground::{DOMAIN, Ground, LEAF, NAMESPACE, NODE, POD, slug};
+use super::kubeflow::{self, Act, Step};
 use super::train::{Pods, Program};
 use super::{Cannot, serve, train, yaml};
 use crate::fleet::{Ask, JobClass, PlacementKind, Within, Work};
@@ -37,6 +38,7 @@ pub(super) fn files(job: &FleetJob, title: &str) -> Result<Vec<(String, String)>
         let mut workflow = rights();
         workflow.push(writer.workflow(&steps, title)?);
         out.push(("pipeline.yaml".into(), yaml::documents(&workflow)));
+        out.push(("pipeline-kubeflow.yaml".into(), kubeflow::pipeline(title, &writer.steps(&steps, "{{$.pipeline_job_uuid}}")?)));
     }
     Ok(out)
 }
@@ -115,35 +117,52 @@ impl Writer<'_> {
             "spec": {"suspend": true, "parallelism": pods.count, "completions": pods.count, "completionMode": "Indexed", "template": template}}))
     }
 
-    /// Classes that wait for each other as one workflow; services that take their versions from one of them are restarted behind it.
-    fn workflow(&self, steps: &[usize], title: &str) -> Result<Json, Cannot> {
+    /// Classes that wait for each other as steps; services that take their versions from one of them are restarted behind it, under a name
+    /// that is another one for every run.
+    fn steps(&self, of: &[usize], run: &str) -> Result<Vec<Step>, Cannot> {
         let classes = &self.job.classes;
         let name = |i: usize| slug(&classes[i].name);
-        let (mut tasks, mut templates) = (Vec::new(), Vec::new());
-        for &i in steps {
+        let mut out = Vec::new();
+        for &i in of {
             let mut manifest = self.jobs(i)?.into_iter().next_back().ok_or_else(|| Cannot("a step without a job".into()))?;
-            // Every run of the workflow makes a job of its own.
+            // Every run makes a job of its own.
             let metadata = manifest["metadata"].as_object_mut().ok_or_else(|| Cannot("a step without a name".into()))?;
             metadata.shift_remove("name");
             metadata.shift_insert(0, "generateName".into(), json!(format!("{}-", name(i))));
-            let (done, failed) = ends(&manifest);
-            let mut task = json!({"name": name(i), "template": name(i)});
-            if !classes[i].after.is_empty() {
-                task["dependencies"] = classes[i].after.iter().map(|&b| json!(name(b))).collect();
-            }
-            tasks.push(task);
-            let resource = json!({"action": "create", "setOwnerReference": true, "successCondition": done, "failureCondition": failed, "manifest": yaml::documents(&[manifest]).trim_end()});
-            templates.push(json!({"name": name(i), "resource": resource}));
+            let after = classes[i].after.iter().map(|&b| name(b)).collect();
+            out.push(Step { name: name(i), after, act: Act::Create(manifest) });
         }
         for s in &self.job.services {
             let Some(rule) = s.rollout else { continue };
-            let Some(i) = steps.iter().copied().find(|&i| classes[i].like.class == rule.after) else { continue };
-            let deploy = format!("deploy-{}", slug(&s.name));
+            let Some(i) = of.iter().copied().find(|&i| classes[i].like.class == rule.after) else { continue };
             let patch = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": slug(&s.name), "namespace": NAMESPACE},
-                "spec": {"template": {"metadata": {"annotations": {"orrery/version": "{{workflow.name}}"}}}}});
-            tasks.push(json!({"name": deploy, "template": deploy, "dependencies": [name(i)]}));
-            let resource = json!({"action": "patch", "mergeStrategy": "strategic", "manifest": yaml::documents(&[patch]).trim_end()});
-            templates.push(json!({"name": deploy, "resource": resource}));
+                "spec": {"template": {"metadata": {"annotations": {"orrery/version": run}}}}});
+            let act = Act::Patch(slug(&s.name), patch);
+            out.push(Step { name: format!("deploy-{}", slug(&s.name)), after: vec![name(i)], act });
+        }
+        Ok(out)
+    }
+
+    /// Steps as a workflow of Argo.
+    fn workflow(&self, of: &[usize], title: &str) -> Result<Json, Cannot> {
+        let (mut tasks, mut templates) = (Vec::new(), Vec::new());
+        for Step { name, after, act } in self.steps(of, "{{workflow.name}}")? {
+            let mut task = json!({"name": name, "template": name});
+            if !after.is_empty() {
+                task["dependencies"] = json!(after);
+            }
+            tasks.push(task);
+            let resource = match act {
+                Act::Create(manifest) => {
+                    let (done, failed) = ends(&manifest);
+                    json!({"action": "create", "setOwnerReference": true, "successCondition": done, "failureCondition": failed,
+                        "manifest": yaml::documents(&[manifest]).trim_end()})
+                }
+                Act::Patch(_, patch) => {
+                    json!({"action": "patch", "mergeStrategy": "strategic", "manifest": yaml::documents(&[patch]).trim_end()})
+                }
+            };
+            templates.push(json!({"name": name, "resource": resource}));
         }
         templates.insert(0, json!({"name": "pipeline", "dag": {"tasks": tasks}}));
         Ok(json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",

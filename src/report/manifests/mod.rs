@@ -1,8 +1,9 @@
 //! A scenario as manifests of Kubernetes: queues of Kueue with the levels of the fabric, training jobs of Kubeflow, Deployments and
-//! LeaderWorkerSets, workflows of Argo. `docs/formats/manifests.md` says what is written and what a site adds.
+//! LeaderWorkerSets, workflows of Argo, compiled pipelines of Kubeflow. `docs/formats/manifests.md` says what is written and what a site adds.
 
 mod fleet;
 mod ground;
+mod kubeflow;
 mod serve;
 mod train;
 mod yaml;
@@ -76,9 +77,10 @@ pub fn manifests(scenario: &Scenario, step_s: Option<f64>) -> Result<Vec<(String
 
 /// One file that names all others, and where images are set. Workflows are submitted, not applied.
 fn kustomization(files: &[(String, String)]) -> String {
-    let named: Vec<&str> = files.iter().map(|f| f.0.as_str()).filter(|n| *n != "pipeline.yaml").collect();
+    let named: Vec<&str> = files.iter().map(|f| f.0.as_str()).filter(|n| !n.starts_with("pipeline")).collect();
     let mut images: Vec<String> = Vec::new();
-    for line in files.iter().flat_map(|f| f.1.lines()) {
+    // Images of Kubeflow's own tasks are set where the pipeline is uploaded.
+    for line in files.iter().filter(|f| f.0 != "pipeline-kubeflow.yaml").flat_map(|f| f.1.lines()) {
         if let Some((_, image)) = line.split_once("image: ")
             && !images.iter().any(|i| i == image)
         {

@@ -1,21 +1,23 @@
 //! Checks of `[fleet]`: what it is made of and whether it fits together.
 
 use super::input::{FleetInput, PolicyInput};
-use super::jobs::{MOST_JOBS, Place, drawn, service, traced, waits};
+use super::jobs::{MOST_JOBS, Place, drawn, waits};
 use super::kubernetes::Kubernetes;
+use super::link::Links;
+use super::outages::outages;
 use super::pools::cluster;
+use super::regions::regions;
 use super::run::FleetJob;
+use super::services::service;
+use super::traced::traced;
 use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes};
 use crate::economics::CostPlan;
 use crate::fabric::Fabric;
-use crate::fleet::{BackfillKind, Cluster, Maintenance, OrderKind, Outages, PlacementKind, Policy, Team, Within};
+use crate::fleet::{BackfillKind, OrderKind, PlacementKind, Policy, Team, Within};
 use crate::kernels::Profiles;
-use crate::operations::{Class, Counts, Effect, EffectKind, FailureClassInput, Loses};
-use crate::scenario::failures::failures_of;
 use crate::scenario::input::ScenarioInput;
 use crate::scenario::load::head;
 pub(super) use crate::scenario::operations::conflict;
-use crate::scenario::operations_input::FailuresInput;
 use crate::units::Seconds;
 use indexmap::IndexMap;
 
@@ -71,6 +73,7 @@ pub(in crate::scenario) fn fleet_job(
     }
     let own = kube.as_mut().filter(|k| !k.manifests.nodes.is_empty());
     let cluster = cluster(given, fabric, cost, own, span, diags)?;
+    let cluster = regions(&given.region, cluster, diags)?;
     let outages = outages(given, input, &cluster, fabric, diags);
     let restart = input.failures.value.as_ref().map_or(0.0, |f| f.restart.get() + f.warm_up.get());
     let place = Place { cluster: &cluster, fabric, profiles, restart };
@@ -87,9 +90,9 @@ pub(in crate::scenario) fn fleet_job(
         });
     }
     let mut kube_jobs = kube.as_ref().map_or_else(Vec::new, |k| k.jobs(given, &cluster, restart, &mut names, diags));
-    let mut models = Vec::new();
-    let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, diags)).collect();
-    let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, diags)).collect();
+    let (mut models, mut links) = (Vec::new(), Links::default());
+    let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, &mut links, diags)).collect();
+    let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, &mut links, diags)).collect();
     let waits = waits(&given.job, diags);
     let total = given.job.iter().map(|j| *j.count).fold(0, u64::saturating_add);
     if total > MOST_JOBS {
@@ -132,6 +135,9 @@ pub(in crate::scenario) fn fleet_job(
         policies,
         horizon: given.horizon.map(Seconds::get),
         trace: given.trace.value.clone(),
+        region_names: given.region.iter().map(|r| r.name.value.clone()).collect(),
+        scenarios: links.classes,
+        synthetic: links.synthetic,
     })
 }
 
@@ -178,26 +184,14 @@ fn policies(given: &FleetInput, traced: &[crate::fleet::Job], kube: Option<&Kube
     let cohorts = queues || given.team.iter().any(|t| t.cohort.is_some());
     let grows = given.job.iter().any(|j| j.most.is_some());
     let near = traced.iter().any(|j| j.ask.within != Within::Any) || given.job.iter().any(|j| *j.within != Within::Any);
-    let plain = |j: &crate::fleet::Job| {
-        let a = &j.ask;
-        a.accelerators > 0 && a.share == 1000 && a.chunk <= 1 && a.cpus == 0.0 && a.memory == 0.0 && a.within == Within::Any
-    };
-    let drawn_plain = given.job.iter().all(|j| {
-        *j.within == Within::Any
-            && j.worker.unwrap_or(1) == 1
-            && j.cpus.is_none()
-            && j.memory.is_none()
-            && j.share.is_none_or(|s| s == 1.0)
-            && *j.accelerators != Some(0)
-    });
-    let counts_only = traced.iter().all(plain) && drawn_plain && given.service.is_empty();
+    let shares = traced.iter().any(|j| j.ask.share < 1000) || given.job.iter().any(|j| j.share.is_some_and(|s| s < 1.0));
     let weights = given.team.iter().any(|t| *t.weight != 1.0);
     if weights && given.policy.iter().all(|p| *p.order != OrderKind::Fair) {
         conflict(given.team.span, "`weight` does nothing unless order = \"fair\"", "leave it out", diags);
     }
     let mut out: Vec<Policy> = Vec::new();
     for policy in given.policy.iter() {
-        policy_fits(policy, [cohorts, grows, near, counts_only], diags);
+        policy_fits(policy, [cohorts, grows, near, shares], diags);
         let p = &policy.value;
         let words = Policy::new(*p.order, *p.backfill, *p.placement);
         let policy_of = Policy {
@@ -219,7 +213,7 @@ fn policies(given: &FleetInput, traced: &[crate::fleet::Job], kube: Option<&Kube
     (diags.error_count() == before).then_some(out)
 }
 
-fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, counts_only]: [bool; 4], diags: &mut Diagnostics) {
+fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, shares]: [bool; 4], diags: &mut Diagnostics) {
     let by_key = matches!(*p.order, OrderKind::Shortest | OrderKind::Priority);
     let reserves = matches!(*p.backfill, BackfillKind::Easy | BackfillKind::Conservative);
     let rules = [
@@ -239,103 +233,8 @@ fn policy_fits(p: &At<PolicyInput>, [cohorts, grows, near, counts_only]: [bool; 
         let told = Diagnostic::error(codes::OUT_OF_RANGE, "an estimate below the truth, or absurd").at(p.estimate.span, "from 1 to 1000");
         diags.push(told);
     }
-    if *p.backfill == BackfillKind::Conservative && !counts_only {
-        let message = "conservative backfill is for jobs that may lie anywhere: no `within`, `worker`, `share`, cores, memory or services";
+    if *p.backfill == BackfillKind::Conservative && shares {
+        let message = "conservative backfill books whole accelerators: no `share`";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(p.backfill.span, "here").hint("use \"easy\""));
-    }
-}
-
-fn outages(given: &FleetInput, input: &ScenarioInput, cluster: &Cluster, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Outages> {
-    let before = diags.error_count();
-    let count = cluster.nodes().len() as u64;
-    let mut out = Outages::default();
-    for m in given.maintenance.iter() {
-        let last = m.first.saturating_add(*m.nodes);
-        if last > count {
-            let message = format!("nodes {} to {} of {count}", *m.first, last - 1);
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(m.nodes.span, "out of range"));
-            continue;
-        }
-        if m.cordon.get() > m.at.get() {
-            diags
-                .push(Diagnostic::error(codes::OUT_OF_RANGE, "nodes are cordoned before the run begins").at(m.cordon.span, "out of range"));
-        }
-        if m.every.is_some_and(|e| e.get() < m.cordon.get() + m.lasts.get()) {
-            diags
-                .push(Diagnostic::error(codes::OUT_OF_RANGE, "maintenance comes again before it is over").at(m.every.span, "out of range"));
-        }
-        out.maintenance.push(Maintenance {
-            at: m.at.get(),
-            every: m.every.map(Seconds::get),
-            nodes: (*m.first as u32..last as u32).collect(),
-            cordon: m.cordon.get(),
-            lasts: m.lasts.get(),
-        });
-    }
-    if let Some(failures) = &input.failures.value {
-        let accelerators: f64 = cluster.nodes().iter().map(|n| f64::from(cluster.pools()[n.pool as usize].accelerators)).sum();
-        let counts = if fabric.node_count() > 0 {
-            Counts::of(fabric)
-        } else {
-            Counts { nodes: count as f64, accelerators, nics: 0.0, places: [None; 3] }
-        };
-        failing(failures, input.failures.span, &counts, &mut out, diags);
-    }
-    (diags.error_count() == before).then_some(out)
-}
-
-fn failing(given: &FailuresInput, span: Span, counts: &Counts, out: &mut Outages, diags: &mut Diagnostics) {
-    if given.lemons.is_some() {
-        conflict(given.lemons.span, "`lemons` does nothing for a fleet", "leave it out", diags);
-    }
-    if *given.fleet_spread != 0.0 {
-        conflict(given.fleet_spread.span, "`fleet_spread` does nothing for a fleet: one run is simulated", "leave it out", diags);
-    }
-    if given.elastic.is_some() {
-        conflict(
-            given.elastic.span,
-            "`elastic` does nothing here: jobs of a fleet say themselves how small they may become",
-            "leave it out",
-            diags,
-        );
-    }
-    let Some(failures) = failures_of(given, span, counts, diags) else { return };
-    for class in given.class.iter().filter(|c| *c.loses == Some(Loses::Region)) {
-        conflict(class.loses.span, "a fleet lies in one region: its loss does nothing here", "take another class of failures", diags);
-    }
-    if failures.spares.count.is_none() && given.repair.is_none() {
-        // There is always a spare.
-        out.spares = (u32::MAX / 2, failures.recovery.swap);
-    } else {
-        out.spares = (failures.spares.count.unwrap_or(0), failures.recovery.swap);
-    }
-    out.repair = (failures.spares.repair, failures.spares.sigma);
-    out.classes = failures
-        .classes
-        .iter()
-        .map(|c| Class {
-            name: c.input.name.value.clone(),
-            rate: c.rate,
-            parts: c.parts,
-            shape: c.input.shape.unwrap_or(1.0),
-            renewed: *c.input.renewed,
-            effect: effect(&c.input),
-            loses: c.loses,
-            nodes: c.nodes,
-            detect: c.detect,
-            outage: c.outage,
-        })
-        .collect();
-}
-
-fn effect(class: &FailureClassInput) -> Effect {
-    let lasts = class.lasts.map_or(0.0, Seconds::get);
-    match *class.effect {
-        EffectKind::Stop => Effect::Stop,
-        EffectKind::Pause => Effect::Hold { lost: lasts, straggler: false },
-        // All ranks wait for the slow one.
-        EffectKind::Slow => Effect::Hold { lost: lasts * (1.0 - class.speed.unwrap_or(1.0)), straggler: true },
-        EffectKind::Corrupt => Effect::Corrupt { found_after: class.found_after.map_or(0.0, Seconds::get) },
-        EffectKind::Planned => Effect::Planned { lasts },
     }
 }

@@ -95,8 +95,11 @@ record! {
         pub sigma: Option<Plain>,
         /// What it trains: its step is simulated on the nodes that it gets.
         pub training: Option<TrainingInput>,
-        /// Optimizer steps (with `training`).
+        /// Optimizer steps (with `training`, or instead of those of `scenario`).
         pub steps: Option<Count>,
+        /// A scenario file, instead of `training` or `duration`: a training scenario with [run] says what is trained for how many steps, a serving
+        /// scenario is a batch of requests that the job answers. With a topology they are simulated on nodes of the fleet, else on their own.
+        pub scenario: Option<FilePath>,
         /// Accelerators, all at once or none; 0: cores only.
         pub accelerators: Option<Whole>,
         /// Several sizes (instead of `accelerators`).
@@ -129,6 +132,10 @@ record! {
         pub checkpoint: Option<Pos<Seconds>>,
         /// How long a checkpoint blocks it (with `checkpoint`).
         pub checkpoint_cost: Option<NonNeg<Seconds>>,
+        /// Every how manyth checkpoint is copied to another region (with `checkpoint`); absent: none, and the loss of a region costs all that was done.
+        pub copy_every: Option<Count>,
+        /// Time until a copy is complete (with `copy_every`); absent: 0.
+        pub copy_time: Option<NonNeg<Seconds>>,
         /// Time from getting accelerators again until it works; absent: `restart` and `warm_up` of `[failures]`, else 0.
         pub restart: Option<NonNeg<Seconds>>,
         /// Accelerators that it can grow to (policies with `grow`).
@@ -165,8 +172,11 @@ record! {
     pub struct ServiceInput {
         /// Its name.
         pub name: Name,
-        /// Accelerators of a replica.
-        pub accelerators: Count = 1,
+        /// A serving scenario file: its accelerators, the requests that one replica serves within [serving.slo] and its latencies at every load are
+        /// simulated, on nodes of the fleet where that has a topology, else on the scenario's own.
+        pub scenario: Option<FilePath>,
+        /// Accelerators of a replica (without `scenario`); absent: 1.
+        pub accelerators: Option<Count>,
         /// How near to each other.
         pub within: Within = Within::Node,
         /// Names of the parts that it may use; absent: any.
@@ -183,12 +193,12 @@ record! {
         pub swing: Share = 0.0,
         /// Period of the swing. Default a day.
         pub period: Pos<Seconds> = Seconds::new(86_400.0),
-        /// Requests that a replica serves in a second (`orrery run` of a serving scenario says how many).
-        pub replica_requests_per_s: Finite,
-        /// Time of a request that does not wait.
-        pub latency: Pos<Seconds> = Seconds::new(1.0),
-        /// How long a request may wait.
-        pub patience: NonNeg<Seconds> = Seconds::new(1.0),
+        /// Requests that a replica serves in a second (without `scenario`).
+        pub replica_requests_per_s: Option<Finite>,
+        /// Time of a request that does not wait (without `scenario`); absent: 1 s.
+        pub latency: Option<Pos<Seconds>>,
+        /// How long a request may wait before a replica takes it; absent: 1 s, or what `ttft` of the scenario's targets leaves.
+        pub patience: Option<NonNeg<Seconds>>,
         /// Weights that a replica reads over the fabric before it warms up; absent: they are part of `warm`.
         pub weights: Option<WeightsInput>,
         /// New versions of the model, from the end of a pipeline.
@@ -273,6 +283,46 @@ record! {
 }
 
 record! {
+    /// Nodes that are lost together, with all that is kept there; a job lies in one of them.
+    pub struct RegionInput {
+        /// Its name.
+        pub name: Name,
+        /// Names of its node pools (of node templates of a topology), instead of `first` and `nodes`.
+        pub pools: List<Name> = Vec::new(),
+        /// First node.
+        pub first: Option<Whole>,
+        /// How many.
+        pub nodes: Option<Count>,
+    }
+}
+
+record! {
+    /// The loss of a region at a known time; a class of failures with loses = "region" takes one at random.
+    pub struct OutageInput {
+        /// Which region.
+        pub region: Name,
+        /// When.
+        pub at: NonNeg<Seconds>,
+        /// How long its nodes are away.
+        pub lasts: Pos<Seconds>,
+    }
+}
+
+record! {
+    /// Spot nodes that are taken away at random.
+    pub struct FleetSpotInput {
+        /// Names of their pools; absent: all.
+        pub pools: List<Name> = Vec::new(),
+        /// Mean time until one node is taken away.
+        pub interval: Pos<Seconds>,
+        /// How long before it is announced: jobs save where `checkpoint_cost` is no longer. Default 2 min (AWS; Google and Azure: 30 s).
+        pub notice: NonNeg<Seconds> = Seconds::new(120.0),
+        /// Time until another node is there.
+        pub replacement: NonNeg<Seconds>,
+    }
+}
+
+record! {
     /// Many jobs on one cluster.
     pub struct FleetInput {
         /// Nodes, each `[[fleet.node]]`, where there is no topology.
@@ -306,6 +356,12 @@ record! {
         pub policy: List<PolicyInput> = Vec::new(),
         /// Maintenance, each `[[fleet.maintenance]]`.
         pub maintenance: List<MaintenanceInput> = Vec::new(),
+        /// Regions that divide all nodes among them, each `[[fleet.region]]`.
+        pub region: List<RegionInput> = Vec::new(),
+        /// Regions that are lost at known times, each `[[fleet.outage]]`.
+        pub outage: List<OutageInput> = Vec::new(),
+        /// Spot nodes that are taken away at random, each `[[fleet.spot]]`.
+        pub spot: List<FleetSpotInput> = Vec::new(),
         /// When it stops, whatever still runs; absent: when all jobs have ended.
         pub horizon: Option<Pos<Seconds>>,
     }

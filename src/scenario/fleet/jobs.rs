@@ -1,24 +1,19 @@
-//! Jobs of a fleet: of a trace, drawn, and services.
+//! Jobs of a fleet that are drawn: classes, what they train, who waits for whom.
 
-use super::check::{Names, conflict, trace_source};
-use super::input::{ArrivalKind, Durations, FleetInput, JobInput, RolloutInput, ServiceInput, WeightsInput};
-use crate::diag::{At, Diagnostic, Diagnostics, SourceId, Span, codes, nearest};
+use super::check::{Names, conflict};
+use super::input::{ArrivalKind, Durations, JobInput};
+use super::link::{self, Links};
+use crate::diag::{At, Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::fleet::{
-    Ask, BadRow, Cluster, Elastic, Job, JobClass, Lengths, Model, Rollout, Scaling, Service, TraceJob, TraceRead, Weights, Work, find,
-    format_of, placement, read_trace,
-};
+use crate::fleet::{Ask, Cluster, Copying, Elastic, Job, JobClass, Lengths, Model, Work, find, placement};
 use crate::kernels::Profiles;
 use crate::scenario::load::head;
-use crate::scenario::operations::tier;
 use crate::scenario::training::training_job;
 use crate::training::{Member, step_alone};
 use crate::units::Seconds;
 
 /// Jobs, drawn ones included, at most.
 pub(super) const MOST_JOBS: u64 = 50_000_000;
-/// Bad rows that are told one by one.
-const MOST_ROWS: usize = 50;
 
 /// What jobs of all kinds share.
 pub(super) struct Place<'a> {
@@ -29,135 +24,18 @@ pub(super) struct Place<'a> {
     pub(super) restart: f64,
 }
 
-/// Reports rows that cannot be read.
-pub(super) fn tell_bad(what: &str, source: SourceId, span: Span, bad: &[BadRow], diags: &mut Diagnostics) {
-    for row in bad.iter().take(MOST_ROWS) {
-        let text = &diags.source(source).text;
-        let start = row.start.min(text.len());
-        let end = text.get(start..).and_then(|t| t.find('\n')).map_or(text.len(), |i| start + i);
-        let place = Span { source, start: start as u32, end: end as u32 };
-        let message = format!("line {} holds no {what}: {}", row.line, row.reason);
-        let told = Diagnostic::error(codes::BAD_TABLE, message).at(place, "here").at(span, "this table");
-        diags.push(if what == "job" { told.hint("repair the row, or set fleet.skip_bad_rows = true") } else { told });
-    }
-    if bad.len() > MOST_ROWS {
-        let message = format!("{} more rows cannot be read", bad.len() - MOST_ROWS);
-        diags.push(Diagnostic::error(codes::BAD_TABLE, message).at(span, "this table"));
-    }
-}
-
-/// The jobs of a trace, the first at time zero, and how many rows were left out.
-pub(super) fn traced(given: &FleetInput, place: &Place<'_>, names: &mut Names, diags: &mut Diagnostics) -> Option<(Vec<Job>, u64)> {
-    let Some(name) = given.trace.value.as_deref() else {
-        let rules = [
-            (given.trace_format.is_some(), given.trace_format.span, "trace_format"),
-            (*given.skip_bad_rows, given.skip_bad_rows.span, "skip_bad_rows"),
-            (*given.load != 1.0, given.load.span, "load"),
-            (*given.within != crate::fleet::Within::Any, given.within.span, "within"),
-            (given.checkpoint.is_some(), given.checkpoint.span, "checkpoint"),
-        ];
-        for (set, span, key) in rules {
-            if set {
-                conflict(span, &format!("`{key}` does nothing without a trace"), "leave it out, or give `trace`", diags);
-            }
-        }
-        return Some((Vec::new(), 0));
-    };
-    let span = given.trace.span;
-    let source = trace_source(name, span, diags)?;
-    let text = diags.source(source).text.clone();
-    let Some(format) = given.trace_format.or_else(|| format_of(text.lines().next().unwrap_or(""))) else {
-        let told =
-            Diagnostic::error(codes::BAD_TABLE, "the header of this trace has the columns of no known format").at(span, "this trace");
-        diags.push(told.hint("our own columns are submit_s, duration_s, accelerators; docs/formats/traces-jobs.md lists all"));
-        return None;
-    };
-    let read = read_trace(format, &text);
-    let hopeless = read.jobs.is_empty();
-    if !*given.skip_bad_rows || hopeless {
-        tell_bad("job", source, span, &read.bad, diags);
-    }
-    if hopeless && read.bad.is_empty() {
-        diags.push(Diagnostic::error(codes::BAD_TABLE, "this trace has no jobs").at(span, "empty"));
-    }
-    if diags.has_errors() || hopeless {
-        return None;
-    }
-    Some((listed(given, &read, place, names, span, diags)?, read.bad.len() as u64))
-}
-
-fn listed(
-    given: &FleetInput,
-    read: &TraceRead,
-    place: &Place<'_>,
-    names: &mut Names,
-    span: Span,
-    diags: &mut Diagnostics,
-) -> Option<Vec<Job>> {
-    let first = read.jobs.iter().map(|j| j.submit).fold(f64::INFINITY, f64::min);
-    let pools = place.cluster.pools();
-    let all = pools_with(place.cluster, |p| pools[p].accelerators > 0);
-    let masks: Vec<u64> =
-        read.parts
-            .iter()
-            .map(|part| {
-                if part.is_empty() { all } else { pools_with(place.cluster, |p| part.split('|').any(|name| pools[p].part == name.trim())) }
-            })
-            .collect();
-    if let Some(part) = read.parts.iter().zip(&masks).find(|(_, m)| **m == 0).map(|(p, _)| p) {
-        let message = format!("jobs of the trace ask for `{part}`, which no node has");
-        diags.push(Diagnostic::error(codes::UNKNOWN_PART, message).at(span, "this trace").hint("the jobs would never run"));
-        return None;
-    }
-    let teams: Vec<u16> = read.teams.iter().map(|t| names.team(t)).collect();
-    let classes: Vec<Option<u16>> = read.classes.iter().map(|c| (!c.is_empty()).then(|| names.class(c))).collect();
-    let mut out: Vec<Job> = Vec::with_capacity(read.jobs.len());
-    for job in &read.jobs {
-        let TraceJob { accelerators, share, .. } = *job;
-        let times = if accelerators == 0 || share < 1000 { 1.0 } else { f64::from(accelerators) };
-        let class = classes[job.class as usize].unwrap_or_else(|| names.class(size_class(accelerators)));
-        out.push(Job {
-            submit: (job.submit - first) / *given.load,
-            ask: Ask {
-                pools: if accelerators == 0 { pools_with(place.cluster, |_| true) } else { masks[job.part as usize] },
-                accelerators,
-                share,
-                chunk: 1,
-                cpus: job.cpus / times,
-                memory: job.memory / times,
-                within: if accelerators > 0 { *given.within } else { crate::fleet::Within::Any },
-            },
-            work: Work::Time(job.duration),
-            class,
-            team: teams[job.team as usize],
-            priority: job.priority,
-            spot: false,
-            preemptible: true,
-            checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
-            checkpoint_cost: 0.0,
-            restart: place.restart,
-            elastic: None,
-        });
-    }
-    Some(out)
-}
-
-/// Classes of jobs that have no name of their own.
-const fn size_class(accelerators: u32) -> &'static str {
-    match accelerators {
-        0 => "no accelerators",
-        1 => "1 accelerator",
-        2..=8 => "2 to 8 accelerators",
-        _ => "more than 8 accelerators",
-    }
-}
-
-fn pools_with(cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> u64 {
+pub(super) fn pools_with(cluster: &Cluster, wanted: impl Fn(usize) -> bool) -> u64 {
     (0..cluster.pools().len()).filter(|&p| wanted(p)).map(|p| 1 << p).sum()
 }
 
+/// Pools by their names; all where none is named.
+pub(super) fn pools_named(names: &At<Vec<At<String>>>, cluster: &Cluster, diags: &mut Diagnostics) -> u64 {
+    let none = At { value: Vec::new(), span: names.span };
+    pools_of(&none, names, false, cluster, diags)
+}
+
 /// The pools that a job may use, from the names of parts and pools.
-fn pools_of(
+pub(super) fn pools_of(
     parts: &At<Vec<At<String>>>,
     pools: &At<Vec<At<String>>>,
     accelerators: bool,
@@ -190,11 +68,14 @@ pub(super) fn drawn(
     place: &Place<'_>,
     names: &mut Names,
     models: &mut Vec<Model>,
+    links: &mut Links,
     diags: &mut Diagnostics,
 ) -> Option<JobClass> {
     let before = diags.error_count();
     let at = head(given.span, diags);
-    fits_together(given, at, diags);
+    let (given, file) = &link::job(given, place, diags)?;
+    let several = place.cluster.pools().iter().any(|p| p.region > 0);
+    fits_together(given, at, several, diags);
     let sizes: Vec<(u32, f64)> = if given.sizes.is_empty() {
         vec![(given.accelerators.unwrap_or(1).min(1 << 24) as u32, 1.0)]
     } else {
@@ -226,6 +107,16 @@ pub(super) fn drawn(
         None => Work::Time(0.0),
         Some(_) => Work::Steps { model: model(given, &ask, place, models, diags)?, steps: 0.0 },
     };
+    let mut mean = given.duration.map(Seconds::get).or(given.steps.map(|s| s as f64)).unwrap_or(0.0);
+    if let Some(file) = file {
+        let step = if let Work::Steps { model, .. } = work { Some(models[model as usize].step) } else { None };
+        let alone = match step {
+            Some(step) => step * mean,
+            None => links.seconds(file, &ask, place, diags)?,
+        };
+        mean = if step.is_none() { alone } else { mean };
+        links.named(&given.name, &file.file, alone);
+    }
     let like = Job {
         submit: 0.0,
         ask,
@@ -237,6 +128,9 @@ pub(super) fn drawn(
         preemptible: *given.preemptible,
         checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
         checkpoint_cost: given.checkpoint_cost.map_or(0.0, Seconds::get),
+        copies: given
+            .copy_every
+            .map(|every| Copying { every: every.min(1 << 20) as u32, takes: given.copy_time.map_or(0.0, Seconds::get) }),
         restart: given.restart.map_or(place.restart, Seconds::get),
         elastic: given.most.map(|most| Elastic { most: most.min(1 << 24) as u32, serial: given.serial.unwrap_or(0.0) }),
     };
@@ -247,7 +141,7 @@ pub(super) fn drawn(
         from: given.from.get(),
         gap: given.every.map_or(0.0, Seconds::get),
         random: given.arrivals.unwrap_or(ArrivalKind::Poisson) == ArrivalKind::Poisson,
-        mean: given.duration.map(Seconds::get).or(given.steps.map(|s| s as f64)).unwrap_or(0.0),
+        mean,
         lengths: match given.durations.unwrap_or(Durations::Fixed) {
             Durations::Fixed => Lengths::Fixed,
             Durations::Exponential => Lengths::Exponential,
@@ -291,7 +185,7 @@ fn model(given: &JobInput, ask: &Ask, place: &Place<'_>, models: &mut Vec<Model>
 }
 
 /// Keys of a class of jobs that do nothing together.
-fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
+fn fits_together(given: &JobInput, at: Span, several: bool, diags: &mut Diagnostics) {
     let trains = given.training.is_some();
     let cores_only = *given.accelerators == Some(0);
     match (trains, given.duration.is_some()) {
@@ -324,6 +218,12 @@ fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
             given.checkpoint_cost.span,
             "`checkpoint_cost` does nothing without `checkpoint`",
         ),
+        (
+            given.copy_every.is_some() && (given.checkpoint.is_none() || !several),
+            given.copy_every.span,
+            "`copy_every` does nothing without `checkpoint` and several regions ([[fleet.region]])",
+        ),
+        (given.copy_time.is_some() && given.copy_every.is_none(), given.copy_time.span, "`copy_time` does nothing without `copy_every`"),
         (*given.spot && !*given.preemptible, given.preemptible.span, "a spot job can be stopped"),
         (
             *given.within != crate::fleet::Within::Any && cores_only,
@@ -355,96 +255,19 @@ fn fits_together(given: &JobInput, at: Span, diags: &mut Diagnostics) {
     if given.most.is_some_and(|m| given.accelerators.is_some_and(|a| m <= a)) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "`most` is no more than `accelerators`").at(given.most.span, "out of range"));
     }
+    if let (Some(every), Some(takes), Some(between)) = (*given.copy_every, *given.copy_time, *given.checkpoint)
+        && takes.get() > every as f64 * between.get()
+    {
+        let message = "a copy takes longer than the next one is away: they would pile up";
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(given.copy_time.span, "out of range").hint("copy fewer checkpoints"));
+    }
     if given.sigma.is_some_and(|s| s > 5.0) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a sigma above 5 is absurd").at(given.sigma.span, "out of range"));
     }
 }
 
-/// A service.
-pub(super) fn service(
-    given: &At<ServiceInput>,
-    jobs: &[At<JobInput>],
-    place: &Place<'_>,
-    names: &mut Names,
-    diags: &mut Diagnostics,
-) -> Option<(Service, Option<Weights>)> {
-    let before = diags.error_count();
-    let ask = Ask {
-        pools: pools_of(&given.parts, &given.pools, true, place.cluster, diags),
-        accelerators: (*given.accelerators).min(1 << 24) as u32,
-        share: 1000,
-        chunk: 1,
-        cpus: 0.0,
-        memory: 0.0,
-        within: *given.within,
-    };
-    if diags.error_count() > before {
-        return None;
-    }
-    let mut range = |bad: bool, span: Span, message: &str| {
-        if bad {
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
-        }
-    };
-    range(*given.least > *given.most, given.least.span, "`least` is more than `most`");
-    range(*given.most > 100_000, given.most.span, "more than 100,000 replicas");
-    let share = *given.metric == crate::fleet::Metric::Utilization;
-    range(share && *given.target > 1.0, given.target.span, "a utilization above 1");
-    range(given.interval.get() < 1.0, given.interval.span, "looks less than a second apart");
-    range(given.period.get() < 10.0 * given.interval.get(), given.period.span, "a period of less than ten looks");
-    range(given.down_window.get().max(given.up_window.get()) > 86_400.0, given.down_window.span, "a window of more than a day");
-    let fits = find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &ask).is_some();
-    range(!fits, given.accelerators.span, "a replica never finds room on this fleet, however empty");
-    let rollout = given.rollout.value.as_ref().and_then(|r| rollout(r, jobs, names, diags));
-    let weights = given.weights.value.as_ref().and_then(|w| weights(w, place, diags));
-    let service = Service {
-        name: given.name.value.clone(),
-        ask,
-        team: names.team(given.team.value.as_deref().unwrap_or("")),
-        class: names.class(&given.name),
-        priority: (*given.priority).min(1_000_000) as i32,
-        rate: (*given.requests_per_s, *given.swing, given.period.get()),
-        serves: *given.replica_requests_per_s,
-        latency: given.latency.get(),
-        patience: given.patience.get(),
-        warm: given.warm.get(),
-        rollout,
-        scaling: Scaling {
-            metric: *given.metric,
-            target: *given.target,
-            least: *given.least as u32,
-            most: *given.most as u32,
-            windows: [given.up_window.get(), given.down_window.get()],
-        },
-        interval: given.interval.get(),
-    };
-    (diags.error_count() == before).then_some((service, weights))
-}
-
-fn rollout(given: &RolloutInput, jobs: &[At<JobInput>], names: &mut Names, diags: &mut Diagnostics) -> Option<Rollout> {
-    class_named(&given.after, jobs, diags)?;
-    if *given.surge == 0 && *given.unavailable == 0 {
-        let told = Diagnostic::error(codes::CONFLICT, "with neither `surge` nor `unavailable` no replica can ever be replaced");
-        diags.push(told.at(given.surge.span, "here").hint("allow one of them"));
-        return None;
-    }
-    let whole = |v: u64| v.min(1 << 20) as u32;
-    Some(Rollout { after: names.class(&given.after), surge: whole(*given.surge), unavailable: whole(*given.unavailable) })
-}
-
-fn weights(given: &WeightsInput, place: &Place<'_>, diags: &mut Diagnostics) -> Option<Weights> {
-    let tier = tier(&given.tier, place.fabric, &[], diags)?;
-    let (bytes, most) = (given.size.get(), place.fabric.tier(tier).capacity);
-    if bytes > most {
-        let message = format!("the tier holds {}", crate::units::Bytes::new(most));
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(given.size.span, "more than the tier holds"));
-        return None;
-    }
-    Some(Weights { tier, bytes })
-}
-
 /// The class of drawn jobs of a name.
-fn class_named(name: &At<String>, jobs: &[At<JobInput>], diags: &mut Diagnostics) -> Option<usize> {
+pub(super) fn class_named(name: &At<String>, jobs: &[At<JobInput>], diags: &mut Diagnostics) -> Option<usize> {
     let mut found = (0..jobs.len()).filter(|&i| jobs[i].name.value == name.value);
     let (first, second) = (found.next(), found.next());
     if first.is_some() && second.is_none() {

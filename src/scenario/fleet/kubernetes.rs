@@ -182,6 +182,7 @@ impl Kubernetes {
             preemptible: true,
             checkpoint: 0.0,
             checkpoint_cost: 0.0,
+            copies: None,
             restart,
             elastic: None,
         })
@@ -220,6 +221,7 @@ fn pool(node: &KubeNode, part: &str, kind: u16) -> Pool {
         memory: node.memory,
         price: Catalogue::embedded().price(part, PriceKind::OnDemand).and_then(|p| *p.rent).map(|r| r.get()),
         power: watts,
+        region: 0,
         elastic: None,
     }
 }

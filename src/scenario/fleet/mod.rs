@@ -4,8 +4,13 @@ mod check;
 mod input;
 mod jobs;
 mod kubernetes;
+mod link;
+mod outages;
 mod pools;
+mod regions;
 mod run;
+mod services;
+mod traced;
 
 pub(super) use check::fleet_job;
 pub use input::{FleetInput, JobInput, MaintenanceInput, PolicyInput, PoolInput, ServiceInput, TeamInput};

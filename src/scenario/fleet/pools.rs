@@ -81,6 +81,7 @@ fn of_fabric(fabric: &Fabric, cost: &CostPlan, span: Span, diags: &mut Diagnosti
                 memory: host.memory.get(),
                 price: price_of(&part.id, cost, fabric.accelerator_count()),
                 power: [idle, idle + (tdp - idle) * BUSY_POWER].map(|w| w * f64::from(size) + overhead),
+                region: 0,
                 elastic: None,
             });
         }
@@ -136,6 +137,7 @@ fn of_pools(given: &[At<PoolInput>], cost: &CostPlan, diags: &mut Diagnostics) -
             price: pool.price.map(|p| p.get()).or_else(|| price_of(&part, cost, 0)),
             power: [pool.idle_power.map_or(if pool.power.is_some() { busy } else { watts[0] }, |w| w.get()), busy],
             part,
+            region: 0,
             elastic: pool.elastic.value.as_ref().map(|e| ElasticPool {
                 least: (*e.least).min(*pool.count) as u32,
                 provision: e.provision.get(),
@@ -194,7 +196,7 @@ fn pool_fits(pool: &PoolInput, diags: &mut Diagnostics) {
 fn of_table(name: &str, span: Span, diags: &mut Diagnostics) -> Option<Cluster> {
     let source = trace_source(name, span, diags)?;
     let (rows, bad) = read_nodes(&diags.source(source).text);
-    super::jobs::tell_bad("node", source, span, &bad, diags);
+    super::traced::tell_bad("node", source, span, &bad, diags);
     if !bad.is_empty() {
         return None;
     }
@@ -218,6 +220,7 @@ fn of_table(name: &str, span: Span, diags: &mut Diagnostics) -> Option<Cluster> 
                 memory: row.memory,
                 price: None,
                 power: [0.0; 2],
+                region: 0,
                 elastic: None,
             });
             pools.len() - 1

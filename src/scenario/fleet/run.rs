@@ -7,8 +7,8 @@ use crate::fleet::{
     Weights, draw_all, replay,
 };
 use crate::metrics::{
-    CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, LinkOutcome, Outcome, PolicyOutcome, SimulationOutcome, fleet_groups,
-    fleet_numbers, fleet_pipelines, fleet_services,
+    ClassScenario, CostOutcome, Detail, Fact, FleetDetail, FleetOutcome, JobRow, LinkOutcome, Outcome, PolicyOutcome, SimulationOutcome,
+    fleet_groups, fleet_numbers, fleet_pipelines, fleet_regions, fleet_services,
 };
 use crate::scenario::execute::{Failure, empty};
 use crate::scenario::load::Scenario;
@@ -46,6 +46,12 @@ pub struct FleetJob {
     pub horizon: Option<f64>,
     /// The trace, as it was named.
     pub trace: Option<String>,
+    /// Names of regions, where there are several.
+    pub region_names: Vec<String>,
+    /// Classes whose jobs come from a scenario file.
+    pub scenarios: Vec<ClassScenario>,
+    /// Whether a value of such a file comes from a stand-in and not from a machine.
+    pub synthetic: bool,
 }
 
 /// Seconds that a job takes to simulate under one policy, about (2 cores of 2024), and bytes that it takes.
@@ -73,7 +79,8 @@ impl FleetJob {
 /// Runs a fleet under all of its policies.
 pub(in crate::scenario) fn run(scenario: &Scenario, job: &FleetJob, max_work: f64) -> Result<Outcome, Failure> {
     let looks: f64 = job.services.iter().map(|s| job.horizon.unwrap_or(0.0) / s.interval).sum();
-    let failures: f64 = job.outages.classes.iter().map(|c| c.rate).sum::<f64>() * job.horizon.unwrap_or(30.0 * DAY);
+    let reclaims = job.outages.spot.iter().map(|s| s.nodes.len() as f64 / s.interval);
+    let failures = job.outages.classes.iter().map(|c| c.rate).chain(reclaims).sum::<f64>() * job.horizon.unwrap_or(30.0 * DAY);
     let tasks = (job.count() + looks + failures) * job.policies.len() as f64;
     let seconds = tasks * SECONDS_PER_JOB;
     if seconds > max_work {
@@ -112,7 +119,10 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
     // Dollars of an accelerator and second, for the bills of teams: the mean over pools by what was there.
     let there: f64 = job.cluster.pools().iter().zip(&first.node_seconds).map(|(p, s)| f64::from(p.accelerators) * s).sum();
     let rate = cost.as_ref().filter(|_| there > 0.0).map(|c| c.usd_total / there);
-    let (classes, teams) = fleet_groups(set, first, &job.class_names, &job.team_names, rate);
+    let (mut classes, teams) = fleet_groups(set, first, &job.class_names, &job.team_names, rate);
+    for class in &mut classes {
+        class.scenario = job.scenarios.iter().find(|s| s.class == class.name).cloned();
+    }
     let numbers: Vec<_> = results.iter().map(|r| fleet_numbers(set, r)).collect();
     let policies = job.policies.iter().zip(&numbers).map(|(p, n)| PolicyOutcome { name: p.name.clone(), numbers: n.clone() });
     let accelerators: u64 = job.cluster.nodes().iter().map(|n| u64::from(job.cluster.pools()[n.pool as usize].accelerators)).sum();
@@ -125,6 +135,7 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
             classes,
             teams,
             services: fleet_services(set, first),
+            regions: fleet_regions(set, first, &job.region_names, &job.class_names),
             pipelines: fleet_pipelines(set, first, &job.class_names),
             policies: if results.len() > 1 { policies.collect() } else { Vec::new() },
             links: hot.iter().take(NAMED_LINKS).map(LinkOutcome::of).collect(),
@@ -144,7 +155,9 @@ fn outcome(scenario: &Scenario, job: &FleetJob, set: &Fleet, results: Vec<Replay
 fn facts(scenario: &Scenario, job: &FleetJob, accelerators: u64) -> Vec<Fact> {
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let nodes = |p: usize| job.cluster.nodes().iter().filter(|n| n.pool as usize == p).count();
-    let pools: Vec<String> = job.cluster.pools().iter().enumerate().map(|(i, p)| format!("{} × {}", nodes(i), p.name)).collect();
+    let place = |p: &crate::fleet::Pool| job.region_names.get(p.region as usize).map_or_else(String::new, |r| format!(" in {r}"));
+    let pools: Vec<String> =
+        job.cluster.pools().iter().enumerate().map(|(i, p)| format!("{} × {}{}", nodes(i), p.name, place(p))).collect();
     let shown = if pools.len() > 4 { format!("{} and {} more kinds", pools[..3].join(", "), pools.len() - 3) } else { pools.join(", ") };
     let mut out = vec![fact("Nodes", format!("{shown}; {accelerators} accelerators"))];
     if scenario.fabric.node_count() > 0 {

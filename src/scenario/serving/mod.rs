@@ -7,9 +7,11 @@ mod fleet_input;
 mod input;
 mod run;
 mod traffic;
+mod unit;
 
 pub use input::{ServingInput, SpreadInput};
 pub use run::{Goals, ServingJob, Source};
 
 pub(super) use check::serving_job;
 pub(super) use run::run;
+pub(super) use unit::{Replica, batch_seconds, one_replica};

@@ -4,7 +4,9 @@ use super::super::execute::{BUSY_POWER, Failure, empty};
 use super::super::load::Scenario;
 use crate::economics::cost;
 use crate::engine::Streams;
+use crate::fabric::Fabric;
 use crate::hardware::Accelerator;
+use crate::kernels::Profiles;
 use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
 use crate::metrics::{Detail, SimulationOutcome};
 use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, converse, serve, synthesize};
@@ -147,7 +149,7 @@ impl Source {
 
 impl ServingJob {
     /// Tasks at most (iterations and requests) and the seconds that they take.
-    fn work(&self) -> (f64, f64) {
+    pub(super) fn work(&self) -> (f64, f64) {
         let all = || std::iter::once(&self.source).chain(self.models.iter().filter_map(|m| m.source.as_ref()));
         let (requests, tokens) = all().map(Source::size).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
         let looks = self.deployment.fleet.scaling.map_or(0.0, |s| self.source.span() / s.interval);
@@ -184,10 +186,27 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
     if seconds > max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
-    let fabric = &scenario.fabric;
+    let (mut numbers, detail, counted) = simulate(&scenario.fabric, &scenario.profiles, job, scenario.seed)?;
+    let cost = price(scenario, &mut numbers, &counted);
+    Ok(Outcome {
+        simulation: SimulationOutcome { events: counted.events, wall_s: 0.0 },
+        serving: Some(numbers),
+        cost: Some(cost),
+        detail,
+        ..empty(scenario, "serving")
+    })
+}
+
+/// The numbers of a serving job on a fabric under a seed, before prices.
+pub(super) fn simulate(
+    fabric: &Fabric,
+    profiles: &Profiles,
+    job: &ServingJob,
+    seed: u64,
+) -> Result<(ServingOutcome, Detail, Counted), Failure> {
     // The check has built the pool once.
-    let mut pool = job.deployment.pool(fabric, &scenario.profiles, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
-    let streams = Streams::new(scenario.seed);
+    let mut pool = job.deployment.pool(fabric, profiles, &job.stack).map_err(|e| Failure::Serving(e.to_string()))?;
+    let streams = Streams::new(seed);
     let (mut requests, skipped) = job.requests(&streams);
     if let Some(share) = job.urgent {
         requests.mark_urgent(share, &streams);
@@ -204,15 +223,7 @@ pub(in crate::scenario) fn run(scenario: &Scenario, job: &ServingJob, max_work: 
         models: job.models.iter().map(|m| (m.name.clone(), m.goals.map(|g| [g.ttft, g.tpot, g.e2e, g.share]))).collect(),
         title: job.describe(&requests),
     };
-    let (mut numbers, detail, counted) = serving_outcome(&frame, &requests, served);
-    let cost = price(scenario, &mut numbers, &counted);
-    Ok(Outcome {
-        simulation: SimulationOutcome { events: counted.events, wall_s: 0.0 },
-        serving: Some(numbers),
-        cost: Some(cost),
-        detail: Detail { ..detail },
-        ..empty(scenario, "serving")
-    })
+    Ok(serving_outcome(&frame, &requests, served))
 }
 
 fn price(scenario: &Scenario, numbers: &mut ServingOutcome, counted: &Counted) -> crate::metrics::CostOutcome {
