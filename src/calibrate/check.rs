@@ -129,7 +129,9 @@ impl Component {
             let left = steps.iter().map(|s| ((s.predicted + (factor - 1.0) * part(s)) / s.measured - 1.0).abs()).collect();
             out.push(Judged { name: component.name, factor, left: quantile(left, 0.5), direct });
         }
-        out.sort_by(|a, b| a.left.total_cmp(&b.left));
+        // What was measured comes before what explains as well.
+        let rank = |j: &Judged| ((1e9 * j.left).round(), !j.direct);
+        out.sort_by(|a, b| rank(a).0.total_cmp(&rank(b).0).then(rank(a).1.cmp(&rank(b).1)));
         out
     }
 }

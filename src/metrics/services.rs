@@ -113,12 +113,12 @@ fn replica(curve: &Curve, times: &Times) -> ReplicaOutcome {
         tpot_mean_s: l.tpot,
         e2e_mean_s: l.e2e,
     };
-    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| times.ttft_within(share));
+    let [p50, p90, p95, p99] = [0.5, 0.9, 0.95, 0.99].map(|share| times.ttft_within(share));
     ReplicaOutcome {
         scenario: curve.scenario.clone(),
         accelerators: curve.accelerators,
         requests_per_s: curve.serves(),
-        ttft_s: Percentiles { mean: ttft, p50, p90, p99 },
+        ttft_s: Percentiles { mean: ttft, p50, p90, p95, p99 },
         tpot_mean_s,
         e2e_mean_s,
         loads: curve.loads.iter().map(load).collect(),

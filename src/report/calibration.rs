@@ -124,7 +124,8 @@ fn items(file: &ProfileFile) -> Vec<Item> {
             count(p.moe.len(), "experts"),
         ];
         let mut values: Vec<String> = lists.into_iter().flatten().collect();
-        values.extend(p.memory_efficiency.map(|v| format!("memory_efficiency {v}")));
+        let shares = [("memory_efficiency", p.memory_efficiency), ("sustained_16", p.sustained_16), ("sustained_8", p.sustained_8)];
+        values.extend(shares.into_iter().filter_map(|(key, share)| share.map(|v| format!("{key} {v}"))));
         out.push(Item {
             name: format!("kernels of {}", *p.accelerator),
             title: format!("kernels of {}", *p.accelerator),
