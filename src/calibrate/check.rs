@@ -129,9 +129,9 @@ impl Component {
             let left = steps.iter().map(|s| ((s.predicted + (factor - 1.0) * part(s)) / s.measured - 1.0).abs()).collect();
             out.push(Judged { name: component.name, factor, left: quantile(left, 0.5), direct });
         }
-        // What was measured comes before what explains as well.
-        let rank = |j: &Judged| ((1e9 * j.left).round(), !j.direct);
-        out.sort_by(|a, b| rank(a).0.total_cmp(&rank(b).0).then(rank(a).1.cmp(&rank(b).1)));
+        // Of components that explain as much, to a millionth, one that was measured by itself goes first.
+        let order = |j: &Judged| ((1e6 * j.left).round(), !j.direct);
+        out.sort_by(|a, b| order(a).0.total_cmp(&order(b).0).then(order(a).1.cmp(&order(b).1)));
         out
     }
 }

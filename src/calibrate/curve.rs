@@ -219,7 +219,7 @@ pub fn fit_curve(points: &[Point]) -> Option<CurveFit> {
     // The fewest lines that are within 15 % of the best, as noise alone gains a tenth by one line more, or within a quarter of a per cent:
     // medians are known to one.
     let best = candidates.iter().map(|c| c.0).fold(f64::INFINITY, f64::min);
-    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= 1.15 * best + SLACK)?;
+    let (_, mut lines, errors) = candidates.into_iter().find(|c| c.0 <= (1.15 * best + 5e-4).max(best + SLACK))?;
     lines.retain({
         let all = lines.clone();
         move |l| sizes_where_least(&all, l, points)

@@ -168,13 +168,18 @@ impl Problem<'_> {
         size.get(size.len() / 2).copied().unwrap_or(0.0) / 0.6745
     }
 
-    /// Standard errors: the spread is that of the middle or of all residuals, whichever is more, and grows by what the parameters took of them;
-    /// with few points left Student's distribution is wider than a normal one.
+    /// Standard errors: the spread is that of the middle or of all weighted residuals, whichever is more, and grows by what the parameters took of
+    /// them; with few points left Student's distribution is wider than a normal one.
     fn errors(&self, points: &[usize], theta: &[f64]) -> Vec<f64> {
         let n = points.len() as f64;
-        let all = points.iter().map(|&i| loss(self.residual(i, theta)).0).sum::<f64>() / n.max(1.0);
+        let weighted = points.iter().map(|&i| {
+            let r = self.residual(i, theta);
+            let weight = loss(r).1;
+            (weight * r * weight * r, weight)
+        });
+        let (squares, weights) = weighted.fold((0.0, 1e-30), |s, x| (s.0 + x.0, s.1 + x.1));
         let left = (n - theta.len() as f64).max(1.0);
-        let spread = self.spread_at(points, theta).max(all.sqrt()) * (n / left).max(1.0).sqrt() * (1.0 + 0.926 / left);
+        let spread = self.spread_at(points, theta).max((squares / weights).sqrt()) * (n / left).max(1.0).sqrt() * (1.0 + 0.926 / left);
         self.leverage(points, theta).map_or_else(|| vec![1.0; theta.len()], |l| l.into_iter().map(|l| spread * l).collect())
     }
 
