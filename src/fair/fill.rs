@@ -77,6 +77,9 @@ pub(super) struct Fill {
     pending: Vec<u32>,
     /// The level reached.
     floor: f64,
+    /// Free activities that are not settled yet, and checks that wait: without either nothing in the heap acts any more.
+    unsettled: u32,
+    checks: u32,
 }
 
 impl Fill {
@@ -87,9 +90,12 @@ impl Fill {
         self.resources.clear();
         self.activities.clear();
         self.heap.clear();
+        self.pending.clear();
         self.floor = 0.0;
+        (self.unsettled, self.checks) = (0, 0);
     }
     fn push(&mut self, level: f64, kind: Kind, id: u32) {
+        self.checks += u32::from(kind == Kind::Check);
         self.heap.push(key(level.max(self.floor), kind, id));
     }
     /// Queues the resources that gained free users, where their level fell.
@@ -106,6 +112,9 @@ impl Fill {
     }
     /// What acts next, at which level, and its activity or resource. A saturation stays at the heap's top until its users are settled.
     fn next(&mut self) -> Option<(f64, Kind, u32)> {
+        if self.unsettled == 0 && self.checks == 0 {
+            return None;
+        }
         self.queue_pending();
         while let Some(mut top) = self.heap.peek_mut() {
             let (level, id) = (f64::from_bits((top.0 >> 64) as u64), top.0 as u32);
@@ -116,6 +125,7 @@ impl Fill {
             };
             if kind != Kind::Saturation {
                 PeekMut::pop(top);
+                self.checks -= u32::from(kind == Kind::Check);
                 return Some((level, kind, id));
             }
             let open = &mut self.open[id as usize];
@@ -150,6 +160,7 @@ impl Fair {
         }
         state.seen = self.stamp;
         state.is_settled = false;
+        self.fill.unsettled += 1;
         let state = *state;
         self.fill.activities.push(activity);
         for i in state.edges() {
@@ -267,6 +278,7 @@ impl Fair {
     fn settle(&mut self, activity: u32, rate: f64, limit: u32) {
         let state = &mut self.activities[activity as usize];
         state.is_settled = true;
+        self.fill.unsettled -= 1;
         (state.trial, state.trial_limit) = (rate, limit);
         let (weight, edges) = (state.weight, state.edges());
         for i in edges {

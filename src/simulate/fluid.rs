@@ -226,7 +226,9 @@ impl Fluid {
             self.carried[resource.0 as usize] += coefficient * done;
         }
         self.fair.stop(a);
-        self.deadlines.set(a.0 as usize, f64::INFINITY);
+        if self.deadlines.get(a.0 as usize) < f64::INFINITY {
+            self.deadlines.set(a.0 as usize, f64::INFINITY);
+        }
         self.active -= 1;
     }
 }
