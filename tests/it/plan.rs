@@ -92,7 +92,7 @@ fn a_service_that_cannot_be_says_what_binds_and_by_how_much() {
         std::fs::write(&path, text.replace("TOPOLOGIES", root().join("topologies").to_str().unwrap())).unwrap();
         orrery(&["plan", path.to_str().unwrap(), "--json"])
     };
-    let cluster = "[deployment]\ntensor = [2, 4]\n[[candidate]]\nnodes = [1, 2]\n";
+    let cluster = "[demand]\nmonths = 1\n[deployment]\ntensor = [2, 4]\n[[candidate]]\nnodes = [1, 2]\n";
     let free = json(&ask("", cluster));
     let cheapest = free["best"]["usd"].as_f64().unwrap();
     // Three quarters of the cheapest: a third too expensive.
@@ -177,7 +177,7 @@ fn a_base_that_does_not_fit_is_laid_out_anew() {
     let value = json(&out);
     let slo = &value["service"]["slo"][0];
     assert_eq!(slo["percentile"], 95.0);
-    assert_eq!(slo["reached_s"], value["best"]["ttft_s"]["p95"]);
+    assert_eq!(slo["reached_s"], value["best"]["serving"]["ttft_s"]["p95"]);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn faults_name_their_key() {
         ("[serving.traffic]", "[serving.speculation]\ndrafts = 3\nacceptance = 1.7\n[serving.traffic]", "E0202", "between 0 and 1"),
         ("tensor = 2", "tensor = 4\ndata = 2", "E0205", "does nothing for a dense model"),
         ("max_sequences = 64", "kv_blocks = 100\nmemory_share = 0.5", "E0205", "beside `kv_blocks`"),
-        ("max_sequences = 64", "memory_share = 0.01", "E0205", "leave no room"),
+        ("max_sequences = 64", "memory_share = 0.01", "E0406", "leave no room"),
         ("requests_per_s = 4", "requests_per_s = 1e300", "E0202", "requests_per_s"),
         ("requests_per_s = 4", "requests_per_s = nan", "E0202", "requests_per_s"),
         ("requests = 50", "requests = 0", "E0202", "requests"),
@@ -147,7 +147,7 @@ fn further_models_that_do_not_fit() {
         (format!("share = 0.2\nshared = true\n{model}"), "E0405", "share accelerators"),
         (
             format!("share = 0.2\nshared = true\n{model}\n[serving.beside.parallel]\ntensor = 2"),
-            "E0205",
+            "E0406",
             "engines that share accelerators take",
         ),
         ("share = 0.2\n[serving.beside.model]\npreset = \"llama-3.2-1\"".into(), "E0204", "did you mean"),

@@ -242,7 +242,7 @@ fn loaded(base: &Base, place: Span, diags: &mut Diagnostics) -> Option<Scenario>
 }
 
 fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
-    let Some(scenario) = loaded(base, input.base.span, diags) else { return None };
+    let scenario = loaded(base, input.base.span, diags)?;
     let Job::Serving(job) = &scenario.job else {
         let message = "the goal is to serve, but the base is no serving scenario";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(input.base.span, "this base").at(input.goal.kind.span, "this goal"));
