@@ -76,14 +76,14 @@ impl Book {
 
     /// Whether a slot is still free.
     fn holds(&self, slot: &Slot, ask: &Ask, length: f64) -> bool {
-        let fits = |&(node, count): &(u32, u32)| {
+        let mut here = self.empty.clone();
+        let mut fits = |&(node, count): &(u32, u32)| {
             let (accelerators, cpus, memory) = self.peak(node, slot.start, slot.start + length);
-            let mut here = self.empty.clone();
             here.occupy(node, accelerators, cpus, memory);
             let up = here.condition(node) == Condition::Up;
             up && if count == 0 { here.has_host(node, ask) } else { here.capacity(node, ask) >= count }
         };
-        slot.start >= self.now && slot.parts.iter().all(fits)
+        slot.start >= self.now && slot.parts.iter().all(&mut fits)
     }
 
     /// The earliest slot of a job, before a time.
@@ -94,8 +94,9 @@ impl Book {
         times.dedup();
         let whole = self.empty.free_of(u64::MAX);
         // At a time at which too many accelerators are in use there is no need to look at nodes.
+        let up = || self.nodes.iter().filter(|n| self.empty.condition(*n.0) == Condition::Up).flat_map(|n| n.1);
         let may = |t: f64| {
-            let used: u32 = all().filter(|b| b.start <= t && b.end > t).map(|b| b.accelerators).sum();
+            let used: u32 = up().filter(|b| b.start <= t && b.end > t).map(|b| b.accelerators).sum();
             t < before && used.saturating_add(ask.accelerators) <= whole
         };
         let at = |start: f64| Some(Slot { start, parts: find(rule, &self.view(start, start + length), ask)? });
