@@ -114,7 +114,8 @@ out=${{OUT:-$PWD/orrery-measurements-$SLURM_JOB_ID}}
 mkdir -p \"$out\"
 mapfile -t hosts < <(scontrol show hostnames \"$SLURM_JOB_NODELIST\")
 
-srun --ntasks-per-node=1 bash \"$here/measure-node.sh\" \"$out\"
+# Without MPI: programs that were built with it run for themselves on every node.
+srun --mpi=none --ntasks-per-node=1 bash \"$here/measure-node.sh\" \"$out\"
 
 # Rounds of a tournament: in each, every node has one partner, so that pairs do not disturb each other on their NICs.
 remote='srun --overlap -N 1 -n 1 -w \"$0\" bash -c \"$1\"'

@@ -97,7 +97,7 @@ record! {
         pub training: Option<TrainingInput>,
         /// Optimizer steps (with `training`, or instead of those of `scenario`).
         pub steps: Option<Count>,
-        /// A scenario file, instead of `training` or `duration`: a training scenario with [run] says what is trained for how many steps, a serving
+        /// A scenario file, instead of `training` or `duration`: a training scenario with `[run]` says what is trained for how many steps, a serving
         /// scenario is a batch of requests that the job answers. With a topology they are simulated on nodes of the fleet, else on their own.
         pub scenario: Option<FilePath>,
         /// Accelerators, all at once or none; 0: cores only.
