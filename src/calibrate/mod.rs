@@ -97,6 +97,7 @@ impl Calibration {
             && f.link.is_empty()
             && f.memory.is_empty()
             && f.storage.is_empty()
+            && f.sustained.is_empty()
     }
 }
 

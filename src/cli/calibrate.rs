@@ -5,8 +5,8 @@ use super::args::{HalfKind, MessageFormat};
 use super::calibrate_args::{CalibrateCommand, FitArgs, ImportArgs, SchedulerKind, ScriptArgs, ShowArgs, StepsArgs};
 use super::stream::Stream;
 use crate::calibrate::{
-    Component, FitOptions, Imported, Measurement, Scheduler, StepCheck, Unit, What, check_steps, compare_nodes, fit, import, is_known,
-    points_csv, script, summary, to_lines, write,
+    Component, FitOptions, Imported, List, Measurement, Scheduler, StepCheck, Unit, What, check_steps, compare_nodes, fit, import,
+    is_known, points_csv, script, summary, to_lines, write,
 };
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::hardware::Catalogue;
@@ -142,6 +142,14 @@ fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {
             Diagnostic::error(codes::BAD_TABLE, "nothing has enough points for a fit")
                 .at(Span { source: sources[0], start: 0, end: 0 }, "in these files")
                 .hint("an operator needs 20 measurements of one part, format and library, a curve five sizes; the lines above say what was left out"),
+        );
+        return out.refuse(&diags, MessageFormat::Human);
+    }
+    if args.law_only && !calibration.entries.iter().any(|e| e.list == List::Gemm && e.fit.is_ok()) {
+        diags.push(
+            Diagnostic::error(codes::BAD_TABLE, "`--law-only` does nothing here: no matrix products are fitted")
+                .at(Span { source: sources[0], start: 0, end: 0 }, "in these files")
+                .hint("leave it out"),
         );
         return out.refuse(&diags, MessageFormat::Human);
     }

@@ -502,6 +502,16 @@ fn profiles_of_measured_devices_meet_whole_steps() {
     }
 }
 
+/// Constants alone, where there are none to be had.
+#[test]
+fn a_choice_that_does_nothing_is_refused() {
+    let folder = folder();
+    let out = folder.path().join("p.toml").to_string_lossy().into_owned();
+    let output = orrery(&["calibrate", "fit", "tests/logs/nccl_allreduce.log", "--law-only", "--out", &out]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does nothing here") && !Path::new(&out).exists(), "{output:?}");
+}
+
 /// A trace of a real step, packed as profilers write it.
 #[test]
 fn a_packed_trace_is_read() {
