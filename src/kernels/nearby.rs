@@ -49,17 +49,17 @@ impl Residuals {
     pub fn at(&self, place: &[f64; 3]) -> f64 {
         match self.points.iter().find(|(p, _)| distance(p, place) < 1e-9) {
             Some((_, own)) => *own,
-            None => self.from_neighbours(place, usize::MAX),
+            None => self.by_neighbours(place, usize::MAX),
         }
     }
 
     /// The residual of a product from the others alone.
     #[must_use]
     pub fn left_out(&self, i: usize) -> f64 {
-        self.from_neighbours(&self.points[i].0, i)
+        self.by_neighbours(&self.points[i].0, i)
     }
 
-    fn from_neighbours(&self, place: &[f64; 3], without: usize) -> f64 {
+    fn by_neighbours(&self, place: &[f64; 3], without: usize) -> f64 {
         let all = self.points.iter().enumerate().filter(|(i, _)| *i != without);
         let mut near: Vec<(f64, usize)> = all.map(|(i, (p, _))| (distance(p, place), i)).collect();
         let order = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
