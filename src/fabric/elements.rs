@@ -117,7 +117,7 @@ pub(super) struct Cable {
 /// Where an accelerator sits.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
-    /// Its number in the fabric, whatever rank stands on it ([`Fabric::with_ranks`]).
+    /// Its number in the fabric, whatever rank stands on it ([`with_ranks`](super::Fabric::with_ranks)).
     pub own: AcceleratorId,
     /// Its node.
     pub node: NodeId,
