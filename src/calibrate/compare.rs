@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 /// A node, a device or a link that is out of line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Odd {
-    /// `node`, `gpu`, `nic` or `link`.
+    /// `node`, `host`, `gpu`, `nic` or `link`.
     pub kind: &'static str,
     /// Its name; a link: both ends.
     pub name: String,
@@ -103,7 +103,14 @@ fn odd_of(what: &str, places: &[((String, String), f64)]) -> Vec<Odd> {
             add("link", format!("{host} to {peer}"), *value);
         }
         for end in guilty {
-            add("nic", end.clone(), quantile(ends(end), 0.5));
+            let kind = if end.contains(" gpu") {
+                "gpu"
+            } else if end.contains(" cpu") {
+                "host"
+            } else {
+                "nic"
+            };
+            add(kind, end.clone(), quantile(ends(end), 0.5));
         }
     }
     out.dedup();

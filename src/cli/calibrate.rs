@@ -89,8 +89,8 @@ fn import_logs(args: &ImportArgs, out: &mut Stream) -> Status {
             // A folder of a node names the node where the log does not.
             let node = path.parent().and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             list.extend(some.into_iter().map(|mut m| {
-                if m.host.is_empty() && files.len() > 1 {
-                    m.host.clone_from(&node);
+                if files.len() > 1 {
+                    of_node(&mut m, &node);
                 }
                 m
             }));
@@ -123,6 +123,22 @@ fn all_reduces(folder: &Path, args: &ImportArgs, text: &mut String, diags: &mut 
         m
     };
     found.points.iter().map(one).collect()
+}
+
+/// Places that a log names by number alone are those of the node whose folder it lies in.
+fn of_node(one: &mut Measurement, node: &str) {
+    let numbered = |place: &str| {
+        let number = ["gpu", "cpu"].iter().find_map(|kind| place.strip_prefix(kind));
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    if one.host.is_empty() {
+        node.clone_into(&mut one.host);
+    }
+    for place in [&mut one.host, &mut one.peer] {
+        if numbered(place) {
+            *place = format!("{node} {place}");
+        }
+    }
 }
 
 fn fit_files(args: &FitArgs, out: &mut Stream) -> Status {
