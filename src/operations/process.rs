@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 /// A run that takes longer than this many times its steps is given up, as is one of more events than [`MOST_EVENTS`].
 const MOST_WALL: f64 = 100.0;
 /// Failures of one run after which it is given up.
-const MOST_EVENTS: u64 = 300_000;
+const MOST_EVENTS: u64 = 100_000;
 
 struct Runner<'a> {
     plan: &'a RunPlan,
