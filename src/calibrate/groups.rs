@@ -164,6 +164,7 @@ pub(super) fn fit_measurements(list: &[Measurement], tier: &str) -> Fits {
 /// Shares of lasting work by part: those of the first of the formats that were measured.
 fn lasting(groups: &Groups<'_>, out: &mut Fits) {
     let mut parts: Vec<&String> = groups.keys().map(|k| &k[0].1).collect();
+    parts.sort();
     parts.dedup();
     for part in parts {
         for (key, formats) in SUSTAINED {
