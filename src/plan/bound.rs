@@ -3,14 +3,15 @@
 //! Memory is the memory model's own figure with few microbatches: more of them never keep less. Time is that of the busiest
 //! stage: its passes one after the other, after the first microbatch has come through the stages before it, and before the last
 //! gradient has gone back through them. Every pass takes at least its kernels and what its products cannot hide of its
-//! tensor-parallel collectives on idle links. What is left out (pipeline messages, gradient reduction, optimizer, waits) only adds.
+//! tensor-parallel collectives on idle links. The optimizer follows all of it. What is left out (pipeline messages, gradient reduction, waits)
+//! only adds.
 
 use super::space::Layout;
 use crate::collectives::{Communicator, Library, Op};
 use crate::economics::{CostPlan, cost};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
-use crate::training::{Config, PassCost, Passes, Schedule, stage_memory};
+use crate::training::{Config, OPTIMIZER_FIXED, PassCost, Passes, Schedule, stage_memory, update_bytes};
 use rustc_hash::FxHashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -65,13 +66,16 @@ impl<'a> Bounds<'a> {
         }
     }
 
+    fn models(&self, profiles: &Profiles) -> &[DeviceModel] {
+        self.devices.get_or_init(|| self.fabric.parts().map(|p| DeviceModel::with(profiles, p, None)).collect())
+    }
+
     fn passes(&self, config: &Config, layout: &Layout, profiles: &Profiles) -> Known {
         let shape = (layout.tensor, layout.context, layout.microbatch, layout.recompute, layout.sequence);
         if let Some(known) = self.passes.lock().unwrap_or_else(PoisonError::into_inner).get(&shape) {
             return known.clone();
         }
-        let devices = self.devices.get_or_init(|| self.fabric.parts().map(|p| DeviceModel::with(profiles, p, None)).collect());
-        let passes: Vec<Passes> = devices.iter().map(|d| Passes::new(config, d, self.launch_factor)).collect();
+        let passes: Vec<Passes> = self.models(profiles).iter().map(|d| Passes::new(config, d, self.launch_factor)).collect();
         let collective = if self.alike { self.collective(layout, passes[0].layer_forward.comm_bytes) } else { 0.0 };
         let known = (passes, collective);
         self.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(shape, known.clone());
@@ -106,7 +110,17 @@ impl<'a> Bounds<'a> {
         // In mixed clusters the fastest part bounds.
         let (passes, collective) = self.passes(config, layout, profiles);
         let steps = passes.iter().map(|passes| step(config, &layers, passes, collective));
-        Least { step: SLACK * steps.fold(f64::INFINITY, f64::min), peak: SLACK * peak(config, &layers), capacity: self.memory }
+        let step = steps.fold(f64::INFINITY, f64::min) + self.update(config, &layers, profiles);
+        Least { step: SLACK * step, peak: SLACK * peak(config, &layers), capacity: self.memory }
+    }
+
+    /// Seconds of the optimizer of the stage with the most weights; on the host it is not bounded.
+    fn update(&self, config: &Config, layers: &[Vec<u64>], profiles: &Profiles) -> f64 {
+        if config.offload.optimizer.is_some() {
+            return 0.0;
+        }
+        let bytes = (0..layers.len() as u64).map(|stage| update_bytes(config, layers, stage)).fold(0.0, f64::max);
+        OPTIMIZER_FIXED + self.models(profiles).iter().map(|d| d.stream(bytes, 0.0)).fold(f64::INFINITY, f64::min)
     }
 
     /// Money and energy of a run of `steps` at least: no less time, and no less power than at rest.

@@ -3,6 +3,7 @@
 //! Collectives of a stage's replicas run in order on a stream of their own; those between copies of sharded state on another. What is
 //! hidden behind compute follows from the order of tasks and from the links, never from a ratio.
 
+use super::config::Config;
 use super::config::Sharding;
 use super::lower::Lowering;
 use super::pass::{Part, Piece};
@@ -12,7 +13,16 @@ use crate::workload::{ClassId, Label, RouteId, Task, TaskId, TaskKind, Track, Wo
 
 /// Fixed time of the optimizer step: gradient norm, scaler, kernel launches (measured minus modelled of 13 vTrain pairs: 1 to 40 ms in
 /// all, median of the rest below 0.5 ms).
-const OPTIMIZER_FIXED: f64 = 0.5e-3;
+pub const OPTIMIZER_FIXED: f64 = 0.5e-3;
+
+/// Memory traffic of a stage's optimizer step on one rank, bytes.
+#[must_use]
+pub fn update_bytes(config: &Config, layers: &[Vec<u64>], stage: u64) -> f64 {
+    let trained = stage_weights(config, layers, stage).trained(config);
+    let owned = trained.owned(config);
+    let local = if config.gathers_layers() { owned } else { trained.total() };
+    config.optimizer_bytes() * owned + 4.0 * local
+}
 
 /// Streams of data-parallel collectives.
 #[derive(Clone, Copy)]
@@ -242,12 +252,8 @@ impl Lowering<'_, '_> {
 
     /// The optimizer of a class: its share of the state, and the local gradients that are scaled and cleared.
     fn optimizer(&mut self, class: u64, norm: TaskId) -> TaskId {
-        let trained = stage_weights(self.config, self.layers, self.stage(class)).trained(self.config);
-        let owned = trained.owned(self.config);
-        let local = if self.config.gathers_layers() { owned } else { trained.total() };
-        let bytes = self.config.optimizer_bytes() * owned + 4.0 * local;
         let Pace { part, speed } = self.pace(class);
-        let streaming = bytes / self.parts[part].1;
+        let streaming = update_bytes(self.config, self.layers, self.stage(class)) / self.parts[part].1;
         let work = Work::Compute { seconds: (OPTIMIZER_FIXED + streaming) / speed };
         let memory = streaming / (OPTIMIZER_FIXED + streaming);
         self.graph.add(Task { memory, ..Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work) }, &[norm])

@@ -37,6 +37,7 @@ mod tests;
 
 pub use config::{Attention, Config, Parallel, Precision, Recompute, Sharding, Uneven};
 pub use cost::{PassCost, Passes};
+pub use data::{OPTIMIZER_FIXED, update_bytes};
 pub use experts::{Dispatcher, ExpertStack, GraphScope, expert_stacks};
 pub use memory::{MemoryPlan, advice, stage_memory};
 pub use offload::{Offload, Shelf};
