@@ -235,7 +235,7 @@ def ids(batch, length, device, most=30000):
 
 
 def models(tiny):
-    """Name, samples of a step, and what makes the model and its loss."""
+    """Name, samples of a step (`tiny` takes fewer), and what makes the model and its loss."""
 
     def cut(large, small):
         return small if tiny else large
@@ -337,7 +337,7 @@ def synchronise(device):
         torch.cuda.synchronize()
 
 
-def measure(name, make, device, seconds, out):
+def measure(name, samples, make, device, seconds, out):
     torch.manual_seed(7)
     with torch.device(device):
         model, loss_of = make(device)
@@ -388,7 +388,7 @@ def measure(name, make, device, seconds, out):
     busy, count = sum(k[2] for k in kernels), sum(k[1] for k in kernels)
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     row = {
-        "id": name, "step_time_s": f"{through:.6f}", "step_median_s": f"{statistics.median(times):.6f}", "update_s": f"{update:.6f}", "busy_s": f"{busy:.6f}",
+        "id": name, "samples": samples, "step_time_s": f"{through:.6f}", "step_median_s": f"{statistics.median(times):.6f}", "update_s": f"{update:.6f}", "busy_s": f"{busy:.6f}",
         "kernels": count, "parameters": parameters, "peak_bytes": peak, "first_steps_s": f"{warm:.2f}"}  # fmt: skip
     return row, kernels
 
@@ -472,19 +472,19 @@ def main():
         torch.cuda.empty_cache()
     only, begin = set(filter(None, arguments.only.split(","))), time.time()
     rows, kernels = [], []
-    for name, _, make in models(arguments.tiny):
+    for name, samples, make in models(arguments.tiny):
         if (only and name not in only) or time.time() - begin > arguments.total:
             continue
         start = time.time()
         try:
-            row, longest = measure(name, make, device, arguments.seconds, arguments.out)
+            row, longest = measure(name, samples, make, device, arguments.seconds, arguments.out)
         except Exception as error:  # one model that does not run is no reason to lose the others
             print(f"{name}: {error!r}", flush=True)
             traceback.print_exc()
             continue
         finally:
             if device == "cuda":
-                torch._dynamo.reset()
+                torch.compiler.reset()
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
         rows.append(row)
