@@ -44,7 +44,8 @@ pub fn write(calibration: &Calibration, head: &str) -> String {
         let _ = writeln!(out, "\n[[profile]]\naccelerator = {part:?}\ngeneration = {generation:?}");
         let _ = writeln!(out, "source = {:?}", format!("fitted by orrery calibrate to {}", sources.join(", ")));
         if origin != ValueOrigin::Imported {
-            let _ = writeln!(out, "from = {{ origin = \"{origin}\", source = {:?} }}", sources.join(", "));
+            // Sources of measurements are their sessions.
+            let _ = writeln!(out, "from = {{ origin = \"{origin}\", source = {:?}, sessions = {} }}", sources.join(", "), sources.len());
         }
         for list in [List::Gemm, List::Prefill, List::Decode, List::Moe] {
             let rows: Vec<&&&Entry> = of_part.iter().filter(|e| e.list == list).collect();

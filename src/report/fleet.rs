@@ -333,7 +333,10 @@ fn gantt(detail: &FleetDetail, end: f64) -> String {
         let y = n as f64 * row;
         let _ = write!(out, "<path d=\"M{LEFT} {y:.1}h{WIDTH}\" stroke=\"currentColor\" stroke-opacity=\".12\"/>");
         if row >= 12.0 && (n == 0 || detail.nodes[n - 1].1 != *pool || n % 4 == 0) {
-            let name: String = format!("{pool} {n}").chars().take(13).collect();
+            let room = 13 - n.to_string().len() - 1;
+            let long = pool.chars().count() > room;
+            let short: String = pool.chars().take(if long { room - 1 } else { room }).collect();
+            let name = format!("{short}{} {n}", if long { "…" } else { "" });
             let _ = write!(
                 out,
                 "<text x=\"2\" y=\"{:.1}\" font-size=\"10\" fill=\"currentColor\">{}</text>",
