@@ -1,10 +1,10 @@
 //! The detail of an outcome that its pictures and tables are drawn from; nothing of it is in `--json`, but for what served a prediction.
 
 use super::run::RunSegment;
+use super::timeline::Timeline;
 use super::{FleetDetail, MemoryBytes, ServingDetail};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::fmt;
 
 /// What reports draw.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,8 +17,8 @@ pub struct Detail {
     pub processes: Vec<String>,
     /// Names of the timeline's tracks (streams), the same for every process.
     pub tracks: Vec<String>,
-    /// Slices of one step, sorted by process, track and start.
-    pub timeline: Vec<Slice>,
+    /// What each process does when.
+    pub timeline: Timeline,
     /// Ranks of a trace, or classes of equal ranks.
     pub ranks: Vec<TraceRank>,
     /// Most used links by kind.
@@ -74,74 +74,6 @@ pub struct TraceRank {
     pub exposed_memory_s: f64,
     /// Time in which it does nothing until the last rank ends, seconds.
     pub idle_s: f64,
-}
-
-/// What a slice of the timeline does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SliceKind {
-    /// Forward pass of a microbatch.
-    Forward,
-    /// Backward pass of a microbatch.
-    Backward,
-    /// Tensor-parallel communication.
-    TensorComm,
-    /// Pipeline send and receive.
-    PipelineComm,
-    /// Data-parallel communication.
-    DataComm,
-    /// Optimizer.
-    Optimizer,
-    /// Anything else.
-    Other,
-    /// Compute of a trace on the device.
-    Compute,
-    /// Compute of a trace on the host.
-    Host,
-    /// Outside memory of a trace.
-    Memory,
-    /// Collectives and messages of a trace.
-    Communication,
-}
-
-/// What a piece of the timeline is called; put into words when somebody looks.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SliceName {
-    /// A pass or its message: `F12.1` is the forward pass of microbatch 12 through model chunk 1.
-    Pass(char, u32, u16),
-    /// What the replicas of a model chunk exchange.
-    Data(u16),
-    /// Anything else of a step.
-    Word(&'static str),
-    /// An operation of a trace.
-    Text(String),
-}
-
-impl fmt::Display for SliceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pass(letter, microbatch, chunk) => write!(f, "{letter}{microbatch}.{chunk}"),
-            Self::Data(chunk) => write!(f, "data {chunk}"),
-            Self::Word(word) => f.write_str(word),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-/// A piece of the timeline.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Slice {
-    /// Index into `Detail::processes`.
-    pub process: u32,
-    /// Index into `Detail::tracks`.
-    pub track: u32,
-    /// What it does.
-    pub kind: SliceKind,
-    /// What it is called.
-    pub name: SliceName,
-    /// Start, seconds of simulated time.
-    pub start_s: f64,
-    /// Length in seconds.
-    pub duration_s: f64,
 }
 
 /// How much a kind of link was used.

@@ -8,11 +8,12 @@ mod run;
 mod services;
 mod serving;
 mod serving_models;
+mod timeline;
 mod trace;
 mod training;
 mod uncertainty;
 
-pub use detail::{Detail, Fact, LinkUse, ProfileUse, Slice, SliceKind, SliceName, StageMemory, TraceRank};
+pub use detail::{Detail, Fact, LinkUse, ProfileUse, StageMemory, TraceRank};
 pub use fleet::{
     ClassOutcome, ClassScenario, Course, FleetDetail, FleetNumbers, FleetOutcome, JobRow, LinkOutcome, PipelineOutcome, PolicyOutcome,
     StepOutcome, TeamOutcome, fleet_groups, fleet_numbers, fleet_pipelines,
@@ -29,5 +30,6 @@ pub use run::{
 pub use services::{LoadOutcome, ReplicaOutcome, RollOutcome, ServiceOutcome, fleet_services};
 pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use serving_models::ModelOutcome;
+pub use timeline::{Slice, SliceKind, SliceName, Timeline};
 pub use trace::trace_outcome;
 pub use training::{step_interval, training_outcome};

@@ -212,6 +212,21 @@ pub struct BreakdownSeconds {
 }
 
 impl BreakdownSeconds {
+    /// Adds other parts, so many times.
+    pub(super) fn add(&mut self, times: f64, other: &Self) {
+        self.compute += times * other.compute;
+        self.tensor_comm += times * other.tensor_comm;
+        self.pipeline_comm += times * other.pipeline_comm;
+        self.data_comm += times * other.data_comm;
+        self.expert_comm += times * other.expert_comm;
+        self.context_comm += times * other.context_comm;
+        self.bubble += times * other.bubble;
+        self.data_stall += times * other.data_stall;
+        self.checkpoint_stall += times * other.checkpoint_stall;
+        self.optimizer += times * other.optimizer;
+        self.offload += times * other.offload;
+        self.other += times * other.other;
+    }
     /// The parts with their names, in the order of the contract.
     #[must_use]
     pub const fn parts(&self) -> [(&'static str, f64); 12] {

@@ -3,8 +3,9 @@
 //! A rank computes while any of its compute operations runs, communicates while a collective or message of its runs (from the moment
 //! all that take part have come to it, so that waiting for others is idle time), and else moves memory or is idle.
 
-use super::detail::{Detail, LinkUse, Slice, SliceKind, SliceName, TraceRank};
+use super::detail::{Detail, LinkUse, TraceRank};
 use super::outcome::{TraceCommunication, TraceOutcome};
+use super::timeline::{Slice, SliceKind, SliceName, Timeline};
 use crate::fabric::Fabric;
 use crate::replay::Replayed;
 use crate::workload::trace::{RankTrace, Trace, TraceKind};
@@ -166,9 +167,9 @@ fn notices(trace: &Trace, run: &Replayed) -> Vec<String> {
 }
 
 /// Tracks, slices and how many ranks are shown. Communication that overlaps on a rank gets tracks of its own.
-fn timeline(trace: &Trace, run: &Replayed) -> (Vec<String>, Vec<Slice>, usize) {
+fn timeline(trace: &Trace, run: &Replayed) -> (Vec<String>, Timeline, usize) {
     let mut tracks: Vec<String> = ["compute", "host", "memory"].map(str::to_owned).to_vec();
-    let mut out: Vec<Slice> = Vec::new();
+    let mut out = Vec::new();
     let mut shown = 0;
     for (class, rank) in trace.ranks.iter().enumerate() {
         if out.len() + rank.ops.len() > MOST_SLICES && shown > 0 {
@@ -200,16 +201,9 @@ fn timeline(trace: &Trace, run: &Replayed) -> (Vec<String>, Vec<Slice>, usize) {
             while tracks.len() <= track {
                 tracks.push(format!("communication {}", tracks.len() - 2));
             }
-            out.push(Slice {
-                process: class as u32,
-                track: track as u32,
-                kind,
-                name: SliceName::Text(op.name.clone()),
-                start_s,
-                duration_s: end - start_s,
-            });
+            let (process, name) = (class as u32, SliceName::Text(op.name.clone()));
+            out.push((0, Slice { process, track: track as u32, kind, name, start_s, duration_s: end - start_s }));
         }
     }
-    out.sort_by(|a, b| (a.process, a.track).cmp(&(b.process, b.track)).then(a.start_s.total_cmp(&b.start_s)));
-    (tracks, out, shown)
+    (tracks, Timeline::new(out, None), shown)
 }

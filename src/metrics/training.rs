@@ -5,19 +5,20 @@
 //! for is followed backwards: as far as that chain is a transfer, the wait counts as that communication, and as far as
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
-use super::detail::{Detail, Fact, LinkUse, ProfileUse, Slice, SliceKind, SliceName, StageMemory};
+use super::detail::{Detail, Fact, LinkUse, ProfileUse, StageMemory};
 use super::outcome::{BreakdownSeconds, Filled, MemoryBytes, TrainingOutcome};
+use super::timeline::{Slice, SliceKind, SliceName, Timeline};
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
 use crate::ids::Id;
 use crate::kernels::DeviceModel;
-use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Schedule, Sharding, Shelf, Step, advice};
+use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Repeat, Schedule, Sharding, Shelf, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
 #[must_use]
 pub fn training_outcome(config: &Config, fabric: &Fabric, step: &Step) -> (TrainingOutcome, Detail) {
-    let time = step.execution.makespan;
+    let time = step.time_s();
     let class = pace_maker(step);
     let (breakdown, hidden) = breakdown(step, class);
     let accelerators = config.parallel.ranks() as f64;
@@ -117,7 +118,7 @@ fn pace_maker(step: &Step) -> ClassId {
     let mut busy: Vec<f64> = vec![0.0; step.layers.len() * step.variants.len()];
     for (task, (start, finish)) in step.graph.tasks().iter().zip(step.execution.start.iter().zip(&step.execution.finish)) {
         if matches!(task.work, Work::Compute { .. }) {
-            busy[task.class.0 as usize] += finish - start;
+            busy[task.class.0 as usize] += task.times * (finish - start);
         }
     }
     let most = busy.iter().copied().fold(0.0, f64::max);
@@ -131,14 +132,35 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
     let mut own: Vec<usize> =
         (0..graph.len()).filter(|&i| graph.tasks()[i].class == class && matches!(graph.tasks()[i].work, Work::Compute { .. })).collect();
     own.sort_unstable_by(|&a, &b| run.start[a].total_cmp(&run.start[b]).then(a.cmp(&b)));
+    let mut parts = passed(step, &own, 0.0, run.makespan);
+    let first = |repeat: &Repeat| own.iter().find(|&&i| graph.tasks()[i].label.microbatch == repeat.first).map(|&i| run.start[i]);
+    if let Some((repeat, from)) = step.repeat.and_then(|repeat| Some((repeat, first(&repeat)?))) {
+        parts.add(f64::from(repeat.times), &passed(step, &own, from, from + repeat.period_s));
+    }
+    let (time, total): (f64, f64) = (step.time_s(), parts.parts().iter().map(|p| p.1).sum());
+    parts.other += time - total;
+    if parts.other.abs() < 1e-9 * time {
+        parts.compute += parts.other;
+        parts.other = 0.0;
+    }
+    (parts, hidden(step, class, &parts))
+}
+
+/// How a class, whose compute in order is `own`, passes the time between two moments.
+fn passed(step: &Step, own: &[usize], from: f64, to: f64) -> BreakdownSeconds {
+    let (graph, run) = (&step.graph, &step.execution);
     let mut parts = BreakdownSeconds::default();
-    let mut at = 0.0;
-    for &i in &own {
+    let mut at = from;
+    for &i in own {
         if run.start[i] > at {
-            blame(graph, run, TaskId(i as u32), at, run.start[i], &mut parts);
+            blame(graph, run, TaskId(i as u32), at, run.start[i].min(to), &mut parts);
+            at = run.start[i].min(to);
+        }
+        if at >= to {
+            return parts;
         }
         let task = &graph.tasks()[i];
-        let length = run.finish[i] - run.start[i].max(at);
+        let length = (run.finish[i].min(to) - run.start[i].max(at)).max(0.0);
         let Work::Compute { seconds } = task.work else { continue };
         let of = |inner: f64| if seconds > 0.0 { length * inner / seconds } else { 0.0 };
         let (comm, context, expert) = (of(task.inner_comm), of(task.inner_context), of(task.inner_expert));
@@ -154,7 +176,7 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
         at = at.max(run.finish[i]);
     }
     // After its last task the class waits for whatever ends last.
-    if run.makespan > at {
+    if to > at {
         let last = (0..graph.len()).max_by(|&a, &b| run.finish[a].total_cmp(&run.finish[b]).then(b.cmp(&a))).unwrap_or(0);
         let (start, finish) = (run.start[last], run.finish[last]);
         add(&mut parts, &graph.tasks()[last], finish - start.max(at));
@@ -162,13 +184,7 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
             blame(graph, run, TaskId(last as u32), at, start, &mut parts);
         }
     }
-    let total: f64 = parts.parts().iter().map(|p| p.1).sum();
-    parts.other += run.makespan - total;
-    if parts.other.abs() < 1e-9 * run.makespan {
-        parts.compute += parts.other;
-        parts.other = 0.0;
-    }
-    (parts, hidden(step, class, &parts))
+    parts
 }
 
 fn add(parts: &mut BreakdownSeconds, task: &crate::workload::Task, seconds: f64) {
@@ -206,15 +222,15 @@ fn hidden(step: &Step, class: ClassId, parts: &BreakdownSeconds) -> f64 {
     let mut all = 0.0;
     for (i, task) in step.graph.tasks().iter().enumerate().filter(|(_, t)| t.class == class) {
         if matches!(task.work, Work::Transfer { .. }) && matches!(task.kind, TaskKind::DataComm | TaskKind::TensorComm) {
-            all += step.execution.finish[i] - step.execution.start[i];
+            all += task.times * (step.execution.finish[i] - step.execution.start[i]);
         }
     }
-    let inside: f64 = step.graph.tasks().iter().filter(|t| t.class == class).map(|t| t.inner_comm).sum();
+    let inside: f64 = step.graph.tasks().iter().filter(|t| t.class == class).map(|t| t.times * t.inner_comm).sum();
     (all + inside - parts.data_comm - parts.tensor_comm).max(0.0)
 }
 
 fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacity: f64) -> Detail {
-    let time = step.execution.makespan;
+    let time = step.time_s();
     let p = &config.parallel;
     let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let mut names: Vec<String> = Vec::new();
@@ -366,7 +382,7 @@ fn operators(config: &Config, step: &Step, class: ClassId) -> Vec<(String, f64)>
     ]
 }
 
-fn timeline(step: &Step) -> Vec<Slice> {
+fn timeline(step: &Step) -> Timeline {
     let mut out = Vec::with_capacity(step.graph.len());
     for (i, task) in step.graph.tasks().iter().enumerate() {
         let (start_s, duration_s) = (step.execution.start[i], step.execution.finish[i] - step.execution.start[i]);
@@ -386,8 +402,7 @@ fn timeline(step: &Step) -> Vec<Slice> {
             TaskKind::Other => (SliceKind::Other, SliceName::Word("other")),
         };
         let track = Track::ALL.iter().position(|t| *t == task.track).unwrap_or(0) as u32;
-        out.push(Slice { process: task.class.0, track, kind, name, start_s, duration_s });
+        out.push((label.microbatch, Slice { process: task.class.0, track, kind, name, start_s, duration_s }));
     }
-    out.sort_by(|a, b| (a.process, a.track).cmp(&(b.process, b.track)).then(a.start_s.total_cmp(&b.start_s)));
-    out
+    Timeline::new(out, step.repeat)
 }

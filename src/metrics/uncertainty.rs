@@ -27,7 +27,7 @@ const P90: f64 = 1.2816;
 
 /// The 10th and 90th percentile of the step time of a rank class whose time goes as in `parts`.
 pub(super) fn interval(config: &Config, step: &Step, class: usize, parts: &BreakdownSeconds) -> (f64, f64) {
-    let time = step.execution.makespan;
+    let time = step.time_s();
     if time <= 0.0 {
         return (time, time);
     }

@@ -2,7 +2,7 @@
 
 use super::plot::{BarRow, PALETTE, log_line, stacked_bars};
 use super::run::{run_html, storage_html};
-use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, SliceKind, TraceOutcome, TrainingOutcome};
+use crate::metrics::{CollectiveOutcome, CostOutcome, Outcome, Slice, SliceKind, TraceOutcome, TrainingOutcome};
 use crate::units::{Bytes, BytesPerSecond, Seconds, Watts, dollars, si, three};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fmt::Write;
@@ -139,7 +139,7 @@ fn training(outcome: &Outcome, t: &TrainingOutcome) -> Markup {
         h2 { "Pipeline of one step" }
         p.soft { "The whole step, and its beginning and end enlarged."
             @if rows_of(outcome) < outcome.detail.processes.len() { " One replica of " (outcome.detail.processes.len() / rows_of(outcome)) " that differ in their paths or speed." } }
-        @for (from, to) in windows(outcome, t.step_time_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
+        (timelines(outcome, t.step_time_s))
         figure { (key(&["forward", "backward", "tensor communication", sent, "data-parallel communication", "optimizer"])) }
         h2 { "Memory by stage" }
         figure {
@@ -193,7 +193,7 @@ fn trace(outcome: &Outcome, t: &TraceOutcome) -> Markup {
             figure { (PreEscaped(stacked_bars(&ranks, "seconds", None))) (key(&["computes", "only communicates", "only moves memory", "waits or is done"])) }
             @if outcome.detail.ranks.len() > ranks.len() { p.soft { "The first " (ranks.len()) " of " (outcome.detail.ranks.len()) "." } }
             h2 { "Timeline" }
-            @for (from, to) in windows(outcome, t.makespan_s) { figure { (PreEscaped(timeline_svg(outcome, from, to))) } }
+            (timelines(outcome, t.makespan_s))
             figure { (key(&["device", "host", "communication", "memory"])) }
         }
         @if !t.communication.is_empty() {
@@ -209,9 +209,14 @@ fn trace(outcome: &Outcome, t: &TraceOutcome) -> Markup {
 }
 
 /// The whole step; where it holds more passes than a picture can show, also its beginning and end.
-fn windows(outcome: &Outcome, step: f64) -> Vec<(f64, f64)> {
+fn timelines(outcome: &Outcome, step: f64) -> Markup {
+    let slices = outcome.detail.timeline.slices();
+    html! { @for (from, to) in windows(outcome, &slices, step) { figure { (PreEscaped(timeline_svg(outcome, &slices, from, to))) } } }
+}
+
+fn windows(outcome: &Outcome, slices: &[Slice], step: f64) -> Vec<(f64, f64)> {
     let counts = |kind| matches!(kind, SliceKind::Forward | SliceKind::Backward | SliceKind::Compute | SliceKind::Communication);
-    let passes = outcome.detail.timeline.iter().filter(|s| s.process == 0 && counts(s.kind)).count();
+    let passes = slices.iter().filter(|s| s.process == 0 && counts(s.kind)).count();
     let shown = 48.max(2 * rows_of(outcome));
     let part = step * shown as f64 / passes.max(1) as f64;
     if part * 3.0 > step { vec![(0.0, step)] } else { vec![(0.0, step), (0.0, part), (step - part, step)] }
@@ -241,7 +246,7 @@ fn rows_of(outcome: &Outcome) -> usize {
 }
 
 /// Rows of ranks or stages over a window of time; slices thinner than a tenth of a pixel beside their neighbour are left out.
-fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
+fn timeline_svg(outcome: &Outcome, slices: &[Slice], from: f64, to: f64) -> String {
     const LEFT: f64 = 70.0;
     const WIDTH: f64 = 900.0 - LEFT - 10.0;
     let stages = rows_of(outcome);
@@ -255,7 +260,7 @@ fn timeline_svg(outcome: &Outcome, from: f64, to: f64) -> String {
     );
     let mut paths = vec![String::new(); COLOURS];
     let mut last: Vec<f64> = vec![-1.0; stages * COLOURS];
-    for slice in &outcome.detail.timeline {
+    for slice in slices {
         let Some((kind, compute)) = look(slice.kind) else { continue };
         let (stage, end) = (slice.process as usize, (slice.start_s + slice.duration_s).min(to));
         let start = slice.start_s.max(from);

@@ -57,7 +57,7 @@ fn html_is_well_formed_and_asks_for_nothing() {
 #[test]
 fn slices_of_a_track_do_not_overlap() {
     let outcome = outcome();
-    let slices = &outcome.detail.timeline;
+    let slices = &outcome.detail.timeline.slices();
     assert!(slices.len() > 1000);
     for pair in slices.windows(2) {
         let (a, b) = (&pair[0], &pair[1]);

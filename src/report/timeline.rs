@@ -29,7 +29,8 @@ fn quoted(text: &str) -> String {
 #[must_use]
 pub fn timeline(outcome: &Outcome) -> String {
     let detail = &outcome.detail;
-    let mut out = String::with_capacity(128 * detail.timeline.len() + 4096);
+    let slices = detail.timeline.slices();
+    let mut out = String::with_capacity(128 * slices.len() + 4096);
     let _ = write!(
         out,
         "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"title\":{},\"scenario_hash\":{}}},\"traceEvents\":[",
@@ -52,7 +53,7 @@ pub fn timeline(outcome: &Outcome) -> String {
                 write!(out, "{{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":{p},\"tid\":{t},\"args\":{{\"name\":{}}}}}", quoted(track));
         }
     }
-    for slice in &detail.timeline {
+    for slice in &slices {
         comma(&mut out);
         let (ts, dur) = (slice.start_s * 1e6, slice.duration_s * 1e6);
         let _ = write!(

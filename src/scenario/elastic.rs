@@ -42,6 +42,6 @@ fn with_replicas(config: &Config, data: u64, (fabric, profiles): (&Fabric, &Prof
     let sharding = if parallel.replicas() == 1 { Sharding::None } else { config.sharding };
     let group = config.shard_group.filter(|g| parallel.replicas().is_multiple_of(*g));
     let other = Config { parallel, global_batch: batch, sharding, shard_group: group, ..config.clone() };
-    let step = simulate_step_with(&other, fabric, profiles).ok()?.execution.makespan;
+    let step = simulate_step_with(&other, fabric, profiles).ok()?.time_s();
     Some((step / batch as f64) / (time / config.global_batch as f64))
 }

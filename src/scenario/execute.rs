@@ -275,8 +275,8 @@ fn training(
     };
     let mut steps_by_stack =
         if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
-    steps_by_stack.sort_by(|a, b| a.0.execution.makespan.total_cmp(&b.0.execution.makespan));
-    let ends = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.execution.makespan);
+    steps_by_stack.sort_by(|a, b| a.0.time_s().total_cmp(&b.0.time_s()));
+    let ends = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.time_s());
     let (step, config) = steps_by_stack.swap_remove(steps_by_stack.len() / 2);
     let config = &config;
     let (mut numbers, mut detail) = training_outcome(config, &scenario.fabric, &step);

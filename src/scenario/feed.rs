@@ -133,7 +133,7 @@ fn contention(
     let Some(read) = transfer(fabric, plan.tier, Direction::Read, &clients, request_of(plan, fabric)) else { return 0.0 };
     // What cannot be read in the time of a step is waited for, which the feed counts.
     let share = (step / read.time(fabric)).min(1.0);
-    let beside = simulate_step_beside(config, fabric, profiles, &read, share).map_or(step, |s| s.execution.makespan);
+    let beside = simulate_step_beside(config, fabric, profiles, &read, share).map_or(step, |s| s.time_s());
     let lost = (beside - step).max(0.0);
     if lost > 1e-9 * step { lost } else { 0.0 }
 }

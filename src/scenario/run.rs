@@ -79,7 +79,7 @@ fn plan_of(
     size: &Size,
     cost: Option<&CheckpointCost>,
 ) -> RunPlan {
-    let time = step.execution.makespan;
+    let time = step.time_s();
     let mut plan = RunPlan {
         steps: size.steps,
         step: time,
@@ -156,7 +156,7 @@ fn slowdown(cost: &CheckpointCost, config: &Config, (fabric, profiles): (&Fabric
     for level in cost.levels.iter().filter(|l| l.write > 0.0) {
         // Over several steps each sees its part of the drain.
         let steps = (level.write / time).max(1.0);
-        let beside = simulate_step_beside(config, fabric, profiles, &level.transfer, 1.0 / steps).map_or(time, |s| s.execution.makespan);
+        let beside = simulate_step_beside(config, fabric, profiles, &level.transfer, 1.0 / steps).map_or(time, |s| s.time_s());
         let lost = steps * (beside - time).max(0.0);
         sum += if lost > 1e-9 * time { lost / level.level.every as f64 } else { 0.0 };
     }
@@ -188,7 +188,7 @@ fn class(given: &FailureClass, config: &Config, (fabric, profiles): (&Fabric, &P
         EffectKind::Slow => {
             // The step with one slow accelerator is a state of its own.
             let slowed = fabric.with_slow(AcceleratorId(0), input.speed.unwrap_or(1.0));
-            let slow = simulate_step_with(config, &slowed, profiles).map_or(time, |s| s.execution.makespan);
+            let slow = simulate_step_with(config, &slowed, profiles).map_or(time, |s| s.time_s());
             Effect::Hold { lost: lasts * (1.0 - time / slow).max(0.0), straggler: true }
         }
     };

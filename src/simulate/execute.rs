@@ -6,7 +6,7 @@ use super::network::{KindLoad, Network, Settled};
 use crate::engine::EventQueue;
 use crate::fair::ResourceId;
 use crate::units::SimTime;
-use crate::workload::{ClassId, RouteId, TaskGraph, TaskId, Work};
+use crate::workload::{ClassId, RouteId, Task, TaskGraph, TaskId, Work};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
@@ -309,8 +309,9 @@ impl Executor<'_> {
             return;
         }
         let cost = self.settled.costs[self.settled.cost_of[task as usize] as usize];
-        if let Work::Transfer { bytes, .. } = self.graph.tasks()[task as usize].work {
-            self.payload[cost.channel as usize] += bytes;
+        let Task { work, times, .. } = self.graph.tasks()[task as usize];
+        if let Work::Transfer { bytes, .. } = work {
+            self.payload[cost.channel as usize] += times * bytes;
         }
         self.hold(task, -cost.share);
         self.draw(task, 0.0);

@@ -46,7 +46,7 @@ impl Lowering<'_, '_> {
         }
         let mut after = after.to_vec();
         after.extend(self.data_tasks[stage][lane].last());
-        let label = Label { microbatch: 0, chunk: chunk as u16, piece: 0 };
+        let label = Label { microbatch: self.microbatch, chunk: chunk as u16, piece: 0 };
         let task = self.transfer(class, route, bytes, TaskKind::DataComm, Track::Data, label);
         let id = self.graph.add(task, &after);
         self.data_tasks[stage][lane].push(id);
@@ -83,7 +83,8 @@ impl Lowering<'_, '_> {
         }
         let Pace { part, speed } = self.pace(class);
         let seconds = 0.5 * cycle + 4.0 * bytes / self.parts[part].1 / speed;
-        let task = Task::new(ClassId(class as u32), Track::Data, TaskKind::DataComm, Work::Delay { seconds });
+        let label = Label { microbatch: self.microbatch, ..Label::default() };
+        let task = Task { label, ..Task::new(ClassId(class as u32), Track::Data, TaskKind::DataComm, Work::Delay { seconds }) };
         vec![self.graph.add(task, &after)]
     }
 
@@ -232,7 +233,8 @@ impl Lowering<'_, '_> {
             let bytes = self.config.gradient_bytes() * self.config.model.embedding_parameters() / self.config.parallel.tensor as f64;
             let ends = [self.classes_of(0), self.classes_of(stages - 1)].concat();
             let after: Vec<TaskId> = ends.iter().flat_map(|&c| self.frontier[c as usize].clone()).collect();
-            let task = self.transfer(0, route, bytes, TaskKind::DataComm, Track::Data, Label::default());
+            let label = Label { microbatch: self.microbatch, ..Label::default() };
+            let task = self.transfer(0, route, bytes, TaskKind::DataComm, Track::Data, label);
             let id = self.graph.add(task, &after);
             ends.iter().for_each(|&c| self.frontier[c as usize] = vec![id]);
         }
@@ -256,6 +258,7 @@ impl Lowering<'_, '_> {
         let streaming = update_bytes(self.config, self.layers, self.stage(class)) / self.parts[part].1;
         let work = Work::Compute { seconds: (OPTIMIZER_FIXED + streaming) / speed };
         let memory = streaming / (OPTIMIZER_FIXED + streaming);
-        self.graph.add(Task { memory, ..Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work) }, &[norm])
+        let label = Label { microbatch: self.microbatch, ..Label::default() };
+        self.graph.add(Task { label, memory, ..Task::new(ClassId(class as u32), Track::Compute, TaskKind::Optimizer, work) }, &[norm])
     }
 }

@@ -9,6 +9,7 @@ use super::cost::Passes;
 use super::exchange::ExpertRoute;
 use super::offload::{Away, HostRoutes};
 use super::pass::{Part, Priced};
+use super::repeat::Repeat;
 use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
 use super::schedule::{Op, Pass, Placement, program_of};
 use super::stack::{DataSync, PipelineComm};
@@ -76,6 +77,10 @@ pub(super) struct Lowering<'a, 'f> {
     pub(super) data_seen: Vec<[usize; 2]>,
     /// Tensor-parallel collectives inside the passes of each class.
     pub(super) inside: Vec<f64>,
+    /// What of the step is left out.
+    pub(super) repeat: Option<Repeat>,
+    /// The microbatch that is lowered now.
+    pub(super) microbatch: u32,
     /// Whether every tensor-parallel collective that products do not hide is a task of its own, whatever shares its links.
     pub(super) apart: bool,
 }
@@ -117,6 +122,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
             data_tasks: vec![Default::default(); stages],
             data_seen: vec![[0; 2]; classes],
             inside: vec![0.0; classes],
+            repeat: None,
+            microbatch: 0,
             apart: false,
         };
         lowering.add_routes(library);
@@ -182,6 +189,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
             self.lower_class(class, &gathered[self.stage(class) as usize], overlapped);
         }
         self.finish_step(overlapped);
+        if let Some(repeat) = self.repeat {
+            self.graph.repeat(|microbatch| repeat.weight(microbatch));
+        }
         let mut inside = Vec::new();
         for class in 0..classes {
             let bytes = self.comm_bytes(class);
@@ -216,6 +226,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
         Task { label, ..Task::new(ClassId(class as u32), track, kind, Work::Transfer { route, bytes }) }
     }
 
+    /// How often what the microbatch that is lowered now does happens in the step.
+    pub(super) fn times(&self) -> f64 {
+        self.repeat.map_or(1.0, |repeat| repeat.weight(self.microbatch))
+    }
+
     /// Microbatches of a class in a step.
     fn microbatches(&self, class: u64) -> u64 {
         self.config.microbatches_of(self.variants[(class / self.stages()) as usize].members[0])
@@ -230,6 +245,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let (shards, every_pass) = (self.config.gathers_layers(), self.config.reduces_every_pass());
         let leaves = |microbatch: u32| overlapped && (u64::from(microbatch) == last || every_pass);
         for op in ops {
+            self.microbatch = op.microbatch().unwrap_or(self.microbatch);
             match op {
                 Op::Exchange { send, receive: _ } if asynchronous => self.send_async(class, &send),
                 Op::Exchange { send, receive } => self.exchange(class, &send, &receive),

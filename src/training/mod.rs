@@ -3,7 +3,7 @@
 //! A framework is a [`Stack`]: data that says how many kernels a layer launches, how many bytes its element-wise
 //! kernels move, what it overlaps and how it splits layers over stages. `layer` gives the time of one pass through a
 //! layer, `stages` and `schedule` say who computes what in which order, `lower` turns that into tasks and routes, and
-//! `step` lets `simulate` run them. Memory is counted along the same schedule.
+//! `step` lets `simulate` run them, long ones in part (`repeat`). Memory is counted along the same schedule.
 
 mod config;
 mod cost;
@@ -19,6 +19,7 @@ mod network;
 mod offload;
 mod pass;
 mod place;
+mod repeat;
 mod routes;
 mod schedule;
 mod stack;
@@ -41,6 +42,7 @@ pub use data::{OPTIMIZER_FIXED, update_bytes};
 pub use experts::{Dispatcher, ExpertStack, GraphScope, expert_stacks};
 pub use memory::{MemoryPlan, advice, stage_memory};
 pub use offload::{Offload, Shelf};
+pub use repeat::Repeat;
 pub use schedule::{Messages, Op, Pass, Placement, Schedule, program, program_of};
 pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};

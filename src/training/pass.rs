@@ -274,8 +274,9 @@ impl Lowering<'_, '_> {
     fn place(&mut self, class: u64, kind: TaskKind, priced: &Priced, label: Label, beside_data: bool) {
         let &Priced { cost, exposed, comm, context, exchange, seconds } = priced;
         let tensor = self.tensor[class as usize];
-        self.context[class as usize].inside += cost.context_count;
-        self.experts[class as usize].inside += cost.expert_count;
+        let times = self.times();
+        self.context[class as usize].inside += times * cost.context_count;
+        self.experts[class as usize].inside += times * cost.expert_count;
         let compute = |seconds, inner_comm, share: f64| {
             let task = Task::new(ClassId(class as u32), Track::Compute, kind, Work::Compute { seconds });
             let memory = if seconds > 0.0 { (share * cost.elementwise / seconds).min(1.0) } else { 0.0 };
@@ -286,7 +287,7 @@ impl Lowering<'_, '_> {
         let apart = cut || tensor.with_pipeline || (tensor.with_data && beside_data);
         let count = if apart { cost.comm_count.ceil() as u64 } else { 0 };
         if count == 0 {
-            self.inside[class as usize] += cost.comm_count;
+            self.inside[class as usize] += times * cost.comm_count;
             self.advance(class, compute(seconds, comm, 1.0));
             return;
         }

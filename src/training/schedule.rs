@@ -150,9 +150,22 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The microbatch of a pass; side by side, that of the backward one.
+    #[must_use]
+    pub const fn microbatch(&self) -> Option<u32> {
+        match *self {
+            Self::Forward { microbatch, .. } | Self::Backward { microbatch, .. } => Some(microbatch),
+            Self::Inputs { microbatch, .. } | Self::Weights { microbatch, .. } => Some(microbatch),
+            Self::Pair { backward, .. } => Some(backward.0),
+            Self::Exchange { .. } => None,
+        }
+    }
+}
+
 /// Microbatches that go through a chunk one after the other before the next chunk: the stages, or the least number above for
 /// which the last group is whole or no smaller than the stages (else stages would wait for each other).
-fn group_size(stages: u64, chunks: u64, microbatches: u64) -> u64 {
+pub(super) fn group_size(stages: u64, chunks: u64, microbatches: u64) -> u64 {
     if chunks == 1 || microbatches <= stages {
         return microbatches.max(1);
     }

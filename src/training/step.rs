@@ -5,6 +5,7 @@ use super::cost::Passes;
 use super::export::export;
 use super::lower::{Lowered, Lowering};
 use super::memory::{MemoryPlan, stage_memory};
+use super::repeat::{Repeat, Short, short};
 use super::stages::SplitError;
 use super::variants::{Folding, Variant, parts_of, variants};
 use crate::collectives::Library;
@@ -12,8 +13,8 @@ use crate::fabric::{AcceleratorId, Fabric};
 use crate::kernels::{DeviceModel, Profiles};
 use crate::simulate::{Deadlock, Execution, Network, execute};
 use crate::storage::Transfer;
-use crate::workload::TaskGraph;
 use crate::workload::trace::Trace;
+use crate::workload::{RouteId, TaskGraph};
 use std::fmt;
 
 /// Why a step cannot be simulated.
@@ -41,10 +42,12 @@ impl std::error::Error for StepError {}
 /// A simulated step.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The tasks.
+    /// The tasks that were run.
     pub graph: TaskGraph,
-    /// When they ran.
+    /// When they ran; what links carried is that of the whole step.
     pub execution: Execution,
+    /// Stretch of the step that repeats and was run once only: then the run is shorter than the step.
+    pub repeat: Option<Repeat>,
     /// Layers of every chunk by stage.
     pub layers: Vec<Vec<u64>>,
     /// Passes of one microbatch on each part of the job.
@@ -57,9 +60,16 @@ pub struct Step {
     pub parts: Vec<String>,
     /// Data-parallel ranks that behave the same; rank class `variant × stages + stage` stands for a stage of one.
     pub variants: Vec<Variant>,
+    /// Payload that moved inside passes, as for [`execute()`].
+    pub(super) inside: Vec<(RouteId, f64, f64)>,
 }
 
 impl Step {
+    /// Seconds of the whole step.
+    #[must_use]
+    pub fn time_s(&self) -> f64 {
+        self.execution.makespan + self.repeat.map_or(0.0, |repeat| repeat.seconds())
+    }
     /// The pipeline stage of a rank class.
     #[must_use]
     pub fn stage_of(&self, class: usize) -> usize {
@@ -82,7 +92,7 @@ impl Step {
 /// # Errors
 /// When the layers do not split, a part lacks the number format, or the schedule locks up.
 pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError> {
-    simulate_step_folded(config, fabric, Folding::Folded)
+    simulate_step_with(config, fabric, Profiles::embedded())
 }
 
 /// The same with kernel profiles other than the shipped ones.
@@ -90,10 +100,10 @@ pub fn simulate_step(config: &Config, fabric: &Fabric) -> Result<Step, StepError
 /// # Errors
 /// As [`simulate_step`].
 pub fn simulate_step_with(config: &Config, fabric: &Fabric, profiles: &Profiles) -> Result<Step, StepError> {
-    run(config, fabric, profiles, Folding::Folded, false, None, |_, _| ()).map(|r| r.0)
+    in_part(config, fabric, profiles, |_, _| ()).map(|r| r.0)
 }
 
-/// The same with ranks folded or each by itself.
+/// The whole step with ranks folded or each by itself.
 ///
 /// # Errors
 /// As [`simulate_step`].
@@ -133,12 +143,13 @@ pub(super) struct Prepared {
     variants: Vec<Variant>,
 }
 
-/// Lowers a step onto the fabric that a network sees.
+/// Lowers a step onto the fabric that a network sees; `repeat` is what it leaves out.
 pub(super) fn prepare(
     config: &Config,
     profiles: &Profiles,
     folding: Folding,
     apart: bool,
+    repeat: Option<Repeat>,
     network: &mut Network<'_>,
 ) -> Result<Prepared, StepError> {
     let (fabric, parallel) = (network.fabric(), &config.parallel);
@@ -162,13 +173,31 @@ pub(super) fn prepare(
     let variants = variants(fabric, config, &parts, &slower, folding);
     let mut lowering =
         Lowering::new(config, &paces, &layers, &variants, network, &Library { channels: config.collective_channels, ..Library::nccl() });
-    lowering.apart = apart;
+    (lowering.apart, lowering.repeat) = (apart, repeat);
     let lowered = lowering.lower();
     let parts = parts.iter().map(|p| p.id.value.clone()).collect();
     Ok(Prepared { lowered, layers, paces, devices, parts, variants })
 }
 
-/// Runs a step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
+/// Runs a step, in part where that stands for the whole, and gives it with what `then` reads off it while the routes are there.
+pub(super) fn in_part<T>(
+    config: &Config,
+    fabric: &Fabric,
+    profiles: &Profiles,
+    then: impl FnOnce(&Step, &Network<'_>) -> T,
+) -> Result<(Step, T), StepError> {
+    if let Some(short) = short(config) {
+        let mut network = Network::new(fabric);
+        let step = simulate(&short.config, profiles, Folding::Folded, false, Some(&short), &mut network)?;
+        if step.repeat.is_some() {
+            let read = then(&step, &network);
+            return Ok((step, read));
+        }
+    }
+    run(config, fabric, profiles, Folding::Folded, false, None, then)
+}
+
+/// Runs a whole step and gives it, with what `then` reads off it while the routes are there; `apart` makes every tensor-parallel collective a
 /// task of its own, `beside` is a transfer of which a share runs beside the step.
 fn run<T>(
     config: &Config,
@@ -183,11 +212,26 @@ fn run<T>(
     if let Some((transfer, share)) = beside {
         network.set_beside(transfer, share);
     }
-    let Prepared { lowered, layers, paces, devices, parts, variants } = prepare(config, profiles, folding, apart, &mut network)?;
-    let execution = execute(&lowered.graph, &network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
-    let memory = (0..config.parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
-    let passes = paces.into_iter().map(|p| p.0).collect();
-    let step = Step { graph: lowered.graph, execution, layers, passes, memory, devices, parts, variants };
+    let step = simulate(config, profiles, folding, apart, None, &mut network)?;
     let read = then(&step, &network);
     Ok((step, read))
+}
+
+/// Lowers and runs a step, of a short one as far as it stands for the long one.
+fn simulate(
+    config: &Config,
+    profiles: &Profiles,
+    folding: Folding,
+    apart: bool,
+    short: Option<&Short>,
+    network: &mut Network<'_>,
+) -> Result<Step, StepError> {
+    let Prepared { lowered, layers, paces, devices, parts, variants } =
+        prepare(config, profiles, folding, apart, short.map(|s| s.repeat), network)?;
+    let execution = execute(&lowered.graph, network, lowered.classes, &lowered.inside).map_err(StepError::Deadlock)?;
+    let repeat = short.and_then(|s| s.settled(&lowered.graph, &execution));
+    let memory = (0..config.parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
+    let passes = paces.into_iter().map(|p| p.0).collect();
+    let Lowered { graph, inside, .. } = lowered;
+    Ok(Step { graph, inside, execution, repeat, layers, passes, memory, devices, parts, variants })
 }

@@ -112,7 +112,7 @@ fn sharded_job(stack: &str, sharding: Sharding, data: u64) -> Config {
 /// Payload of all data-parallel collectives of a step.
 fn data_bytes(step: &Step) -> f64 {
     let of = |t: &crate::workload::Task| match (t.kind, t.work) {
-        (crate::workload::TaskKind::DataComm, crate::workload::Work::Transfer { bytes, .. }) => bytes,
+        (crate::workload::TaskKind::DataComm, crate::workload::Work::Transfer { bytes, .. }) => t.times * bytes,
         _ => 0.0,
     };
     step.graph.tasks().iter().map(of).sum()
@@ -160,7 +160,7 @@ fn gathers_ahead_hide_behind_the_layer_that_computes() {
         let mut config = sharded_job("fsdp-2023", Sharding::Weights, 16);
         config.stack.prefetch_forward.value = ahead;
         config.stack.prefetch_backward.value = ahead;
-        simulate_step(&config, &fabric).unwrap().execution.makespan
+        simulate_step(&config, &fabric).unwrap().time_s()
     };
     assert!(time(1) < 0.97 * time(0), "{} and {}", time(1), time(0));
 }
@@ -196,12 +196,12 @@ fn experts_exchange_every_copy_of_a_token() {
     let groups: Vec<Vec<_>> = vec![(0..8).map(crate::fabric::AcceleratorId).collect()];
     let alone = crate::collectives::Communicator::new(&fabric, &crate::collectives::Library::nccl(), &groups)
         .time_alone(crate::collectives::Op::AllToAll, bytes);
-    let inside: f64 = step.graph.tasks().iter().map(|t| t.inner_expert).sum();
+    let inside: f64 = step.graph.tasks().iter().map(|t| t.times * t.inner_expert).sum();
     let waits = 2.0 * 3.0 * config.experts.wait.get();
     assert!((inside / (2.0 * 3.0 * 4.0 * alone + waits) - 1.0).abs() < 1e-9, "{inside} against {alone}");
     // Without launches and waits, and with a part of the exchange hidden.
     let captured = Config { experts: ExpertStack::named("full-graph").unwrap().clone(), ..config };
-    assert!(simulate_step(&captured, &fabric).unwrap().execution.makespan < step.execution.makespan);
+    assert!(simulate_step(&captured, &fabric).unwrap().time_s() < step.time_s());
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn folded_is_unfolded_with_shards_and_experts() {
     for (what, extra) in [("uniform", ""), ("slow", "[[degraded]]\npart = \"accelerator 11\"\nspeed = 0.5\n")] {
         let fabric = cluster(2, extra);
         for config in [sharded_job("torchtitan-compile-2024", Sharding::Weights, 16), experts_job()] {
-            let time = |folding| simulate_step_folded(&config, &fabric, folding).unwrap().execution.makespan;
+            let time = |folding| simulate_step_folded(&config, &fabric, folding).unwrap().time_s();
             let (a, b) = (time(Folding::Folded), time(Folding::Unfolded));
             assert!((a / b - 1.0).abs() < 1e-9, "{what}: {a} and {b}");
         }

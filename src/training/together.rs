@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::lower::Lowered;
-use super::step::{StepError, prepare};
+use super::step::{StepError, in_part, prepare};
 use super::variants::Folding;
 use crate::fabric::{Fabric, LinkId};
 use crate::kernels::Profiles;
@@ -23,10 +23,10 @@ pub struct Member<'a> {
 /// # Errors
 /// As [`super::simulate_step`].
 pub fn step_alone(member: Member<'_>, profiles: &Profiles) -> Result<(f64, Vec<(LinkId, f64)>), StepError> {
-    let mut network = Network::new(member.fabric);
-    let step = prepare(member.config, profiles, Folding::Folded, false, &mut network)?.lowered;
-    let execution = execute(&step.graph, &network, step.classes, &step.inside).map_err(StepError::Deadlock)?;
-    Ok((execution.makespan, network.carried(&step.graph, &step.inside, &execution.payload)))
+    let (step, carried) = in_part(member.config, member.fabric, profiles, |step, network| {
+        network.carried(&step.graph, &step.inside, &step.execution.payload)
+    })?;
+    Ok((step.time_s(), carried))
 }
 
 /// Steps of the slowest job over which means are taken, and the most tasks that are run for that.
@@ -45,7 +45,7 @@ pub fn steps_together(members: &[Member<'_>], alone: &[f64], profiles: &Profiles
     for member in members {
         network.see(member.fabric);
         let from = network.route_count();
-        let step = prepare(member.config, profiles, Folding::Folded, false, &mut network)?.lowered;
+        let step = prepare(member.config, profiles, Folding::Folded, false, None, &mut network)?.lowered;
         let before: usize = steps.iter().map(|s: &Lowered| s.classes).sum();
         network.shift_classes(from, before as u32);
         steps.push(step);

@@ -180,7 +180,7 @@ fn fastest(job: &Job, fabric: &Fabric, profiles: &Profiles, memory: f64) -> Resu
                 };
                 let peak = step.memory.iter().map(|m| m.total()).fold(0.0, f64::max);
                 let (low, high) = step_interval(&config, &step);
-                let this = Predicted { time: step.execution.makespan, low, high };
+                let this = Predicted { time: step.time_s(), low, high };
                 if peak <= memory {
                     best = Some(best.filter(|b| b.time <= this.time).unwrap_or(this));
                     break;

@@ -253,7 +253,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
         let config = Config { experts: experts.clone(), ..config.clone() };
         let step = simulate_step_with(&config, &fabric, profiles).map_err(|e| e.to_string())?;
         let (low, high) = step_interval(&config, &step);
-        Ok(Predicted { time: step.execution.makespan, low, high })
+        Ok(Predicted { time: step.time_s(), low, high })
     };
     if !config.has_experts() {
         return time(&config.experts);

@@ -128,6 +128,8 @@ pub struct Task {
     pub label: Label,
     /// What it asks of the hardware.
     pub work: Work,
+    /// How often it happens: it runs once, and what it moves counts so many times (a stretch of a workload that repeats).
+    pub times: f64,
     /// Share of a compute task that memory bounds: slowed by what communication takes of its bandwidth.
     pub memory: f64,
     /// Seconds of a compute task that are blocking communication inside it (on links that nothing else uses).
@@ -142,7 +144,18 @@ impl Task {
     /// A task without a label or communication inside it.
     #[must_use]
     pub fn new(class: ClassId, track: Track, kind: TaskKind, work: Work) -> Self {
-        Self { class, track, kind, label: Label::default(), work, memory: 0.0, inner_comm: 0.0, inner_context: 0.0, inner_expert: 0.0 }
+        Self {
+            class,
+            track,
+            kind,
+            label: Label::default(),
+            work,
+            times: 1.0,
+            memory: 0.0,
+            inner_comm: 0.0,
+            inner_context: 0.0,
+            inner_expert: 0.0,
+        }
     }
 }
 
@@ -197,6 +210,10 @@ impl GraphBuilder {
     /// Lets `after` wait for `before` too.
     pub fn depend(&mut self, before: TaskId, after: TaskId) {
         self.edges.push((before.0, after.0));
+    }
+    /// Lets what some microbatches do count several times.
+    pub fn repeat(&mut self, times: impl Fn(u32) -> f64) {
+        self.tasks.iter_mut().for_each(|t| t.times = times(t.label.microbatch));
     }
     /// A new lane.
     pub const fn lane(&mut self) -> LaneId {

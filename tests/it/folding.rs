@@ -69,7 +69,7 @@ proptest! {
         let fabric = cluster((ranks / 8) as u32, policy, odd);
         let (folded, unfolded) = both(&gpt(t, p, d, v, m, stack), &fabric);
         prop_assert_eq!(unfolded.variants.len() as u64, d);
-        let ratio = folded.execution.makespan / unfolded.execution.makespan;
+        let ratio = folded.time_s() / unfolded.time_s();
         prop_assert!((ratio - 1.0).abs() < 1e-9, "{odd:?}: folded over unfolded {ratio}");
         let bytes = |s: &Step| s.execution.loads.iter().map(|l| l.bytes).sum::<f64>();
         let (a, b) = (bytes(&folded), bytes(&unfolded));
@@ -93,7 +93,7 @@ proptest! {
         let odd = if slow { Odd::Slow { accelerator: accelerator % ranks as u32, percent } } else { Odd::Nothing };
         let (folded, unfolded) = both(&gpt(t, p, d, v, m, stack), &cluster((ranks / 8) as u32, policy, odd));
         prop_assert!(folded.variants.len() < unfolded.variants.len());
-        let ratio = folded.execution.makespan / unfolded.execution.makespan;
+        let ratio = folded.time_s() / unfolded.time_s();
         prop_assert!((0.98..1.04).contains(&ratio), "{odd:?}: folded over unfolded {ratio}");
     }
 }
@@ -107,7 +107,7 @@ fn a_slow_accelerator_slows_the_step_and_splits_its_class() {
     // Accelerator 17 is of the third data-parallel rank, on the first stage.
     let own = slow.variants.iter().find(|v| v.paces[0].speed < 1.0).map(|v| v.members.clone());
     assert_eq!(own, Some(vec![2]));
-    let ratio = slow.execution.makespan / healthy.execution.makespan;
+    let ratio = slow.time_s() / healthy.time_s();
     // Communication and launches keep their pace.
     assert!((1.2..2.0).contains(&ratio), "half the speed on one accelerator: {ratio} times as long");
 }
@@ -115,7 +115,7 @@ fn a_slow_accelerator_slows_the_step_and_splits_its_class() {
 #[test]
 fn the_slowest_kind_sets_the_pace() {
     let config = gpt(8, 1, 4, 1, 8, "nemo-2024");
-    let time = |fabric: &Fabric| both(&config, fabric).0.execution.makespan;
+    let time = |fabric: &Fabric| both(&config, fabric).0.time_s();
     let (a100, mixed) = (time(&cluster(4, "adaptive", Odd::Nothing)), time(&cluster(4, "adaptive", Odd::Mixed { second: 1 })));
     assert!((mixed / a100 - 1.0).abs() < 0.05, "two H100 nodes wait for two A100 nodes: {mixed} and {a100}");
 }

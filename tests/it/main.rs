@@ -23,6 +23,7 @@ mod packets;
 mod physics;
 mod plan;
 mod policies;
+mod repeat;
 mod reports;
 mod serving;
 mod sweep;

@@ -70,10 +70,10 @@ fn step(detail: &Detail, training: &TrainingOutcome, all: &mut Families) {
     if detail.timeline.is_empty() || end <= 0.0 {
         return;
     }
-    let width = end / POINTS as f64;
+    let (width, slices) = (end / POINTS as f64, detail.timeline.slices());
     for (p, process) in detail.processes.iter().enumerate() {
         let labels = format!("gpu=\"{p}\",Hostname=\"{}\",scope=\"step\"", label(process));
-        let mine = || detail.timeline.iter().filter(|s| s.process as usize == p);
+        let mine = || slices.iter().filter(|s| s.process as usize == p);
         let computes = |k: SliceKind| matches!(k, SliceKind::Forward | SliceKind::Backward | SliceKind::Optimizer | SliceKind::Compute);
         let (compute, any) = (shares(mine().filter(|s| computes(s.kind)).map(span), width), shares(mine().map(span), width));
         for (i, (sm, busy)) in compute.iter().zip(&any).enumerate() {
