@@ -2,17 +2,23 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// A place for one value of a kind of the caller's choice. A copy of a fabric starts empty, as it may be changed.
+/// A place for one value of each kind of the callers' choice. A copy of a fabric starts empty, as it may be changed.
 #[derive(Default)]
-pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
+pub struct Memo(Mutex<Vec<Arc<dyn Any + Send + Sync>>>);
 
 impl Memo {
-    /// The value, made when first asked for; `None` where the place holds another kind.
+    /// The value of a kind, made when first asked for.
     #[must_use]
-    pub fn of<T: Default + Any + Send + Sync>(&self) -> Option<&T> {
-        self.0.get_or_init(|| Box::new(T::default())).downcast_ref()
+    pub fn of<T: Default + Any + Send + Sync>(&self) -> Arc<T> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kinds.iter().find_map(|kind| Arc::clone(kind).downcast().ok()) {
+            return found;
+        }
+        let made = Arc::new(T::default());
+        kinds.push(Arc::<T>::clone(&made));
+        made
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs task graphs on a fabric: drives events, fair sharing, kernels' and collectives' times; names deadlocks.
 
+mod constraints;
 mod device;
 mod execute;
 mod flows;

@@ -5,6 +5,7 @@
 //! the solver, with the least capacity among them; links that only one route loads are folded into that route's own
 //! greatest rate. So the solver's size follows the number of distinct routes, not the number of accelerators.
 
+use super::constraints::constraints;
 use crate::collectives::{Algorithm, Communicator, Op, Plan, Protocol};
 use crate::fabric::{Fabric, LinkId, LinkKind};
 use crate::ids::{Id, Table};
@@ -271,64 +272,16 @@ impl<'f> Network<'f> {
         if let Some(background) = &self.background {
             settled.channels.push(Channel { uses: Vec::new(), traffic: Arc::clone(&background.traffic), solo: f64::INFINITY });
         }
-        self.constrain(&mut settled);
+        let traffic: Vec<_> = settled.channels.iter().map(|c| Arc::clone(&c.traffic)).collect();
+        let constraints = constraints(self.fabric, traffic);
+        settled.capacities = vec![1.0; constraints.count];
+        for (channel, (uses, solo)) in settled.channels.iter_mut().zip(&constraints.channels) {
+            (channel.uses, channel.solo) = (uses.clone(), *solo);
+        }
         for cost in &mut settled.costs {
             cost.cap = cost.cap.min(settled.channels[cost.channel as usize].solo);
         }
         settled
-    }
-
-    /// Groups links into constraints. Links that the same channels load are rows of the same form; a row that another one implies (no
-    /// channel takes a greater share of it) never binds and is left out, so that hashed paths do not multiply the solver's size.
-    fn constrain(&self, settled: &mut Settled) {
-        let (starts, loads) = by_link(&settled.channels, self.fabric.link_count());
-        let mut sets: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
-        let mut rows: Vec<(Vec<u32>, Vec<f64>)> = Vec::new();
-        let mut key: Vec<u32> = Vec::new();
-        let mut recent = [usize::MAX; 8];
-        for (link, ends) in starts.windows(2).enumerate() {
-            let group = &loads[ends[0] as usize..ends[1] as usize];
-            let capacity = || self.fabric.link(LinkId::from_index(link)).capacity;
-            match group {
-                [] => continue,
-                [(channel, coefficient)] => {
-                    let solo = &mut settled.channels[*channel as usize].solo;
-                    *solo = solo.min(capacity() / coefficient);
-                    continue;
-                }
-                _ => {}
-            }
-            // Links of the same kind on one node after the other load the same channels.
-            let alike =
-                |set: usize| rows.get(set).is_some_and(|r| r.0.len() == group.len() && r.0.iter().zip(group).all(|(c, g)| *c == g.0));
-            let set = recent.iter().copied().find(|&set| alike(set)).unwrap_or_else(|| {
-                key.clear();
-                key.extend(group.iter().map(|load| load.0));
-                let set = sets.get(&key).copied().unwrap_or_else(|| {
-                    rows.push((key.clone(), Vec::new()));
-                    sets.insert(key.clone(), rows.len() - 1);
-                    rows.len() - 1
-                });
-                recent.rotate_right(1);
-                recent[0] = set;
-                set
-            });
-            let capacity = capacity();
-            let shares = &mut rows[set].1;
-            // What the first row reaches everywhere never binds.
-            if shares.len() < group.len() || !group.iter().zip(&*shares).all(|(load, first)| load.1 / capacity <= *first) {
-                shares.extend(group.iter().map(|load| load.1 / capacity));
-            }
-        }
-        for (channels, shares) in &rows {
-            for row in greatest(shares, channels.len()) {
-                let number = settled.capacities.len() as u32;
-                settled.capacities.push(1.0);
-                for (&channel, &share) in channels.iter().zip(row) {
-                    settled.channels[channel as usize].uses.push((number, share));
-                }
-            }
-        }
     }
 
     /// Bytes over every link that an execution of a workload put there, in order; links that it could load are among them.
@@ -370,46 +323,4 @@ impl<'f> Network<'f> {
         }
         out
     }
-}
-
-/// The loads of all channels as (channel, bytes per payload byte), link by link and channel by channel; where each link's begin.
-fn by_link(channels: &[Channel], links: usize) -> (Vec<u32>, Vec<(u32, f64)>) {
-    let mut starts = vec![0u32; links + 1];
-    let all = || channels.iter().enumerate().flat_map(|(c, channel)| channel.traffic.iter().map(move |&(link, x)| (c as u32, link, x)));
-    for (_, link, _) in all() {
-        starts[link.index()] += 1;
-    }
-    let mut sum = 0;
-    for start in &mut starts {
-        sum += *start;
-        *start = sum;
-    }
-    // Filled from the back, so that each link's end becomes its start.
-    let mut loads = vec![(0, 0.0); sum as usize];
-    for (c, channel) in channels.iter().enumerate().rev() {
-        for &(link, x) in channel.traffic.iter() {
-            let at = &mut starts[link.index()];
-            *at -= 1;
-            loads[*at as usize] = (c as u32, x);
-        }
-    }
-    (starts, loads)
-}
-
-/// The rows of `width` numbers that no other row reaches in every column (to within rounding).
-fn greatest(rows: &[f64], width: usize) -> Vec<&[f64]> {
-    // Sums over the same members in another order differ in their last bits.
-    let reaches = |k: &[f64], row: &[f64]| k.iter().zip(row).all(|(k, x)| *x <= k * (1.0 + 1e-12));
-    let mut order: Vec<(f64, &[f64])> = rows.chunks_exact(width).map(|row| (row.iter().sum(), row)).collect();
-    let Some(&(_, first)) = order.iter().rev().max_by(|a, b| a.0.total_cmp(&b.0)) else { return Vec::new() };
-    // The greatest alone drops most of them, before they are sorted.
-    order.retain(|(_, row)| !reaches(first, row));
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut kept = vec![first];
-    for (_, row) in order {
-        if !kept.iter().any(|k| reaches(k, row)) {
-            kept.push(row);
-        }
-    }
-    kept
 }
