@@ -1,8 +1,8 @@
 //! Services and their requests: a fluid that comes at a rate that swings; a warm replica serves so many a second, and what exceeds that
 //! waits. What a replica does with them is given, or comes from a serving simulation (`curve`).
 
-use super::cluster::Ask;
 use super::curve::{Curve, Times};
+use super::grant::Ask;
 use super::replay::Sim;
 use super::rollout::{Roll, Rollout};
 use super::tally::Series;

@@ -228,7 +228,14 @@ fn fed_before_rounding(id: &str, count: f64) -> f64 {
     let of = |column: usize| row[column].parse::<f64>().unwrap();
     let plan = FeedPlan { workers: of(7) as u32, prefetch: of(8) as u32, ..unet3d() };
     let compute = if row[4] == "h100" { 0.323 } else { 0.636 };
-    let host = Host { readers: count as u32 + 1, batch: 7.0, compute, supply: of(10) / of(6), cores: f64::INFINITY, steps: (of(9) as u32).min(1500) };
+    let host = Host {
+        readers: count as u32 + 1,
+        batch: 7.0,
+        compute,
+        supply: of(10) / of(6),
+        cores: f64::INFINITY,
+        steps: (of(9) as u32).min(1500),
+    };
     (f64::from(host.readers) * feed_host(&plan, host, 1).utilization / 0.9).max(count)
 }
 
