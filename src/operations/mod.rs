@@ -18,6 +18,8 @@ mod repair;
 mod saved;
 
 #[cfg(test)]
+mod feed_tests;
+#[cfg(test)]
 mod tests;
 
 pub use checkpoint::{CheckpointCost, CheckpointPlan, Incremental, LevelCost, LevelPlan, Mode, Place, checkpoint_cost, reshard_cost};

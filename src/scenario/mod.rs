@@ -15,6 +15,7 @@ mod input;
 mod load;
 mod operations;
 mod operations_input;
+mod outline;
 mod profile;
 mod run;
 mod run_outcome;
@@ -37,6 +38,7 @@ pub use operations::{FailureClass, Failures, Operations, Reshard, StorageJob};
 pub use operations_input::{
     CheckpointInput, CheckpointLevelInput, EmulateInput, FailuresInput, IncrementalInput, Interval, LemonInput, ReshardInput, StorageInput,
 };
+pub use outline::{Outline, TrainingOutline};
 pub use profile::{check_profile, is_profile};
 pub use schema::schema;
 pub use serving::{Goals, ServingInput, ServingJob, Source, SpreadInput};
