@@ -470,3 +470,23 @@ fn tiers_that_do_not_fit_are_refused() {
     }
     insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("tiers", all) });
 }
+
+/// Runs that would fail millions of times are work that is told before it starts.
+#[test]
+fn failures_of_all_runs_are_work() {
+    let ask = |steps: &str, seeds: &str| {
+        orrery(&[
+            "run",
+            "scenarios/faults/llama3-405b-54-days.toml",
+            "--json",
+            "--set",
+            &format!("run.steps={steps}"),
+            "--set",
+            &format!("run.seeds={seeds}"),
+        ])
+    };
+    let refused = ask("2147483648", "100000");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("E0501") && said.contains("fewer steps or seeds"), "{said}");
+    assert_eq!(ask("5934", "10").status.code(), Some(0));
+}

@@ -241,12 +241,12 @@ fn a_base_needs_no_cluster_where_every_candidate_has_one() {
     let topologies = root().join("topologies").display().to_string();
     let jobs = [
         (
-            "[training]\nglobal_batch = 64\n[training.model]\npreset = \"llama-2-7b\"\n",
+            "[training]\nglobal_batch = 64\n[training.model]\npreset = \"llama-2-7b\"\n[training.parallel]\n",
             "[goal]\nkind = \"layout\"\n[layout]\nvirtual_stages = [1]\n",
         ),
         (
             "[serving]\n[serving.model]\npreset = \"llama-3.1-8b\"\n[serving.traffic]\nkind = \"poisson\"\nrequests = 200\nrequests_per_s = 2\n\
-             input = { mean = 500 }\noutput = { mean = 100 }\n",
+             input = 500\noutput = 100\n",
             "[goal]\nkind = \"serve\"\nrequests_per_s = 4\nslo = { ttft_p90 = \"2 s\" }\n[deployment]\ntensor = [1, 2]\nprefill_to_decode = [\"together\"]\n",
         ),
     ];
