@@ -1,7 +1,7 @@
 //! Fitted links, collectives, memories and storage as entries of a profile file, as lines for people, and their points as a table.
 
 use super::curve::{CurveFit, Interval};
-use super::groups::{Fit, Fits, Levels, Seal, Sustained};
+use super::fits::{Fit, Fits, Levels, Seal, Sustained};
 use super::write::digits;
 use super::{Calibration, Entry};
 use crate::hardware::Catalogue;

@@ -283,6 +283,9 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
         Failure::TooMuchWork { .. } => Diagnostic::error(codes::TOO_MUCH_WORK, failure.to_string())
             .at(place, "this scenario")
             .hint("use fewer microbatches or ranks, or raise --max-work"),
+        Failure::TooManyRuns { .. } => Diagnostic::error(codes::TOO_MUCH_WORK, failure.to_string())
+            .at(place, "this scenario")
+            .hint("use fewer steps or seeds, or raise --max-work"),
         Failure::NoWay => Diagnostic::error(codes::DISCONNECTED, failure.to_string()).at(place, "this scenario"),
         Failure::Serving(_) => Diagnostic::error(codes::CONFLICT, failure.to_string()).at(place, "this scenario"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),

@@ -16,6 +16,7 @@ mod edges;
 mod platform;
 mod rings;
 mod schedule;
+mod schedule_phases;
 mod shape;
 mod timing;
 mod token_schedule;

@@ -41,7 +41,8 @@ pub struct CostPlan {
     pub carbon: f64,
 }
 
-/// What `seconds` on `accelerators` cost that draw `power` watts together (before PUE) and train `tokens`.
+/// What `seconds` on `accelerators` cost that draw `power` watts together (before PUE) and train or serve `tokens`; what comes to less than
+/// one token costs by token as if it were one.
 #[must_use]
 pub fn cost(plan: &CostPlan, accelerators: f64, power: f64, seconds: f64, tokens: f64) -> CostOutcome {
     let site_power = power * plan.pue;
@@ -64,7 +65,7 @@ pub fn cost(plan: &CostPlan, accelerators: f64, power: f64, seconds: f64, tokens
     CostOutcome {
         usd_total: total,
         usd_per_hour: total / seconds * HOUR,
-        usd_per_million_tokens: total / tokens * 1e6,
+        usd_per_million_tokens: total / tokens.max(1.0) * 1e6,
         energy_kwh: joules / KWH,
         carbon_kg: joules * plan.carbon,
         parts_usd: parts,
@@ -82,7 +83,7 @@ impl CostOutcome {
         self.parts_usd.push((name.to_owned(), usd));
         self.usd_total += usd;
         self.usd_per_hour = self.usd_total / seconds * HOUR;
-        self.usd_per_million_tokens = self.usd_total / tokens * 1e6;
+        self.usd_per_million_tokens = self.usd_total / tokens.max(1.0) * 1e6;
     }
 }
 
@@ -99,6 +100,8 @@ mod tests {
         let rented = cost(&plan(Ownership::Rent { rate: 2.0 / HOUR, source: String::new() }), 8.0, 8000.0, HOUR, 1e6);
         assert!((rented.usd_total - 16.0).abs() < 1e-9 && (rented.usd_per_million_tokens - 16.0).abs() < 1e-9);
         assert!((rented.energy_kwh - 9.6).abs() < 1e-9 && (rented.carbon_kg - 3.84).abs() < 1e-9);
+        let idle = cost(&plan(Ownership::Rent { rate: 2.0 / HOUR, source: String::new() }), 8.0, 8000.0, HOUR, 0.0);
+        assert!((idle.usd_per_million_tokens - 16.0e6).abs() < 1e-6);
         let owned = Ownership::Owned { price: 8760.0, life: 8760.0 * HOUR, utilization: 0.5, source: String::new() };
         let owned = cost(&plan(owned), 8.0, 8000.0, HOUR, 1e6);
         assert!((owned.usd_total - (2.0 + 0.96)).abs() < 1e-9, "{}", owned.usd_total);

@@ -1,6 +1,6 @@
 //! One attempt of a job: it gets nodes, works at its pace, saves, and stops, ends or breaks.
 
-use super::cluster::{Ask, Grant, Part};
+use super::grant::{Ask, Grant, Part};
 use super::job::Work;
 use super::replay::{Event, Sim};
 use super::tally::Stay;

@@ -4,7 +4,8 @@
 //! that waits on a copy of the cluster as it will be, and what would take its place there has to end before; conservative reservations by
 //! node are in `planned`.
 
-use super::cluster::{Ask, Cluster, Grant};
+use super::cluster::Cluster;
+use super::grant::{Ask, Grant};
 use super::job::BackfillKind;
 use super::place::{Placement, find};
 

@@ -1,6 +1,6 @@
 //! Jobs, teams and policies as data.
 
-use super::cluster::Ask;
+use super::grant::Ask;
 use super::region::Copying;
 use crate::choice;
 

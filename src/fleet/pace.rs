@@ -3,10 +3,11 @@
 //! A step is simulated when nothing like it was before: the same model on nodes that lie to each other in the same way takes as long
 //! (on fabrics that spread evenly; hashed paths differ from node to node). Jobs that load a common link are simulated together.
 
-use super::cluster::{Grant, Node};
+use super::cluster::Node;
+use super::grant::Grant;
 use super::heat::Heat;
 use super::reads::{Reads, Weights};
-use super::replay::StepTimes;
+use super::step_times::StepTimes;
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::kernels::Profiles;
 use crate::training::{Config, Member, StepError, step_alone, steps_together};

@@ -2,7 +2,7 @@
 
 use super::attempt::asked;
 use super::backfill::{Held, View, backfill};
-use super::cluster::{Ask, Grant, Within};
+use super::grant::{Ask, Grant, Within};
 use super::job::{BackfillKind, Job, Work};
 use super::order::{Admission, Walk, admission};
 use super::place::find;

@@ -1,6 +1,7 @@
 //! Where a job goes: a rule looks for nodes, whole or not at all. Literature: `docs/models/scheduling.md`.
 
-use super::cluster::{Ask, Cluster, Within};
+use super::cluster::Cluster;
+use super::grant::{Ask, Within};
 use super::job::PlacementKind;
 
 /// A rule of placement.

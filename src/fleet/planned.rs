@@ -4,7 +4,8 @@
 //! Accelerators of a node are interchangeable, so a reservation fits where the greatest number in use at once, while it lasts, leaves room.
 
 use super::attempt::asked;
-use super::cluster::{Ask, Cluster, Condition};
+use super::cluster::{Cluster, Condition};
+use super::grant::Ask;
 use super::order::{Admission, Walk, admission};
 use super::place::{Placement, find};
 use super::replay::Sim;

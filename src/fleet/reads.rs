@@ -3,7 +3,7 @@
 //! Every read is an activity of one max-min fair solver over the links between the tier and the nodes that the replica got. Jobs that
 //! train do not share links with it (`docs/models/scheduling.md`).
 
-use super::cluster::Grant;
+use super::grant::Grant;
 use crate::fabric::{AcceleratorId, Fabric, TierId};
 use crate::fair::{ActivityId, ResourceId};
 use crate::ids::Id;

@@ -1,8 +1,8 @@
 //! Services and their requests: a fluid that comes at a rate that swings; a warm replica serves so many a second, and what exceeds that
 //! waits. What a replica does with them is given, or comes from a serving simulation (`curve`).
 
-use super::cluster::Ask;
 use super::curve::{Curve, Times};
+use super::grant::Ask;
 use super::replay::Sim;
 use super::rollout::{Roll, Rollout};
 use super::tally::Series;
@@ -105,6 +105,8 @@ pub struct ServiceState {
     pub replica_seconds: f64,
     /// Replicas that were started.
     pub started: u64,
+    /// Most replicas that were warm at once.
+    pub most_warm: u32,
     /// Requests a second, replicas that are warm, replicas that are wanted, requests that wait, warm replicas of the newest version.
     pub series: Series<5>,
     /// Versions that were rolled out.
@@ -150,6 +152,7 @@ impl Sim<'_> {
                     state.longest = state.longest.max(wait);
                 }
                 state.replica_seconds += state.replicas.len() as f64 * length;
+                state.most_warm = state.most_warm.max(state.warm.len() as u32);
                 if let Some(roll) = state.rolls.last_mut().filter(|_| state.rolling) {
                     roll.requests = [roll.requests[0] + came, roll.requests[1] + in_time];
                     roll.least_warm = roll.least_warm.min(state.warm.len() as u32);

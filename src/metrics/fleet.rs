@@ -228,12 +228,6 @@ pub struct JobRow {
     pub stops: u32,
 }
 
-pub(super) fn percentiles(mut values: Vec<f64>) -> Percentiles {
-    values.sort_unstable_by(f64::total_cmp);
-    let pairs: Vec<(f64, u64)> = values.into_iter().map(|v| (v, 1)).collect();
-    Percentiles::of_sorted(&pairs)
-}
-
 /// Jobs shorter than this say nothing of slowdown (bounded slowdown; Feitelson).
 const SHORT: f64 = 10.0;
 
@@ -253,8 +247,8 @@ pub fn fleet_numbers(set: &Fleet, out: &Replayed) -> FleetNumbers {
         completed: ended().count() as u64,
         rejected: out.fates.iter().filter(|f| f.rejected).count() as u64,
         makespan_s: (out.end - first).max(0.0),
-        queue_s: percentiles(fates().filter(|(_, f)| f.start >= 0.0).map(|(_, f)| f.start - f.ready).collect()),
-        completion_s: percentiles(ended().map(|(_, f)| f.end - f.ready).collect()),
+        queue_s: Percentiles::of(fates().filter(|(_, f)| f.start >= 0.0).map(|(_, f)| f.start - f.ready)),
+        completion_s: Percentiles::of(ended().map(|(_, f)| f.end - f.ready)),
         slowdown: if slow.is_empty() { 1.0 } else { slow.iter().sum::<f64>() / slow.len() as f64 },
         utilization: share(used, there),
         fragmentation: share(broken, free),
@@ -298,8 +292,8 @@ pub fn fleet_groups(
         name: name.clone(),
         jobs: held.0,
         completed: ends.len() as u64,
-        queue_s: percentiles(waits),
-        completion_s: percentiles(ends),
+        queue_s: Percentiles::of(waits.into_iter()),
+        completion_s: Percentiles::of(ends.into_iter()),
         accelerator_hours: held.1 / HOUR,
         scenario: None,
     });
@@ -313,7 +307,7 @@ pub fn fleet_groups(
     let teams = team.map(|((waits, held), name)| TeamOutcome {
         name: name.clone(),
         jobs: held.0,
-        queue_s: percentiles(waits),
+        queue_s: Percentiles::of(waits.into_iter()),
         accelerator_hours: held.1 / HOUR,
         usd: rate.map(|r| r * held.1),
     });
@@ -359,7 +353,7 @@ fn pipeline(set: &Fleet, out: &Replayed, names: &[String], classes: Vec<u16>, ru
         name: order.iter().map(|c| name(*c)).collect::<Vec<_>>().join(", "),
         runs: runs.len() as u64,
         completed: ended.len() as u64,
-        duration_s: percentiles(ended.iter().map(|r| r.seconds).collect()),
+        duration_s: Percentiles::of(ended.iter().map(|r| r.seconds)),
         steps: order
             .iter()
             .map(|&class| StepOutcome {

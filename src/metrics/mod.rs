@@ -3,10 +3,12 @@
 mod detail;
 mod fleet;
 mod outcome;
+mod percentiles;
 mod regions;
 mod run;
 mod services;
 mod serving;
+mod serving_facts;
 mod serving_models;
 mod timeline;
 mod trace;
@@ -22,13 +24,14 @@ pub use outcome::{
     Band, BreakdownSeconds, CollectiveOutcome, CostOutcome, Filled, FlowTimes, Identity, MemoryBytes, Outcome, SimulationOutcome,
     TraceCommunication, TraceOutcome, TrainingOutcome,
 };
+pub use percentiles::Percentiles;
 pub use regions::{FailoverOutcome, RecoveryClass, RegionLossOutcome, RegionsOutcome, fleet_regions};
 pub use run::{
     CauseOutcome, CheckpointOutcome, IntervalOutcome, LevelOutcome, LossParts, RecoveryOutcome, ReshardLevel, ReshardOutcome, RunNumbers,
     RunOutcome, RunSegment, SensitivityOutcome, ShrunkOutcome, StorageOutcome, UtilizationPoint,
 };
 pub use services::{LoadOutcome, ReplicaOutcome, RollOutcome, ServiceOutcome, fleet_services};
-pub use serving::{Counted, Percentiles, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
+pub use serving::{Counted, RequestRow, ServingDetail, ServingFrame, ServingOutcome, serving_outcome};
 pub use serving_models::ModelOutcome;
 pub use timeline::{Slice, SliceKind, SliceName, Timeline};
 pub use trace::trace_outcome;

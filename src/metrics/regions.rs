@@ -1,7 +1,6 @@
 //! Regions of a fleet that were lost: what of their work jobs lost, how long they and the services took to come back.
 
 use super::Percentiles;
-use super::fleet::percentiles;
 use crate::fleet::{Failover, Fleet, RegionLoss, Replayed, WayBack};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -117,7 +116,7 @@ fn recovery(name: &str, ways: &[&WayBack]) -> RecoveryClass {
         recovered: back.len() as u64,
         rpo_most_s: most(&lost),
         rto_most_s: most(&back),
-        rpo_s: percentiles(lost),
-        rto_s: percentiles(back),
+        rpo_s: Percentiles::of(lost.into_iter()),
+        rto_s: Percentiles::of(back.into_iter()),
     }
 }

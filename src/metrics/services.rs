@@ -21,8 +21,8 @@ pub struct ServiceOutcome {
     pub replica_hours: f64,
     /// Replicas that were started, each with a cold start.
     pub cold_starts: u64,
-    /// Most replicas that were warm at once (mean of a bin of the picture).
-    pub peak_replicas: f64,
+    /// Most replicas that were warm at once.
+    pub peak_replicas: u64,
     /// A replica as its serving scenario describes it, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaOutcome>,
@@ -97,7 +97,7 @@ pub fn fleet_services(set: &Fleet, out: &Replayed) -> Vec<ServiceOutcome> {
         longest_wait_s: state.longest,
         replica_hours: state.replica_seconds / HOUR,
         cold_starts: state.started,
-        peak_replicas: state.series.points().map(|p| p.1[1]).fold(0.0, f64::max),
+        peak_replicas: u64::from(state.most_warm),
         replica: service.replica.as_ref().map(|curve| replica(curve, &state.times)),
         rollouts: state.rolls.iter().map(roll).collect(),
     };

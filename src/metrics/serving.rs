@@ -1,60 +1,12 @@
-//! Requests that were served to numbers: latencies with exact percentiles, throughput, goodput, load.
+//! Requests that were served to numbers: latencies, throughput, goodput, load.
 
-use super::serving_models::{ModelOutcome, facts as models_facts, models};
-use super::{Detail, Fact, ProfileUse};
+use super::serving_facts::{facts, profile};
+use super::serving_models::{ModelOutcome, models};
+use super::{Detail, Percentiles};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::serving::{Deployment, EngineFailure, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
-use crate::units::{Bytes, Seconds, grouped};
+use crate::serving::{Deployment, Memory, Pool, Prompts, Record, Request, Requests, Series, Served, StackRow};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-/// Mean and percentiles of one quantity; percentiles are exact, linear between neighbours in order.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
-pub struct Percentiles {
-    /// Mean.
-    pub mean: f64,
-    /// Median.
-    pub p50: f64,
-    /// 90th percentile.
-    pub p90: f64,
-    /// 95th percentile.
-    pub p95: f64,
-    /// 99th percentile.
-    pub p99: f64,
-}
-
-impl Percentiles {
-    /// Of values that come so many times each, ascending.
-    #[must_use]
-    pub fn of_sorted(values: &[(f64, u64)]) -> Self {
-        let n: u64 = values.iter().map(|v| v.1).sum();
-        if n == 0 {
-            return Self::default();
-        }
-        let mean = values.iter().map(|v| v.0 * v.1 as f64).sum::<f64>() / n as f64;
-        let quantile = |q: f64| {
-            let at = q * (n - 1) as f64;
-            let low = at.floor() as u64;
-            let mut before = 0;
-            for (i, &(value, count)) in values.iter().enumerate() {
-                before += count;
-                if low < before {
-                    let next = if low + 1 < before { value } else { values.get(i + 1).map_or(value, |v| v.0) };
-                    return value + (next - value) * (at - low as f64);
-                }
-            }
-            values[values.len() - 1].0
-        };
-        Self { mean, p50: quantile(0.5), p90: quantile(0.9), p95: quantile(0.95), p99: quantile(0.99) }
-    }
-    /// Of single values.
-    #[must_use]
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut list: Vec<(f64, u64)> = values.map(|v| (v, 1)).collect();
-        list.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-        Self::of_sorted(&list)
-    }
-}
 
 /// Keys and values between engines of prompts and engines that decode.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
@@ -232,7 +184,7 @@ pub struct Counted {
 
 /// The numbers and the detail of a run, and what cost needs. Costs are still zero.
 #[must_use]
-pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served: Served) -> (ServingOutcome, Detail, Counted) {
+pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, mut served: Served) -> (ServingOutcome, Detail, Counted) {
     let row = |(i, (q, &record)): (usize, (&Request, &Record))| RequestRow {
         record,
         input: q.input,
@@ -241,11 +193,39 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         model: requests.model_of(i as u32),
     };
     let all: Vec<RequestRow> = requests.list.iter().zip(&served.records).enumerate().map(row).collect();
+    let gaps = std::mem::take(&mut served.gaps).into_sorted();
+    let (numbers, counted) = numbers(frame, requests, &all, &served, &gaps);
+    let first = frame.deployment.prompts.as_ref().map_or(0, |p| p.engines.replicas * p.engines.ranks());
+    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(first as u32));
+    let detail = Detail {
+        facts: facts(frame, &memory, numbers.kv_blocks),
+        profile: profile(frame),
+        serving: Some(ServingDetail {
+            requests: all,
+            series: served.series,
+            replicas: frame.pool.engines.iter().map(|e| e.replicas() as u64).sum(),
+            fleet: frame.pool.fleet.moves().then_some(frame.pool.engines.len() as u64),
+            memory,
+            goals: frame.goals,
+        }),
+        ..Detail::default()
+    };
+    (numbers, detail, counted)
+}
+
+/// The numbers of a run, costs aside, and the sums that cost needs; `gaps` between tokens come ascending with their counts.
+fn numbers(
+    frame: &ServingFrame<'_, '_>,
+    requests: &Requests,
+    all: &[RequestRow],
+    served: &Served,
+    gaps: &[(f64, u64)],
+) -> (ServingOutcome, Counted) {
     let counted: Vec<&RequestRow> = all.iter().filter(|r| r.record.is_done() && r.record.arrival >= frame.warm_up).collect();
     let n = counted.len() as f64;
     let last = counted.iter().map(|r| r.record.last).fold(0.0, f64::max);
     let duration = if counted.is_empty() { served.end_s.max(1e-9) } else { last - frame.warm_up };
-    let models = models(frame, &all, &served, duration);
+    let models = models(frame, all, served, duration);
     let goals = |r: &RequestRow| if r.model == 0 { frame.goals } else { frame.models.get(r.model as usize - 1).and_then(|m| m.1) };
     let good = counted.iter().filter(|r| goals(r).is_none_or(|g| meets(r, g))).count() as f64;
     let input: f64 = counted.iter().map(|r| f64::from(r.input)).sum();
@@ -257,14 +237,12 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
     let loaded: f64 = counted.iter().map(|r| f64::from(r.record.loaded)).sum();
     let e2e: f64 = all.iter().filter(|r| r.record.is_done()).map(|r| r.record.e2e()).sum();
     let cached: f64 = counted.iter().map(|r| f64::from(r.record.cached)).sum();
-    let first = frame.deployment.prompts.as_ref().map_or(0, |p| p.engines.replicas * p.engines.ranks());
-    let memory = frame.deployment.memory(frame.fabric, frame.stack, AcceleratorId(first as u32));
-    let handover = frame.deployment.prompts.as_ref().map(|p| handover(frame, p, &counted, &served, (input, output, duration)));
+    let handover = frame.deployment.prompts.as_ref().map(|p| handover(frame, p, &counted, served, (input, output, duration)));
     let numbers = ServingOutcome {
         ttft_s: Percentiles::of(counted.iter().map(|r| r.record.ttft())),
         urgent_ttft_s: (!requests.urgent.is_empty()).then(|| Percentiles::of(counted.iter().filter(|r| r.urgent).map(|r| r.record.ttft()))),
         tpot_s: Percentiles::of(counted.iter().filter_map(|r| r.record.tpot(r.output))),
-        itl_s: Percentiles::of_sorted(&served.gaps.into_sorted()),
+        itl_s: Percentiles::of_sorted(gaps),
         e2e_s: Percentiles::of(counted.iter().map(|r| r.record.e2e())),
         queue_s: Percentiles::of(counted.iter().map(|r| r.record.scheduled - r.record.arrival)),
         output_tokens_per_s: output / duration,
@@ -304,20 +282,7 @@ pub fn serving_outcome(frame: &ServingFrame<'_, '_>, requests: &Requests, served
         usd_per_million_input_tokens: 0.0,
         joules_per_output_token: 0.0,
     };
-    let detail = Detail {
-        facts: facts(frame, &memory, numbers.kv_blocks),
-        profile: profile(frame),
-        serving: Some(ServingDetail {
-            requests: all,
-            series: served.series,
-            replicas: frame.pool.engines.iter().map(|e| e.replicas() as u64).sum(),
-            fleet: frame.pool.fleet.moves().then_some(frame.pool.engines.len() as u64),
-            memory,
-            goals: frame.goals,
-        }),
-        ..Detail::default()
-    };
-    (numbers, detail, Counted { input, output, engines_on, events: served.events })
+    (numbers, Counted { input, output, engines_on, events: served.events })
 }
 
 /// Median over the slices of time of the output rate, tokens a second.
@@ -350,121 +315,4 @@ fn handover(
 
 pub(super) fn meets(r: &RequestRow, goals: [f64; 4]) -> bool {
     r.record.ttft() <= goals[0] && r.record.tpot(r.output).unwrap_or(0.0) <= goals[1] && r.record.e2e() <= goals[2]
-}
-
-fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact> {
-    let fact = |name: &str, value: String| Fact { name: name.into(), value };
-    let d = frame.deployment;
-    let s = frame.stack;
-    let by = d.draft.as_ref().map_or_else(String::new, |m| format!(" by {}", m.title));
-    let guesses =
-        d.speculation.map_or_else(String::new, |s| format!(", {} guesses a step{by}, each right with {}", s.drafts, s.acceptance));
-    let parameters = d.shape.parameters() / 1e9;
-    let given = if d.blocks.is_some() { "given" } else { "estimated from what weights and workspace leave" };
-    let mut out = vec![
-        fact("Model", format!("{}, {parameters:.1} G parameters", d.shape.title)),
-        fact("Cluster", frame.fabric.title().to_owned()),
-        fact("Engines", format!("{}, {} ({}){guesses}", layout(d), *s.title, *s.id)),
-        fact("Formats", format!("{} weights, {} attention projections, {} cache", d.formats.linear, d.formats.attention, d.formats.kv)),
-        fact("Batching", format!("{}, at most {} tokens and {} sequences an iteration", *s.batching, *s.max_tokens, *s.max_sequences)),
-        fact(
-            "Cache",
-            format!(
-                "{} blocks of {} tokens an engine ({given}); weights {} a rank",
-                grouped(blocks),
-                *s.block_tokens,
-                Bytes::new(memory.weights)
-            ),
-        ),
-        fact(
-            "Routing",
-            if frame.pool.engines.iter().map(crate::serving::EngineSite::replicas).sum::<usize>() > 1 {
-                d.router.to_string()
-            } else {
-                "to one engine".into()
-            },
-        ),
-        fact("Traffic", frame.title.clone()),
-    ];
-    if let Some(p) = &d.prompts {
-        let when = if p.by_layers { "layer by layer while the prompt runs" } else { "when the prompt is through" };
-        let limits = format!("at most {} tokens an iteration", *p.stack.max_tokens);
-        out.insert(3, fact("Prompt engines", format!("{}, {limits}; keys and values sent {when}", layout(&p.engines))));
-    }
-    if let Some(o) = &d.offload {
-        let name = o.tier.map_or("host memory", |t| frame.fabric.tier(t).name.as_str());
-        let whose = if o.shared { "for all nodes" } else { "of every node" };
-        out.push(fact("Cached prompts", format!("{} of {name} {whose}", Bytes::new(o.capacity))));
-    }
-    if let Some(a) = &d.adapters {
-        out.push(fact("Adapters", format!("{} of rank {}, {} in device memory", a.count, a.rank, a.slots)));
-    }
-    if let Some(x) = d.fleet.scaling {
-        let (what, unit) = (x.measure, Seconds::new(x.interval));
-        let rule = format!("{} to {}; one more above {what} {}, one fewer below {}", x.least, d.replicas, x.above, x.below);
-        out.push(fact("Scaling", format!("{rule} ({} looks in a row), looked at every {unit}", x.patience)));
-    }
-    out.extend(models_facts(frame));
-    for (i, f) in d.fleet.failures.iter().enumerate() {
-        let same = |o: &EngineFailure| f.node.is_some() && o.node == f.node && o.at == f.at;
-        if d.fleet.failures[..i].iter().any(same) {
-            continue;
-        }
-        let back = f.repair.map_or_else(|| "for good".into(), |r| format!("for {}", Seconds::new(r)));
-        let engines = d.fleet.failures.iter().filter(|o| same(o)).count();
-        let what = f.node.map_or_else(|| format!("engine {}", f.engine), |n| format!("node {n} with {engines} engines"));
-        let when = format!("{what} at {} {back}", Seconds::new(f.at));
-        out.push(fact("Failure", format!("{when}, noticed after {}", Seconds::new(f.detection))));
-    }
-    out
-}
-
-/// Degrees of engines in words.
-pub(super) fn layout(d: &Deployment) -> String {
-    let mut out = format!("{} × TP {}", d.replicas, d.tensor);
-    for (name, degree) in [("PP", d.pipeline), ("attention DP", d.data)] {
-        if degree > 1 {
-            out += &format!(" × {name} {degree}");
-        }
-    }
-    if d.expert > 1 {
-        let copies = if d.redundant > 0 { format!(" with {} copies of experts", d.redundant) } else { String::new() };
-        out += &format!(", EP {}{copies}", d.expert);
-    }
-    if d.two_batches {
-        out += ", two halves of a batch overlapped";
-    }
-    out
-}
-
-fn profile(frame: &ServingFrame<'_, '_>) -> Vec<ProfileUse> {
-    let mut out: Vec<ProfileUse> = Vec::new();
-    for cost in &frame.pool.costs {
-        for used in cost.device().provenance().into_iter().filter(|u| u.operator.starts_with("matrix")) {
-            out.push(ProfileUse { operator: "matrix products, attention".into(), entry: used.entry, source: used.source });
-        }
-    }
-    out.dedup();
-    out.push(ProfileUse {
-        operator: "scheduler, host, small kernels".into(),
-        entry: format!("serving/stacks.toml, {}", *frame.stack.id),
-        source: frame.stack.source.value.clone(),
-    });
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_exact() {
-        let p = Percentiles::of((0..=100).map(f64::from));
-        assert_eq!((p.mean, p.p50, p.p90, p.p95, p.p99), (50.0, 50.0, 90.0, 95.0, 99.0));
-        // Counted values give the same as the values one by one.
-        let one_by_one = Percentiles::of([1.0, 1.0, 1.0, 2.0, 5.0, 5.0].into_iter());
-        assert_eq!(Percentiles::of_sorted(&[(1.0, 3), (2.0, 1), (5.0, 2)]), one_by_one);
-        assert_eq!(one_by_one.p50, 1.5);
-        assert_eq!(Percentiles::of(std::iter::empty()), Percentiles::default());
-    }
 }

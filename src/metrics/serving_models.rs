@@ -99,7 +99,7 @@ pub(super) fn facts(frame: &ServingFrame<'_, '_>) -> Vec<Fact> {
         let value = format!(
             "{}, {parameters:.1} G parameters; {}, {} ({}){place}; {formats}",
             d.shape.title,
-            super::serving::layout(d),
+            super::serving_facts::layout(d),
             *s.title,
             *s.id
         );

@@ -6,6 +6,7 @@
 //! `interval` searches the best interval and knows the closed forms, `loading` simulates readers, prefetch and barriers.
 
 mod checkpoint;
+mod come_back;
 mod draw;
 mod ensemble;
 mod failure;
@@ -14,7 +15,10 @@ mod loading;
 mod plan;
 mod process;
 mod repair;
+mod saved;
 
+#[cfg(test)]
+mod feed_tests;
 #[cfg(test)]
 mod tests;
 

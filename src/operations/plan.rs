@@ -161,6 +161,12 @@ impl RunPlan {
         let more = ((t - full * self.cycle()) / self.whole_step()).floor().min(self.every as f64);
         (full, full * self.every as f64 + more)
     }
+    /// Failures of one run, about: those of all classes while it trains, as far as a run goes on at all.
+    #[must_use]
+    pub fn failures(&self) -> f64 {
+        let rate: f64 = self.classes.iter().map(|c| c.rate).sum();
+        (self.steps * self.whole_step() * rate).min(super::process::MOST_EVENTS as f64)
+    }
     /// Failures that stop the job, in a second.
     #[must_use]
     pub fn stop_rate(&self) -> f64 {

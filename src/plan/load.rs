@@ -10,7 +10,7 @@ use super::space::{Cluster, Layout, Payment, Sizes, candidate_changes, layouts, 
 use crate::diag::{At, Decode, Diagnostic, Diagnostics, Node, Severity, SourceId, Span, TableNode, Value, codes};
 use crate::economics::Ownership;
 use crate::model::presets;
-use crate::scenario::{Base, Change, Job};
+use crate::scenario::{Base, Change};
 use std::path::Path;
 
 /// A plan that was read and checked.
@@ -65,6 +65,7 @@ pub fn load_plan(path: &Path, diags: &mut Diagnostics) -> Option<Plan> {
     }
     let inline = input.candidate.iter().flat_map(|c| c.set.value.iter().flatten()).any(|(k, _)| k.starts_with("topology."));
     let base = Base::read(&input.base, input.base.span, inline, diags)?;
+    clusters_are_named(&input, &base, diags)?;
     if *input.goal.kind == GoalKind::Serve {
         return serve::load(&input, base, source, diags).map(|plan| Plan::Serving(Box::new(plan)));
     }
@@ -126,19 +127,19 @@ struct Work {
 }
 
 fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Work> {
-    let (scenario, faults) = base.with(&[]);
-    let Some(scenario) = scenario else {
+    let (outline, faults) = base.outline();
+    let Some(outline) = outline else {
         *diags = faults;
         return None;
     };
-    let Job::Training { config, steps, .. } = &scenario.job else {
+    let Some(training) = outline.training else {
         diags.push(
             Diagnostic::error(codes::UNSUPPORTED, "plans are made for training jobs, this scenario is none")
                 .at(input.base.span, "no training scenario"),
         );
         return None;
     };
-    if *input.goal.kind == GoalKind::Train && steps.is_none() {
+    if *input.goal.kind == GoalKind::Train && !outline.whole_run {
         diags.push(
             Diagnostic::error(codes::MISSING_KEY, "the base does not say how long it trains")
                 .at(input.base.span, "this scenario has no [run]")
@@ -147,9 +148,34 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Work> 
         );
         return None;
     }
-    let model = &config.model;
+    let model = &training.model;
     let sizes = Sizes { layers: model.layers, heads: model.heads, sequence: model.sequence_length };
-    Some(Work { title: scenario.title.clone(), sizes, global_batch: config.global_batch, whole_run: steps.is_some() })
+    Some(Work { title: outline.title, sizes, global_batch: training.global_batch, whole_run: outline.whole_run })
+}
+
+/// Where the base names no topology, every candidate has to; all that do not are faults.
+fn clusters_are_named(input: &PlanInput, base: &Base, diags: &mut Diagnostics) -> Option<()> {
+    let is_job = ["training", "serving"].iter().any(|job| base.value(job).is_some());
+    if base.value("topology").is_some() || !is_job {
+        return Some(());
+    }
+    if input.candidate.is_empty() {
+        diags.push(
+            Diagnostic::error(codes::MISSING_KEY, "neither the base nor a candidate says which cluster it may be")
+                .at(input.base.span, "this base names no topology")
+                .hint("add [[candidate]] with `topology = …` to the plan, or `topology = …` to the base"),
+        );
+        return None;
+    }
+    let bare: Vec<&At<CandidateInput>> = input.candidate.iter().filter(|c| c.topology.is_none()).collect();
+    for candidate in &bare {
+        diags.push(
+            Diagnostic::error(codes::MISSING_KEY, "this candidate says not which cluster it is")
+                .at(candidate.span, "this candidate needs `topology`, as the base names none")
+                .hint("add `topology = …` to it, or to the base for all candidates without their own"),
+        );
+    }
+    bare.is_empty().then_some(())
 }
 
 /// The candidates, or the base's own cluster.

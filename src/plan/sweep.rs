@@ -151,7 +151,7 @@ impl Sweep {
 
 fn failed(failure: Failure) -> (String, String) {
     let code = match failure {
-        Failure::TooMuchWork { .. } => codes::TOO_MUCH_WORK,
+        Failure::TooMuchWork { .. } | Failure::TooManyRuns { .. } => codes::TOO_MUCH_WORK,
         _ => codes::DEADLOCK,
     };
     (code.0.into(), failure.to_string())

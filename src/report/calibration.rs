@@ -2,7 +2,7 @@
 
 use super::html::page;
 use super::plot::{fit_and_residuals, scatter};
-use crate::kernels::{NearRow, ProfileFile, Quality};
+use crate::kernels::{NearRow, Profile, ProfileFile, Quality};
 use crate::measured::{CurveQuality, LineRow, Stamp, ValueOrigin};
 use crate::units::{Bytes, BytesPerSecond, Seconds, three};
 use indexmap::IndexMap;
@@ -115,29 +115,37 @@ fn items(file: &ProfileFile) -> Vec<Item> {
             unit: "s",
         });
     }
-    for p in file.profile.iter() {
-        let count = |n: usize, what: &str| (n > 0).then(|| format!("{n} {what}"));
-        let lists = [
-            count(p.gemm.len(), "matrix products"),
-            count(p.prefill.len(), "prefill"),
-            count(p.decode.len(), "decode"),
-            count(p.moe.len(), "experts"),
-        ];
-        let mut values: Vec<String> = lists.into_iter().flatten().collect();
-        let shares = [("memory_efficiency", p.memory_efficiency), ("sustained_16", p.sustained_16), ("sustained_8", p.sustained_8)];
-        values.extend(shares.into_iter().filter_map(|(key, share)| share.map(|v| format!("{key} {v}"))));
-        out.push(Item {
-            name: format!("kernels of {}", *p.accelerator),
-            title: format!("kernels of {}", *p.accelerator),
-            values,
-            from: p.from.value.clone(),
-            source: p.source.value.clone(),
-            quality: None,
-            open: Vec::new(),
-            unit: "",
-        });
-    }
+    out.extend(file.profile.iter().map(|p| kernels(p)));
     out
+}
+
+/// Entries of kernels, named by what they hold.
+fn kernels(p: &Profile) -> Item {
+    let lists = [
+        (p.gemm.len(), "matrix products"),
+        (p.prefill.len(), "prefill attention"),
+        (p.decode.len(), "decode attention"),
+        (p.moe.len(), "experts"),
+    ];
+    let shares = [
+        ("memory_efficiency", "memory efficiency", p.memory_efficiency),
+        ("sustained_16", "lasting products in 16 bit", p.sustained_16),
+        ("sustained_8", "lasting products in 8 bit", p.sustained_8),
+    ];
+    let lists = lists.into_iter().filter(|l| l.0 > 0).map(|(n, what)| (what, format!("{what}: {n} kind{}", if n == 1 { "" } else { "s" })));
+    let shares = shares.into_iter().filter_map(|(key, what, share)| share.map(|v| (what, format!("{key} {v}"))));
+    let (what, values): (Vec<&str>, Vec<String>) = lists.chain(shares).unzip();
+    let title = format!("{} of {}", if what.is_empty() { "kernels".into() } else { what.join(", ") }, *p.accelerator);
+    Item {
+        name: title.clone(),
+        title,
+        values,
+        from: p.from.value.clone(),
+        source: p.source.value.clone(),
+        quality: None,
+        open: Vec::new(),
+        unit: "",
+    }
 }
 
 fn stamped(item: &Item) -> String {
@@ -221,7 +229,7 @@ pub fn calibration_html(title: &str, file: &ProfileFile, points: &Points) -> Str
         @if is_synthetic(file) { p.bad style="border:2px solid var(--bad);border-radius:8px;padding:10px 14px" { (BANNER) } }
         h1 { "Calibration: " (title) }
         p.soft { "What was measured, what was fitted to it, and how far apart they are. Values with 90 % intervals; errors are of sizes that the fit did not see." }
-        (overview(&list))
+        (overview(&list, points))
         @for item in &list { (section(item, points)) }
         (entries_of_kernels(file))
         (operators(points))
@@ -237,7 +245,7 @@ pub fn calibration_html(title: &str, file: &ProfileFile, points: &Points) -> Str
     page(&format!("Calibration: {title}"), &body)
 }
 
-fn overview(list: &[Item]) -> Markup {
+fn overview(list: &[Item], points: &Points) -> Markup {
     html! {
         table {
             thead { tr { th { "entry" } th { "origin" } th { "points" } th { "median" } th { "worst" } th { "undetermined" } } }
@@ -245,7 +253,7 @@ fn overview(list: &[Item]) -> Markup {
                 td { (i.title) }
                 td { (i.from.as_ref().map_or("imported", |f| f.origin.word())) }
                 @if let Some(q) = &i.quality { td { (*q.points) } td style="white-space:nowrap" { (three(100.0 * *q.median)) " %" } td style="white-space:nowrap" { (three(100.0 * *q.worst)) " %" } }
-                @else { td { "–" } td { "–" } td { "–" } }
+                @else { td { (points.get(&i.name).map_or_else(|| "–".to_owned(), |p| p.len().to_string())) } td { "–" } td { "–" } }
                 td { (i.open.len()) }
             } } }
         }

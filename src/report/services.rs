@@ -20,7 +20,7 @@ pub(super) fn text(list: &[ServiceOutcome]) -> String {
             time(s.longest_wait_s),
             three(s.replica_hours),
             s.cold_starts,
-            three(s.peak_replicas)
+            s.peak_replicas
         );
         if let Some(r) = &s.replica {
             let [mean, p50, _, p99] = spread(&r.ttft_s);
@@ -74,7 +74,7 @@ pub(super) fn markup(list: &[ServiceOutcome], courses: &[(String, Course<5>)], (
             table {
                 thead { tr { th { "service" } th { "requests" } th { "in time" } th { "longest wait" } th { "replica hours" } th { "cold starts" } th { "replicas at the peak" } } }
                 tbody { @for s in list { tr {
-                    td { (s.name) } td { (grouped(s.requests)) } td { (percent(s.slo_attainment)) } td { (time(s.longest_wait_s)) } td { (three(s.replica_hours)) } td { (s.cold_starts) } td { (three(s.peak_replicas)) }
+                    td { (s.name) } td { (grouped(s.requests)) } td { (percent(s.slo_attainment)) } td { (time(s.longest_wait_s)) } td { (three(s.replica_hours)) } td { (s.cold_starts) } td { (s.peak_replicas) }
                 } } }
             }
             @for (s, r) in list.iter().filter_map(|s| Some((s, s.replica.as_ref()?))) {

@@ -1,6 +1,7 @@
 //! A scenario file that is loaded many times with other values: read once, its fabrics built once for the same input.
 
 use super::load::{Scenario, cluster, resolve, topology_source};
+use super::outline::{Outline, outline};
 use crate::diag::{Diagnostics, Node, Source, Span, Value};
 use crate::fabric::Fabric;
 use crate::hardware::Catalogue;
@@ -180,6 +181,12 @@ impl Base {
     #[must_use]
     pub fn cluster_with(&self, changes: &[Change]) -> (Option<Built>, Diagnostics) {
         self.changed(changes, |node, diags| cluster(node, &self.shared, diags))
+    }
+
+    /// The job of the scenario, whatever it runs on, and what is wrong where it cannot be read.
+    #[must_use]
+    pub fn outline(&self) -> (Option<Outline>, Diagnostics) {
+        self.changed(&[], outline)
     }
 
     fn changed<T>(&self, changes: &[Change], read: impl FnOnce(&Node, &mut Diagnostics) -> Option<T>) -> (Option<T>, Diagnostics) {

@@ -1,6 +1,6 @@
 //! Collectives and patterns of flows by themselves: what a scenario or a command asks for, and how long it takes over sizes.
 
-use super::input::{CollectiveInput, CongestionControl, CongestionInput};
+use super::collective_input::{CollectiveInput, CongestionControl, CongestionInput};
 use super::load::head;
 use super::{idle, tokens};
 use crate::collectives::{Algorithm, Communicator, Launch, Library, Op, Protocol, Routing};

@@ -30,6 +30,13 @@ pub enum Failure {
         /// Seconds that this would take, about.
         seconds: f64,
     },
+    /// The failures of all runs are more than the limit.
+    TooManyRuns {
+        /// Failures that would be simulated, about.
+        failures: f64,
+        /// Seconds that this would take, about.
+        seconds: f64,
+    },
     /// The simulation could not go on.
     Step(StepError),
     /// The replay of a trace could not go on.
@@ -46,6 +53,9 @@ impl fmt::Display for Failure {
             Self::TooMuchWork { tasks, seconds } => {
                 let memory = crate::units::Bytes::new(tasks * BYTES_PER_TASK);
                 write!(f, "about {tasks:.1e} tasks would be simulated, about {seconds:.0} s of work and {memory} of memory")
+            }
+            Self::TooManyRuns { failures, seconds } => {
+                write!(f, "about {failures:.1e} failures would be simulated over all runs, about {seconds:.0} s of work")
             }
             Self::Step(error) => write!(f, "{error}"),
             Self::Replay(said) => write!(f, "{said}"),
@@ -263,9 +273,7 @@ fn training(
     let by_layer = config.sharding >= Sharding::Gradients || config.offload.any();
     let layered = if by_layer { (2.0 * config.model.layers as f64 / chunks).max(1.0) } else { 1.0 };
     let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64 * layered;
-    // A run is simulated some twenty times beside its seeds, for curves and changes.
-    let runs = if operations.failures.is_some() { (operations.seeds + 2_000) as f64 * 2e-4 } else { 0.0 };
-    let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5 + runs;
+    let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5;
     if seconds > max_work || tasks > TASKS_PER_SECOND * max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
@@ -296,7 +304,9 @@ fn training(
     }
     let size =
         steps.map(|steps| run::Size { steps, tokens: steps * config.tokens_per_step(), model_flops: steps * numbers.model_flops_per_step });
-    let whole = size.map(|size| run::run(operations, config, (fabric, &scenario.profiles), &step, data_stall, &size, scenario.seed));
+    let whole = size
+        .map(|size| run::run(operations, config, (fabric, &scenario.profiles), &step, data_stall, &size, scenario.seed, max_work))
+        .transpose()?;
     numbers.stall(data_stall, whole.as_ref().map_or(0.0, |r| r.checkpoint_stall));
     let (cost, power) = price(scenario, config, &numbers, whole.as_ref());
     let mut run = whole.map(|r| {

@@ -1,7 +1,7 @@
 //! Keys of a `[collective]` table that do nothing beside others, and are refused.
 
 use super::collective::Moves;
-use super::input::{CollectiveInput, CongestionControl};
+use super::collective_input::{CollectiveInput, CongestionControl};
 use crate::collectives::Engine;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::Fabric;

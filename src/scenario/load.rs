@@ -88,18 +88,24 @@ fn finish(mut node: Node, overrides: &[String], seed: Option<u64>, diags: &mut D
     resolve(&node, seed, None, diags)
 }
 
+/// The keys of a tree, of a format that this program reads.
+pub(super) fn decoded(node: &Node, diags: &mut Diagnostics) -> Option<ScenarioInput> {
+    let input = ScenarioInput::decode(node, diags)?;
+    if *input.format == 1 {
+        return Some(input);
+    }
+    diags.push(
+        Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *input.format))
+            .at(input.format.span, "unknown format")
+            .hint("this program reads format 1"),
+    );
+    None
+}
+
 /// Decodes a tree and checks it; the fabric comes from `shared` where one was built from the same input.
 pub(super) fn resolve(node: &Node, seed: Option<u64>, shared: Option<&Shared>, diags: &mut Diagnostics) -> Option<Scenario> {
     let root = node.span;
-    let input = ScenarioInput::decode(node, diags)?;
-    if *input.format != 1 {
-        diags.push(
-            Diagnostic::error(codes::UNKNOWN_FORMAT, format!("format {} is newer than this program", *input.format))
-                .at(input.format.span, "unknown format")
-                .hint("this program reads format 1"),
-        );
-        return None;
-    }
+    let input = decoded(node, diags)?;
     let seed = seed.unwrap_or(*input.seed);
     let own = profile::read(&input, diags);
     let (fabric, catalogue) = built(&input, node, seed, shared, own.as_ref(), diags)?;

@@ -1,6 +1,7 @@
 //! From a simulated step to the run: what checkpoints cost on the fabric, what fails, many runs, and what a change would buy.
 
 use super::elastic::shrunk;
+use super::execute::Failure;
 use super::feed;
 use super::operations::{FailureClass, Failures, Operations};
 use super::operations_input::Interval;
@@ -17,6 +18,12 @@ use crate::units::Seconds;
 
 /// Runs of each point of a curve and of each change.
 pub(super) const RUNS_OF_A_POINT: u64 = 64;
+
+/// Runs beside those of the seeds, for curves and changes.
+const RUNS_BESIDE: u64 = 2_000;
+
+/// Seconds that one failure of one run takes, about (2 cores of 2024; measured 0.3 us).
+const SECONDS_PER_FAILURE: f64 = 5e-7;
 
 /// A run with what it cost to find out.
 pub(super) struct Run {
@@ -38,6 +45,10 @@ pub(super) struct Size {
 }
 
 /// Simulates the run of a step.
+///
+/// # Errors
+/// When the failures of all runs take more than `max_work` seconds.
+#[expect(clippy::too_many_arguments, reason = "the whole setting of a run")]
 pub(super) fn run(
     operations: &Operations,
     config: &Config,
@@ -46,9 +57,15 @@ pub(super) fn run(
     data_stall: f64,
     size: &Size,
     seed: u64,
-) -> Run {
+    max_work: f64,
+) -> Result<Run, Failure> {
     let cost = operations.checkpoint.as_ref().and_then(|(plan, ..)| checkpoint_cost(config, &step.layers, fabric, plan));
     let mut plan = plan_of(operations, config, (fabric, profiles), step, data_stall, size, cost.as_ref());
+    let failures = (operations.seeds + RUNS_BESIDE) as f64 * plan.failures();
+    let seconds = failures * SECONDS_PER_FAILURE;
+    if seconds > max_work {
+        return Err(Failure::TooManyRuns { failures, seconds });
+    }
     if let Some((_, interval, _)) = &operations.checkpoint {
         plan.every = every(&plan, *interval, seed);
     }
@@ -66,7 +83,7 @@ pub(super) fn run(
     let training_share = (1.0 - idle / all.wall.mean).clamp(0.0, 1.0);
     let name = |loss| LOSSES.iter().find(|l| l.0 == loss).map_or("", |l| l.1);
     let segments = all.first.segments.iter().map(|s| RunSegment { start_s: s.start, end_s: s.end, loss: s.loss.map(name) }).collect();
-    Run { outcome, segments, checkpoint_stall, training_share }
+    Ok(Run { outcome, segments, checkpoint_stall, training_share })
 }
 
 /// The run as a plan, without an interval.

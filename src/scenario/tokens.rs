@@ -1,7 +1,7 @@
 //! The routing of tokens of a `[collective.tokens]` table, checked.
 
 use super::collective::{Moves, sizes};
-use super::input::{CollectiveInput, TokensInput};
+use super::collective_input::{CollectiveInput, TokensInput};
 use crate::collectives::{Algorithm, Routing, TOKEN_KERNEL_UNITS};
 use crate::diag::{At, Decode as _, Diagnostic, Diagnostics, Node, Span, codes};
 

@@ -1,7 +1,7 @@
 //! Traces of a scenario: reads their files, checks that they can run, and says where what is wrong.
 
-use super::input::{AstraInput, TraceFormat, TraceInput};
 use super::load::head;
+use super::trace_input::{AstraInput, TraceFormat, TraceInput};
 use crate::diag::{At, Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::Fabric;
 use crate::hardware::Dtype;

@@ -2,7 +2,7 @@
 //!
 //! A row's utilisation says what the steady steps were given (supply and overhead of a step); what is predicted is the rate over the whole
 //! time, the first wait included, in which all workers fill their batches at that supply. Loaders that read one batch with all their
-//! threads (TensorFlow) have one worker here. Counts are predicted from the rate of that first fill alone.
+//! threads (TensorFlow) have one worker here. Counts are predicted from the rate of the fills of later epochs alone.
 
 use super::table::{Columns, Record};
 use crate::fabric::TierId;
@@ -26,7 +26,7 @@ pub(super) const COLUMNS: Columns = Columns {
 };
 
 pub(super) const SUSTAINED: Columns = Columns {
-    needed: &["id", "source", "workload", "accelerator", "n_accel", "n_hosts", "workers", "fill_bytes_per_s"],
+    needed: &["id", "source", "workload", "accelerator", "n_accel", "n_hosts", "workers", "steps", "fill_bytes_per_s"],
     measured: &["accelerators_per_host"],
 };
 
@@ -140,7 +140,12 @@ pub(super) fn predict_sustained(record: &Record<'_>) -> Result<f64, String> {
         return Err("the rate of the fill is not known".into());
     }
     let supply = rate / record.count("n_hosts")? as f64;
-    let host = Host { readers: 1, batch: work.batch, compute: work.compute, supply, cores: f64::INFINITY, steps: 300 };
+    let steps = record.count("steps")?;
+    if steps < 2 {
+        return Err("less than two steps".into());
+    }
+    let steps = steps.min(u64::from(STEPS)) as u32;
+    let host = Host { readers: 1, batch: work.batch, compute: work.compute, supply, cores: f64::INFINITY, steps };
     let plan = plan(&work, record.count("workers")?, prefetch(record)?, OVERHEAD);
     match sustained(&plan, host, work.target, 1) {
         0 => Err("not even one accelerator is sustained".into()),

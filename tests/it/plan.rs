@@ -232,3 +232,44 @@ fn faults_of_plans_point_into_the_file() {
     }
     insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("plan", all) });
 }
+
+/// A base without a topology is a job alone: the answer is that of a base whose own cluster no candidate uses; a candidate that names none
+/// is refused, each of them; and without candidates there is nothing to buy.
+#[test]
+fn a_base_needs_no_cluster_where_every_candidate_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let topologies = root().join("topologies").display().to_string();
+    let jobs = [
+        (
+            "[training]\nglobal_batch = 64\n[training.model]\npreset = \"llama-2-7b\"\n[training.parallel]\n",
+            "[goal]\nkind = \"layout\"\n[layout]\nvirtual_stages = [1]\n",
+        ),
+        (
+            "[serving]\n[serving.model]\npreset = \"llama-3.1-8b\"\n[serving.traffic]\nkind = \"poisson\"\nrequests = 200\nrequests_per_s = 2\n\
+             input = 500\noutput = 100\n",
+            "[goal]\nkind = \"serve\"\nrequests_per_s = 4\nslo = { ttft_p90 = \"2 s\" }\n[deployment]\ntensor = [1, 2]\nprefill_to_decode = [\"together\"]\n",
+        ),
+    ];
+    for (job, goal) in jobs {
+        let ask = |own: &str, candidates: &str| {
+            std::fs::write(folder.path().join("base.toml"), format!("title = \"b\"\n{own}{job}")).unwrap();
+            let path = folder.path().join("plan.toml");
+            std::fs::write(&path, format!("title = \"t\"\nbase = \"base.toml\"\n{goal}{candidates}")).unwrap();
+            orrery(&["plan", path.to_str().unwrap(), "--json"])
+        };
+        let candidates = format!(
+            "[[candidate]]\ntopology = \"{topologies}/dgx-h100-ndr.toml\"\nnodes = [1]\n[[candidate]]\ntopology = \"{topologies}/dgx-a100-hdr.toml\"\nnodes = [1, 2]\n"
+        );
+        let alone = ask("", &candidates);
+        assert_eq!(alone.status.code(), Some(0), "{}", String::from_utf8_lossy(&alone.stderr));
+        let beside = ask(&format!("topology = \"{topologies}/dgx-h100-ndr.toml\"\nnodes = 1\n"), &candidates);
+        let (alone, beside) = (json(&alone), json(&beside));
+        assert_eq!((&alone["answer"], &alone["options"]), (&beside["answer"], &beside["options"]));
+        let bare = ask("", &format!("{candidates}[[candidate]]\nname = \"x\"\nnodes = [1]\n[[candidate]]\nname = \"y\"\nnodes = [2]\n"));
+        let said = String::from_utf8_lossy(&bare.stderr).into_owned();
+        assert_eq!((bare.status.code(), said.matches("this candidate needs `topology`").count()), (Some(2), 2), "{said}");
+        let none = ask("", "");
+        let said = String::from_utf8_lossy(&none.stderr).into_owned();
+        assert!(none.status.code() == Some(2) && said.contains("this base names no topology"), "{said}");
+    }
+}

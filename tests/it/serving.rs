@@ -407,3 +407,12 @@ fn logs_are_served_again() {
     std::fs::write(log.join("requests.jsonl"), "{}\n").unwrap();
     assert_eq!(orrery(&["validate", "serving-log", log.to_str().unwrap()]).status.code(), Some(2));
 }
+
+/// Where no engine can hold any request, nothing is served; money by token is finite all the same.
+#[test]
+fn nothing_served_has_finite_costs() {
+    let out = orrery(&["run", "scenarios/serving/llama-2-13b-inferentia2.toml", "--json", "--set", "serving.parallel.tensor=1"]);
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((value["serving"]["completed"].as_u64(), value["serving"]["rejected"].as_u64()), (Some(0), Some(8)), "{value}");
+    assert!(value["cost"]["usd_per_million_tokens"].as_f64().is_some_and(f64::is_finite), "{}", value["cost"]);
+}

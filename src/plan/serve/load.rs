@@ -229,20 +229,33 @@ struct Asked {
     warm_up: f64,
 }
 
-/// The base; where its own engines have no room, with more tensor ranks an engine, as the layout is what is searched.
-fn loaded(base: &Base, place: Span, diags: &mut Diagnostics) -> Option<Scenario> {
-    let (scenario, faults) = base.with(&[]);
-    let room = !faults.sorted().iter().any(|d| d.code == codes::NO_ROOM);
-    let mut wider = (1..=6).map(|i| put("serving.parallel.tensor", Value::Int(1 << i), place));
-    let found = scenario.or_else(|| if room { None } else { wider.find_map(|change| base.with(&[change]).0) });
-    if found.is_none() {
-        *diags = faults;
+/// The base, on its own cluster or else on the first candidate's that takes it; where its own engines have no room, with more tensor
+/// ranks an engine, as the layout is what is searched.
+fn loaded(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Scenario> {
+    let place = input.base.span;
+    let clusters: Vec<Vec<Change>> = if base.value("topology").is_some() {
+        vec![Vec::new()]
+    } else {
+        candidates(input).iter().map(|c| candidate_changes(c, None)).collect()
+    };
+    let mut first = None;
+    for cluster in clusters {
+        let (scenario, faults) = base.with(&cluster);
+        let room = !faults.sorted().iter().any(|d| d.code == codes::NO_ROOM);
+        let mut wider = (1..=6).map(|i| put("serving.parallel.tensor", Value::Int(1 << i), place));
+        let wide = |change| base.with(&[cluster.clone(), vec![change]].concat()).0;
+        let found = scenario.or_else(|| if room { None } else { wider.find_map(wide) });
+        if found.is_some() {
+            return found;
+        }
+        first.get_or_insert(faults);
     }
-    found
+    *diags = first?;
+    None
 }
 
 fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked> {
-    let scenario = loaded(base, input.base.span, diags)?;
+    let scenario = loaded(base, input, diags)?;
     let Job::Serving(job) = &scenario.job else {
         let message = "the goal is to serve, but the base is no serving scenario";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(input.base.span, "this base").at(input.goal.kind.span, "this goal"));

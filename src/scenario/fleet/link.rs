@@ -190,7 +190,8 @@ fn profiles<'a>(linked: &'a Linked, place: &'a Place<'_>) -> &'a Profiles {
 }
 
 fn tell(failure: &Failure, span: Span, diags: &mut Diagnostics) {
-    let code = if matches!(failure, Failure::TooMuchWork { .. }) { codes::TOO_MUCH_WORK } else { codes::CONFLICT };
+    let code =
+        if matches!(failure, Failure::TooMuchWork { .. } | Failure::TooManyRuns { .. }) { codes::TOO_MUCH_WORK } else { codes::CONFLICT };
     diags.push(Diagnostic::error(code, failure.to_string()).at(span, "this scenario"));
 }
 

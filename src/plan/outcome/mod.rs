@@ -1,7 +1,14 @@
-//! What a plan's answer holds, as data: the keys of `plan --json` (units are in the names).
+//! What a plan's answer holds, as data: the keys of `plan --json` (units are in the names). Here the answer itself, its choices, and how
+//! it was found; what is bought and what is served have files of their own.
+
+mod bill;
+mod service;
+
+pub use bill::{Bill, BreakEven, StorageLine, Swing};
+pub use service::{Phase, Purchases, Served, Service, SloRow, SpotLoss};
 
 use super::search::Counts;
-use crate::metrics::{BreakdownSeconds, Percentiles, ProfileUse, RunOutcome};
+use crate::metrics::{BreakdownSeconds, ProfileUse, RunOutcome};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -158,122 +165,6 @@ pub struct Trained {
     pub time_p95_s: Option<f64>,
 }
 
-/// What a deployment comes to at the rate with headroom, while as many nodes are down as may be.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Served {
-    /// Nodes that work.
-    pub working_nodes: u64,
-    /// Engines on them.
-    pub engines: u64,
-    /// Of these, engines that run prompts alone and hand them on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_engines: Option<u64>,
-    /// Accelerators of an engine.
-    pub accelerators_per_engine: u64,
-    /// Requests per second that were sent.
-    pub requests_per_s: f64,
-    /// Time to first token.
-    pub ttft_s: Percentiles,
-    /// Time per output token after the first.
-    pub tpot_s: Percentiles,
-    /// Time to the last token.
-    pub e2e_s: Percentiles,
-    /// Output tokens per second.
-    pub output_tokens_per_s: f64,
-    /// Share of the time in which engines run.
-    pub busy_share: f64,
-    /// Greatest share of the cache in use.
-    pub kv_peak_share: f64,
-    /// Money by the hour, of all nodes.
-    pub usd_per_hour: f64,
-    /// The same over output tokens.
-    pub usd_per_million_output_tokens: f64,
-    /// What is taken away, of spot capacity; latencies and money are those with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spot: Option<SpotLoss>,
-}
-
-/// Spot capacity that is taken away and replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-pub struct SpotLoss {
-    /// Nodes that are there on average; only these are paid.
-    pub mean_nodes: f64,
-    /// Nodes that are taken away in a day.
-    pub nodes_taken_per_day: f64,
-    /// Share of the requests that start again elsewhere, because their node is taken away.
-    pub requests_hit_share: f64,
-    /// Most nodes away at a time that latencies count.
-    pub most_away: u64,
-}
-
-/// What has to be served.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Service {
-    /// Requests per second in the first month.
-    pub requests_per_s: f64,
-    /// Requests per second that have to be held: in the last month, with headroom.
-    pub load_requests_per_s: f64,
-    /// Headroom.
-    pub headroom: f64,
-    /// Nodes that may be down.
-    pub spare_nodes: u64,
-    /// Months that money and energy are of.
-    pub months: u64,
-    /// Latencies that are asked for, and what the best reaches.
-    pub slo: Vec<SloRow>,
-    /// The best on an ordinary day: all nodes, the rate without headroom.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ordinary: Option<Served>,
-    /// Greatest rate that all nodes of the best hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sustained_requests_per_s: Option<f64>,
-}
-
-/// A latency that is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct SloRow {
-    /// `ttft`, `tpot` or `e2e`.
-    pub metric: String,
-    /// 50, 90 or 99.
-    pub percentile: f64,
-    /// What is allowed.
-    pub limit_s: f64,
-    /// What the best reaches, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reached_s: Option<f64>,
-}
-
-/// A change of one thing and what it does to the money of the best.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Swing {
-    /// What changes.
-    pub what: String,
-    /// The lower value in words.
-    pub low: String,
-    /// The higher value in words.
-    pub high: String,
-    /// Money at the lower value.
-    pub low_usd: f64,
-    /// Money at the higher value.
-    pub high_usd: f64,
-}
-
-/// When buying the cluster of the best beats renting it.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct BreakEven {
-    /// Price of the cluster.
-    pub purchase_usd: f64,
-    /// Electricity of an hour of work.
-    pub electricity_usd_per_hour: f64,
-    /// Rent of an hour.
-    pub rent_usd_per_hour: f64,
-    /// Hours of work after which buying is cheaper; absent: never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hours: Option<f64>,
-    /// The same in words.
-    pub text: String,
-}
-
 /// A stage of a timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Stage {
@@ -283,34 +174,6 @@ pub struct Stage {
     pub start_s: f64,
     /// End.
     pub end_s: f64,
-}
-
-/// Purchases while demand grows.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Purchases {
-    /// One after the other.
-    pub phases: Vec<Phase>,
-    /// Money in phases.
-    pub phased_usd: f64,
-    /// Money with everything from the first month on.
-    pub at_once_usd: f64,
-}
-
-/// A purchase.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Phase {
-    /// First month.
-    pub month: u64,
-    /// Month before which the next begins.
-    pub until_month: u64,
-    /// Requests per second at its end, without headroom.
-    pub requests_per_s: f64,
-    /// Nodes that work from then on.
-    pub nodes: u64,
-    /// Nodes that are added.
-    pub added: u64,
-    /// Money until the next.
-    pub usd: f64,
 }
 
 /// What an answer rests on.
@@ -361,60 +224,6 @@ pub struct OptionRow {
     /// The best on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
-}
-
-/// What a cluster consists of.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Bill {
-    /// Nodes.
-    pub nodes: u64,
-    /// Accelerators.
-    pub accelerators: u64,
-    /// Network cards.
-    pub nics: u64,
-    /// Switches by level: leaf, spine, core.
-    pub switches: [u64; 3],
-    /// Network cables.
-    pub cables: u64,
-    /// Drives in nodes.
-    pub drives: u64,
-    /// Scale-up domains.
-    pub scale_up_domains: u64,
-    /// Racks.
-    pub racks: u64,
-    /// Power of a rack that this assumes.
-    pub rack_power_w: f64,
-    /// Power under load without cooling.
-    pub power_w: f64,
-    /// The same with cooling.
-    pub site_power_w: f64,
-    /// Storage tiers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub storage: Vec<StorageLine>,
-    /// Purchase price of what has one.
-    pub purchase_usd: f64,
-    /// Its parts.
-    pub purchase_parts_usd: Vec<(String, f64)>,
-    /// Parts without a price.
-    pub unpriced: Vec<String>,
-}
-
-/// A storage tier of a bill.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct StorageLine {
-    /// Name.
-    pub name: String,
-    /// What it is.
-    pub kind: String,
-    /// Servers; drives of a node.
-    pub servers: u64,
-    /// Size; absent: without end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity_bytes: Option<f64>,
-    /// What it reads.
-    pub read_bytes_per_s: f64,
-    /// What it writes.
-    pub write_bytes_per_s: f64,
 }
 
 /// How the layouts were decided.
