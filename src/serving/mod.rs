@@ -11,6 +11,7 @@ mod drive;
 mod experts;
 mod fleet;
 mod flows;
+mod front;
 mod gaps;
 mod handover;
 mod lengths;

@@ -32,6 +32,8 @@ pub(super) enum Event {
     Fail(u32),
     Notice(u16),
     Repaired(u16),
+    /// A request has passed the process before a replica, if its engine has not failed since.
+    Through(u32, u32, u16),
 }
 
 pub(super) struct Run<'a, 'f> {
@@ -48,6 +50,8 @@ pub(super) struct Run<'a, 'f> {
     first_driver: Vec<u16>,
     /// For each engine when its stages are free.
     pub(super) stage_free: Vec<Vec<f64>>,
+    /// For each engine when the process before it is free.
+    pub(super) front_free: Vec<f64>,
     /// The next request of a closed loop, or of an open trace that is not in the queue yet.
     next: u32,
     /// Arrival of the last request of an open stream in the queue.
@@ -95,6 +99,8 @@ pub(super) struct Driver {
     pub(super) replicas: Range<usize>,
     pub(super) busy: bool,
     pub(super) starting: bool,
+    /// Iterations in a row in which prompts waited for those of other ranks.
+    pub(super) waits: u64,
 }
 
 impl<'a, 'f> Run<'a, 'f> {
@@ -111,7 +117,7 @@ impl<'a, 'f> Run<'a, 'f> {
                     replicas.push(replica);
                     driver_of.push(drivers.len() as u16);
                 }
-                drivers.push(Driver { engine: e as u16, replicas: first..replicas.len(), busy: false, starting: false });
+                drivers.push(Driver { engine: e as u16, replicas: first..replicas.len(), busy: false, starting: false, waits: 0 });
             }
         }
         let apart = pool.engines.iter().any(|e| e.limits.role == Role::Prompts);
@@ -123,6 +129,7 @@ impl<'a, 'f> Run<'a, 'f> {
             drivers,
             driver_of,
             first_driver,
+            front_free: vec![0.0; pool.engines.len()],
             stage_free: pool.engines.iter().map(|e| vec![0.0; e.lanes]).collect(),
             states: vec![State::Ready; pool.engines.len()],
             lives: vec![0; pool.engines.len()],
@@ -214,6 +221,7 @@ impl Run<'_, '_> {
             Event::Ready(engine) => self.ready(engine as usize, now),
             Event::Fail(failure) => self.fail(failure as usize, now),
             Event::Notice(engine) => self.notice(engine as usize, now),
+            Event::Through(id, replica, life) => self.through(id, replica as usize, life, now),
             Event::Repaired(engine) => self.start_engine(engine as usize, now),
         }
     }
@@ -293,7 +301,7 @@ impl Run<'_, '_> {
     }
 
     /// Whether a request has never run.
-    fn is_new(&self, id: u32) -> bool {
+    pub(super) fn is_new(&self, id: u32) -> bool {
         self.records[id as usize].scheduled == f64::INFINITY
     }
 
@@ -318,8 +326,11 @@ impl Run<'_, '_> {
             self.route(id, now);
             return;
         }
-        self.replicas[replica].arrive(id, now, self.requests);
-        self.wake(replica, now);
+        self.replicas[replica].expect(id, self.requests);
+        if !self.pass_front(id, replica, now) {
+            self.replicas[replica].deliver(id, now);
+            self.wake(replica, now);
+        }
     }
 
     /// What requests that ended set off.

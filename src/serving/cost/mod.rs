@@ -97,8 +97,10 @@ pub struct Cost<'f> {
     slow: f64,
     /// Speed of the slowest accelerator of the group.
     speed: f64,
-    by_tokens: Vec<f64>,
-    by_total: Vec<f64>,
+    /// Layers by the tokens of a rank, in decodes alone and beside prompts (clocks under the power limit).
+    by_tokens: [Vec<f64>; 2],
+    /// Routed experts by the tokens of all ranks, likewise.
+    by_total: [Vec<f64>; 2],
     by_logits: Vec<f64>,
     /// Decode attention by batch and context, alone and in one kernel with prompts.
     by_context: [Vec<Vec<f64>>; 2],
@@ -204,8 +206,8 @@ impl<'f> Cost<'f> {
             bulk: *stack.bulk_all_reduce,
             slow: 1.0,
             speed: parts.speed,
-            by_tokens: Vec::new(),
-            by_total: Vec::new(),
+            by_tokens: [Vec::new(), Vec::new()],
+            by_total: [Vec::new(), Vec::new()],
             by_logits: Vec::new(),
             by_context: [Vec::new(), Vec::new()],
             by_exchange: [Vec::new(), Vec::new()],
@@ -296,9 +298,11 @@ impl<'f> Cost<'f> {
         layer.get() * self.shape.layers as f64
     }
 
-    fn gemm(&self, dtype: Dtype, m: u64, n: u64, k: u64) -> f64 {
+    /// A product of a layer; prompts keep matrix units busy for long enough that clocks fall to what the power limit allows.
+    fn gemm(&self, dtype: Dtype, (m, n, k): (u64, u64, u64), prefill: bool) -> f64 {
         let g = Gemm { m, n: n.max(1), k: k.max(1), batch: 1, output_bytes: 2.0 };
-        if self.stack.fused_casts.value { self.device.gemm_fused(dtype, g) } else { self.device.gemm(dtype, g) }
+        let share = if prefill { self.device.sustained_share(dtype) } else { 1.0 };
+        if self.stack.fused_casts.value { self.device.gemm_fused_at(dtype, g, share) } else { self.device.gemm_at(dtype, g, share) }
     }
 
     fn all_reduce(&self, bytes: f64) -> f64 {
@@ -308,24 +312,25 @@ impl<'f> Cost<'f> {
     }
 
     /// All of a model's layers except attention itself and exchange, for the tokens of a rank and of all ranks together.
-    fn layers_by_tokens(&mut self, own: u64, total: u64) -> f64 {
-        let mut seconds = lookup(&mut self.by_tokens, own).unwrap_or(f64::NAN);
+    fn layers_by_tokens(&mut self, own: u64, total: u64, prefill: bool) -> f64 {
+        let table = usize::from(prefill);
+        let mut seconds = lookup(&mut self.by_tokens[table], own).unwrap_or(f64::NAN);
         if seconds.is_nan() {
-            seconds = self.layers(own);
-            keep(&mut self.by_tokens, own, seconds);
+            seconds = self.layers(own, prefill);
+            keep(&mut self.by_tokens[table], own, seconds);
         }
         let Some(mixture) = self.shape.mixture else { return seconds };
-        let mut routed = lookup(&mut self.by_total, total).unwrap_or(f64::NAN);
+        let mut routed = lookup(&mut self.by_total[table], total).unwrap_or(f64::NAN);
         if routed.is_nan() {
             let layers = (self.shape.layers - self.shape.dense_layers()) as f64;
-            routed = layers * self.routed(total, mixture);
-            keep(&mut self.by_total, total, routed);
+            routed = layers * self.routed(total, mixture, prefill);
+            keep(&mut self.by_total[table], total, routed);
         }
         seconds + routed
     }
 
     /// What every rank does with its own tokens.
-    fn layers(&self, m: u64) -> f64 {
+    fn layers(&self, m: u64, prefill: bool) -> f64 {
         let s = &self.shape;
         let dense = s.dense_layers() as f64;
         let sparse = s.layers as f64 - dense;
@@ -333,46 +338,49 @@ impl<'f> Cost<'f> {
         // With data-parallel attention the experts' sum comes back by an exchange instead of an all-reduce.
         let blocks = s.block_share();
         let reduces = if self.data > 1 { dense + s.layers as f64 } else { 2.0 * blocks * s.layers as f64 };
-        let mixers = s.attention_layers() as f64 * self.projections(m) + self.state_projections(m);
+        let mixers = s.attention_layers() as f64 * self.projections(m, prefill) + self.state_projections(m, prefill);
         let wide = dense * s.feed_forward_share();
         let mut seconds = mixers + blocks * s.layers as f64 * self.small(m) + reduces * reduce;
-        seconds += wide * self.feed_forward(self.formats.linear, m, s.ffn);
+        seconds += wide * self.feed_forward(self.formats.linear, m, s.ffn, prefill);
         if let Some(x) = s.mixture {
             // Shared experts: half of their time beside the routed ones.
-            let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width) } else { 0.0 };
+            let shared = if x.shared > 0 { 0.5 * self.feed_forward(self.formats.linear, m, x.shared * x.width, prefill) } else { 0.0 };
             seconds += sparse * (ROUTER + shared);
         }
         seconds
     }
 
     /// Attention projections of a layer.
-    fn projections(&self, m: u64) -> f64 {
-        let (s, dtype, t) = (&self.shape, self.formats.attention, self.tensor);
+    fn projections(&self, m: u64, prefill: bool) -> f64 {
+        let (s, t) = (&self.shape, self.tensor);
+        let gemm = |n, k| self.gemm(self.formats.attention, (m, n, k), prefill);
         if let Some(l) = s.latent {
             let own = s.heads.div_ceil(t);
-            let down = self.gemm(dtype, m, l.query_rank + l.kv_rank + l.rope, s.hidden);
-            let up = self.gemm(dtype, m, own * (l.nope + l.rope), if l.query_rank > 0 { l.query_rank } else { s.hidden });
-            return down + up + self.gemm(dtype, m, s.hidden, own * l.value);
+            let down = gemm(l.query_rank + l.kv_rank + l.rope, s.hidden);
+            let up = gemm(own * (l.nope + l.rope), if l.query_rank > 0 { l.query_rank } else { s.hidden });
+            return down + up + gemm(s.hidden, own * l.value);
         }
         let own = s.heads.div_ceil(t);
         let qkv = (own + 2 * s.kv_heads.div_ceil(t)) * s.head_dim;
-        self.gemm(dtype, m, qkv, s.hidden) + self.gemm(dtype, m, s.hidden, own * s.head_dim)
+        gemm(qkv, s.hidden) + gemm(s.hidden, own * s.head_dim)
     }
 
-    fn feed_forward(&self, dtype: Dtype, m: u64, width: u64) -> f64 {
+    fn feed_forward(&self, dtype: Dtype, m: u64, width: u64, prefill: bool) -> f64 {
         let (s, own) = (&self.shape, width.div_ceil(self.tensor));
-        self.gemm(dtype, m, s.ffn_inputs * own, s.hidden) + self.gemm(dtype, m, s.hidden, own)
+        self.gemm(dtype, (m, s.ffn_inputs * own, s.hidden), prefill) + self.gemm(dtype, (m, s.hidden, own), prefill)
     }
 
     /// Routed experts of a layer for the tokens of all ranks.
-    fn routed(&self, total: u64, x: Mixture) -> f64 {
+    fn routed(&self, total: u64, x: Mixture, prefill: bool) -> f64 {
+        let dtype = self.formats.linear;
+        let share = if prefill { self.device.sustained_share(dtype) } else { 1.0 };
         let rank = experts::Rank {
             hidden: self.shape.hidden,
             inputs: self.shape.ffn_inputs,
             tensor: self.tensor * self.data / self.expert,
             expert: self.expert,
             bytes: self.formats.linear.bytes(),
-            peak: self.device.peak(self.formats.linear).unwrap_or(1.0),
+            peak: share * self.device.peak(dtype).unwrap_or(1.0),
             bandwidth: self.device.memory_bandwidth(),
         };
         let slots = Mixture { experts: x.experts + self.redundant, ..x };

@@ -58,6 +58,10 @@ pub struct Limits {
     pub wait_tokens: u64,
     /// Decode iterations between looks at arrivals.
     pub read_interval: u64,
+    /// Iterations that prompts wait until every data-parallel rank has one.
+    pub balance_iterations: u64,
+    /// Seconds of a request, and of a token of its answer, in the process before the engine.
+    pub front: (f64, f64),
     /// Whether prompts are looked up in the prefix cache.
     pub prefix_cache: bool,
     /// Guesses of a draft layer.
@@ -213,6 +217,8 @@ pub(super) struct Replica {
     grown: bool,
     batch_start: f64,
     waited: u64,
+    /// Whether other ranks have no prompt yet.
+    pub(super) hold: bool,
     unread_steps: u64,
     /// Requests of a static batch.
     batch_size: u64,
@@ -261,6 +267,7 @@ impl Replica {
             grown: false,
             batch_start: f64::NEG_INFINITY,
             waited: 0,
+            hold: false,
             unread_steps: 0,
             batch_size: 0,
             urgent: 0,
@@ -281,9 +288,8 @@ impl Replica {
         found.min(u64::from(request.input).saturating_sub(1))
     }
 
-    /// Takes a request in.
-    pub(super) fn arrive(&mut self, id: u32, now: f64, requests: &Requests) {
-        self.expect(id, requests);
+    /// Takes in a request that was expected.
+    pub(super) fn deliver(&mut self, id: u32, now: f64) {
         self.inbox.push_back((id, now));
     }
 
