@@ -177,9 +177,13 @@ impl DeviceModel {
         entry.beside(law, &sheet, g)
     }
 
-    /// Share of the matrix rate of short benchmarks that products of a format keep over long stretches: clocks under the power limit.
+    /// Share of the matrix rate of short benchmarks that products of a format keep over long stretches: clocks under the power limit. 1 where
+    /// it was found on another generation only, whose parts have other limits.
     #[must_use]
-    pub const fn sustained_share(&self, dtype: Dtype) -> f64 {
+    pub fn sustained_share(&self, dtype: Dtype) -> f64 {
+        if self.training.0 == Origin::Neighbour {
+            return 1.0;
+        }
         let wide = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16 | Dtype::W8a16 | Dtype::W4a16);
         if wide { self.sustained.0 } else { self.sustained.1 }
     }

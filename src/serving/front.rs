@@ -1,12 +1,26 @@
-//! The process before an engine: it takes requests in one after the other, writes their prompts as tokens, and streams their answers.
+//! The way of a request to its engine: through one process that takes requests in one after the other, writes their prompts as tokens, and
+//! streams their answers.
 
 use super::run::{Event, Run};
 use crate::units::SimTime;
 
 impl Run<'_, '_> {
+    /// A request queues at a rank.
+    pub(super) fn enqueue(&mut self, id: u32, replica: usize, now: f64) {
+        if !self.replicas[replica].open {
+            self.route(id, now);
+            return;
+        }
+        self.replicas[replica].expect(id, self.requests);
+        if !self.pass_front(id, replica, now) {
+            self.replicas[replica].deliver(id, now);
+            self.wake(replica, now);
+        }
+    }
+
     /// Lets a new request pass the process before its engine; false where the engine has none that takes time. Its answer keeps the process busy
     /// right behind it, so that the rate of requests is bounded as it is with answers streamed in between.
-    pub(super) fn pass_front(&mut self, id: u32, replica: usize, now: f64) -> bool {
+    fn pass_front(&mut self, id: u32, replica: usize, now: f64) -> bool {
         let engine = self.place_of(replica).0;
         let (request_s, token_s) = self.pool.engines[engine].limits.front;
         if request_s + token_s == 0.0 || !self.is_new(id) {

@@ -320,19 +320,6 @@ impl Run<'_, '_> {
         count as u64
     }
 
-    /// A request queues at a rank.
-    pub(super) fn enqueue(&mut self, id: u32, replica: usize, now: f64) {
-        if !self.replicas[replica].open {
-            self.route(id, now);
-            return;
-        }
-        self.replicas[replica].expect(id, self.requests);
-        if !self.pass_front(id, replica, now) {
-            self.replicas[replica].deliver(id, now);
-            self.wake(replica, now);
-        }
-    }
-
     /// What requests that ended set off.
     pub(super) fn after_requests(&mut self, now: f64) {
         self.open_requests -= self.ended.len();

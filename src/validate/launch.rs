@@ -42,7 +42,7 @@ impl Point {
         }
         let (clients, long, short) = (self.concurrency, self.input == 8192, self.is_short());
         let apart = match (self.hopper, self.fp8) {
-            (true, _) => clients > 64,
+            (true, _) => clients > if long { 32 } else { 64 },
             (false, true) => clients > if short { 32 } else { 64 },
             (false, false) => clients >= 256 || long && clients > 32,
         };
@@ -132,6 +132,7 @@ fn trtllm_mixture(s: &mut StackRow, p: &Point) {
     let least = if late && drafts == 0 { 8192 } else { 0 };
     s.max_tokens.value = ((1 + drafts) * batch + p.input + 64).next_multiple_of(64).max(least);
     s.memory_share.value = match (late && p.fp8, p.data > 1) {
+        _ if p.hopper => 0.75,
         (true, true) => 0.7,
         (true, false) if p.input == 8192 && p.tensor == 4 && drafts == 0 => 0.75,
         _ => 0.8,
@@ -160,4 +161,44 @@ pub(super) fn offline(p: &Point) -> Result<StackRow, String> {
         s.max_sequences.value = p.concurrency;
     }
     Ok(s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(engine: &str, fp8: bool, lengths: (u64, u64), concurrency: u64, tensor: u64) -> Point {
+        let (input, output) = lengths;
+        let model = "deepseek-v3".to_owned();
+        Point { engine: engine.to_owned(), hopper: false, model, fp8, input, output, concurrency, tensor, data: 1, expert: 1 }
+    }
+
+    #[test]
+    fn early_scripts_choose_the_layout() {
+        let layout = |fp8, lengths, clients, tensor| {
+            let p = point("trtllm", fp8, lengths, clients, tensor).as_launched();
+            (p.tensor, p.data, p.expert)
+        };
+        assert_eq!(layout(false, (1024, 1024), 128, 8), (8, 1, 8));
+        assert_eq!(layout(false, (1024, 1024), 8, 8), (8, 1, 1));
+        assert_eq!(layout(false, (1024, 8192), 256, 4), (1, 4, 4));
+        assert_eq!(layout(false, (8192, 1024), 64, 8), (1, 8, 8));
+        assert_eq!(layout(true, (1024, 1024), 32, 8), (8, 1, 8));
+        assert_eq!(layout(true, (1024, 1024), 64, 8), (1, 8, 8));
+        // Later ones are given them.
+        let late = point("trtllm-1.2.0rc6.post2", false, (8192, 1024), 64, 8).as_launched();
+        assert_eq!((late.tensor, late.data, late.expert), (8, 1, 1));
+    }
+
+    #[test]
+    fn scripts_set_limits() {
+        let plain = engine(&point("trtllm-1.2.0rc6.post2", true, (1024, 1024), 8, 8)).unwrap();
+        assert_eq!((*plain.max_tokens, plain.eager_mixture_layer.get()), (8192, 2.5e-3));
+        let graphs = engine(&point("trtllm-1.2.0rc6.post2", true, (1024, 1024), 64, 8)).unwrap();
+        assert_eq!((*graphs.wait_iterations, graphs.eager_mixture_layer.get()), (40, 1.4e-3));
+        let guesses = engine(&point("trtllm-1.2.0rc6.post3", false, (1024, 8192), 16, 4)).unwrap();
+        assert_eq!((*guesses.max_tokens, *guesses.max_sequences), (1152, 16));
+        let written = engine(&Point { model: "llama-3.1-8b".into(), hopper: true, ..point("trtllm-1.0.0rc3", false, (2048, 128), 32, 1) });
+        assert_eq!(*written.unwrap().max_tokens, 3580);
+    }
 }

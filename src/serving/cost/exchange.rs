@@ -1,6 +1,7 @@
 //! What ranks of an engine exchange within a layer, and how much of it hides behind compute.
 
-use super::{Cost, keep, lookup};
+use super::Cost;
+use super::layers::{keep, lookup};
 use crate::collectives::{Algorithm, Op, TOKEN_KERNEL_UNITS};
 
 impl Cost<'_> {

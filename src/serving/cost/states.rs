@@ -1,6 +1,7 @@
 //! Layers with a state in place of attention: projections, the scan of prompts, one step of the state for every token.
 
-use super::{Cost, SMALL_GAP, SMALL_MEMORY};
+use super::Cost;
+use super::layers::{SMALL_GAP, SMALL_MEMORY};
 use crate::kernels::{AttentionGeneration, Pass, Scan};
 
 /// Kernels of one step of a state: convolution and update (reference implementations have one each).
