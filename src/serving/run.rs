@@ -10,7 +10,8 @@ use super::replica::{Live, Replica, Role, Shared};
 use super::request::{Record, Requests};
 use super::router::Router;
 use super::series::Series;
-use super::simulation::{Arrivals, Pool, Served};
+use super::simulation::{Arrivals, Pool};
+use super::watch::Watch;
 use crate::engine::{EventQueue, Streams};
 use crate::units::SimTime;
 use rand_pcg::Pcg64Mcg;
@@ -60,7 +61,7 @@ pub(super) struct Run<'a, 'f> {
     pub(super) live: Vec<Live>,
     /// Where requests stand on engines of prompts, where those are apart.
     pub(super) live_prompts: Vec<Live>,
-    gaps: Gaps,
+    pub(super) gaps: Gaps,
     pub(super) series: Series,
     pub(super) ended: Vec<u32>,
     pub(super) handed: Vec<u32>,
@@ -87,9 +88,13 @@ pub(super) struct Run<'a, 'f> {
     pub(super) loaded_bytes: f64,
     /// Requests that have not ended.
     pub(super) open_requests: usize,
-    rejected: u64,
-    shed: u64,
+    pub(super) rejected: u64,
+    pub(super) shed: u64,
     pub(super) events: u64,
+    pub(super) watches: Vec<Watch>,
+    pub(super) warm_up: f64,
+    /// Events at the next look at what is watched.
+    pub(super) next_look: u64,
 }
 
 /// Who forms batches: an engine, or a lane of one with stages.
@@ -164,13 +169,16 @@ impl<'a, 'f> Run<'a, 'f> {
             rejected: 0,
             shed: 0,
             events: 0,
+            watches: Vec::new(),
+            warm_up,
+            next_look: 0,
         }
     }
 }
 
 impl Run<'_, '_> {
-    /// Runs until nothing happens any more.
-    pub(super) fn all(&mut self) {
+    /// Runs until nothing happens any more; false where a watched percentile is missed before.
+    pub(super) fn all(&mut self) -> bool {
         match self.arrivals {
             Arrivals::Open => self.send_next(0.0),
             Arrivals::Closed { clients, .. } => {
@@ -180,11 +188,14 @@ impl Run<'_, '_> {
             }
         }
         loop {
+            if self.is_too_late() {
+                return false;
+            }
             let flow = self.flows.as_mut().and_then(Flows::next);
             let event = self.queue.next_time().map(SimTime::seconds);
             match (flow, event) {
                 (Some(at), next) if next.is_none_or(|e| at <= e) => self.flows_end(at),
-                (_, None) => break,
+                (_, None) => return true,
                 _ => {
                     if let Some((at, event)) = self.queue.pop() {
                         self.events += 1;
@@ -354,36 +365,5 @@ impl Run<'_, '_> {
             kept: &mut self.kept,
         };
         (&mut self.replicas[r], shared)
-    }
-
-    /// What came of it.
-    pub(super) fn finish(mut self) -> Served {
-        let done = self.records.iter().filter(|r| r.is_done());
-        let end_s = self.queue.now().seconds().max(done.clone().map(|r| r.last).fold(0.0, f64::max));
-        let unserved = self.records.len() as u64 - done.count() as u64 - self.rejected - self.shed;
-        self.count_engines(end_s);
-        let fullest = self.replicas.iter().map(|r| (r.peak_blocks, r.block_count()));
-        let share = |x: (u64, u64)| x.0 as f64 / x.1.max(1) as f64;
-        let moves = self.pool.fleet.moves();
-        Served {
-            peak_blocks: fullest.max_by(|a, b| share(*a).total_cmp(&share(*b))).unwrap_or((0, 1)),
-            busy_s: self.replicas.iter().map(|r| r.busy_s).collect(),
-            held_blocks: self.replicas.iter().map(Replica::held).sum(),
-            iterations: self.replicas.iter().map(|r| r.iterations).sum(),
-            preemptions: self.replicas.iter().map(|r| r.preemptions).sum(),
-            events: self.events,
-            rejected: self.rejected,
-            shed: self.shed,
-            unserved,
-            moved: self.moved_requests,
-            starts: self.starts,
-            engine_s: if moves { self.engine_s } else { self.pool.engines.len() as f64 * end_s },
-            handed_bytes: self.hands.bytes,
-            loaded_bytes: self.loaded_bytes,
-            end_s,
-            records: self.records,
-            gaps: self.gaps,
-            series: self.series,
-        }
     }
 }
