@@ -287,7 +287,7 @@ fn fail(failure: Failure, diags: &mut Diagnostics, format: MessageFormat, out: &
             .at(place, "this scenario")
             .hint("use fewer steps or seeds, or raise --max-work"),
         Failure::NoWay => Diagnostic::error(codes::DISCONNECTED, failure.to_string()).at(place, "this scenario"),
-        Failure::Serving(_) => Diagnostic::error(codes::CONFLICT, failure.to_string()).at(place, "this scenario"),
+        Failure::Serving(_) | Failure::Late => Diagnostic::error(codes::CONFLICT, failure.to_string()).at(place, "this scenario"),
         Failure::Step(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string()).at(place, "this scenario"),
         Failure::Replay(_) => Diagnostic::error(codes::DEADLOCK, failure.to_string())
             .at(place, "this scenario")

@@ -164,26 +164,50 @@ impl DeviceModel {
     /// Infinite where the part has no path for the format.
     #[must_use]
     pub fn gemm(&self, dtype: Dtype, g: Gemm) -> f64 {
+        self.gemm_at(dtype, g, 1.0)
+    }
+
+    /// [`Self::gemm`] at a share of the matrix rate of short benchmarks, such as [`Self::sustained_share`].
+    #[must_use]
+    pub fn gemm_at(&self, dtype: Dtype, g: Gemm, share: f64) -> f64 {
         let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
         let sheet = self.sheet(dtype);
-        let law = entry.constants.time(&sheet, operand_bytes(dtype), g) + entry.constants.quantisation(&sheet, g);
+        let constants = GemmConstants { ec: entry.constants.ec * share, ..entry.constants };
+        let law = constants.time(&sheet, operand_bytes(dtype), g) + constants.quantisation(&sheet, g);
         entry.beside(law, &sheet, g)
+    }
+
+    /// Share of the matrix rate of short benchmarks that products of a format keep over long stretches: clocks under the power limit. 1 where
+    /// it was found on another generation only, whose parts have other limits.
+    #[must_use]
+    pub fn sustained_share(&self, dtype: Dtype) -> f64 {
+        if self.training.0 == Origin::Neighbour {
+            return 1.0;
+        }
+        let wide = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16 | Dtype::W8a16 | Dtype::W4a16);
+        if wide { self.sustained.0 } else { self.sustained.1 }
     }
 
     /// Seconds of one product whose operands the kernel before has cast: no pass over the input, and of the libraries that were
     /// measured with this format the quickest (some tables hold the cast in their start-up).
     #[must_use]
     pub fn gemm_fused(&self, dtype: Dtype, g: Gemm) -> f64 {
+        self.gemm_fused_at(dtype, g, 1.0)
+    }
+
+    /// [`Self::gemm_fused`] at a share of the matrix rate of short benchmarks.
+    #[must_use]
+    pub fn gemm_fused_at(&self, dtype: Dtype, g: Gemm, share: f64) -> f64 {
         let Some(entry) = self.gemm_entry(dtype) else { return f64::INFINITY };
         let (sheet, bytes) = (self.sheet(dtype), operand_bytes(dtype));
         if entry.near.is_some() && !entry.casts() {
-            return self.gemm(dtype, g);
+            return self.gemm_at(dtype, g, share);
         }
         let ratio = moved(self.achieved, entry.origin, &entry.profile);
         let rows = entry.profile.gemm.iter().filter(|r| r.dtype.value == entry.measured);
         let each = rows.map(|row| {
             let constants = row.constants();
-            GemmConstants { ec: (constants.ec * ratio).min(1.0), ..constants }.time(&sheet, bytes, g)
+            GemmConstants { ec: (constants.ec * ratio).min(1.0) * share, ..constants }.time(&sheet, bytes, g)
         });
         each.fold(f64::INFINITY, f64::min)
     }

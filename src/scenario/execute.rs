@@ -45,6 +45,8 @@ pub enum Failure {
     NoWay,
     /// A deployment cannot run.
     Serving(String),
+    /// A watched percentile is missed for certain.
+    Late,
 }
 
 impl fmt::Display for Failure {
@@ -61,6 +63,7 @@ impl fmt::Display for Failure {
             Self::Replay(said) => write!(f, "{said}"),
             Self::NoWay => write!(f, "a host has no way to its storage tier"),
             Self::Serving(reason) => f.write_str(reason),
+            Self::Late => write!(f, "a latency that is watched is above its limit"),
         }
     }
 }

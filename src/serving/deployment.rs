@@ -233,6 +233,8 @@ impl Deployment {
             wait_iterations: *stack.wait_iterations,
             wait_tokens: (*stack.wait_share * *stack.max_tokens as f64) as u64,
             read_interval: *stack.read_interval,
+            balance_iterations: *stack.balance_iterations,
+            front: (stack.front_request.get(), stack.front_token.get()),
             prefix_cache: self.prefix_cache && role != Role::Decodes,
             speculation: self.speculation.filter(|_| role != Role::Prompts),
             swap: None,

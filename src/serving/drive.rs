@@ -66,6 +66,7 @@ impl Run<'_, '_> {
         }
         let mut batches = std::mem::take(&mut self.batches);
         batches.clear();
+        self.balance(d, now);
         for r in ranks.clone() {
             let (replica, mut shared) = self.split(r);
             batches.push(replica.form(now, &mut shared).unwrap_or_default());
@@ -86,6 +87,26 @@ impl Run<'_, '_> {
             self.stream(d, now, end - now);
         }
         Some(end)
+    }
+
+    /// Lets prompts of data-parallel ranks wait for each other (TensorRT-LLM's balancing of attention): they run once every rank has one, a
+    /// rank has nothing to decode, or so many iterations have passed.
+    fn balance(&mut self, d: usize, now: f64) {
+        let Driver { engine, replicas: ranks, waits, .. } = self.drivers[d].clone();
+        let most = self.pool.engines[engine as usize].limits.balance_iterations;
+        if ranks.len() < 2 || most == 0 {
+            return;
+        }
+        let (mut all_prompts, mut all_decode) = (true, true);
+        for r in ranks.clone() {
+            let (prompts, decodes) = self.replicas[r].looks(now, self.requests);
+            (all_prompts, all_decode) = (all_prompts && prompts, all_decode && decodes);
+        }
+        let hold = !all_prompts && all_decode && waits + 1 < most;
+        self.drivers[d].waits = if hold { waits + 1 } else { 0 };
+        for r in ranks {
+            self.replicas[r].hold = hold;
+        }
     }
 
     /// When a batch that begins at `now` ends, and how long it keeps the engine busy. Stages take batches in order.

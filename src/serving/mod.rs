@@ -11,6 +11,7 @@ mod drive;
 mod experts;
 mod fleet;
 mod flows;
+mod front;
 mod gaps;
 mod handover;
 mod lengths;
@@ -27,6 +28,7 @@ mod simulation;
 mod stack;
 mod trace;
 mod traffic;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +46,8 @@ pub use request::{NO_SESSION, Record, Request, Requests, Turn};
 pub use router::RouterPolicy;
 pub use series::{Series, Slice};
 pub use shape::{Latent, Mixture, Shape, Windowed};
-pub use simulation::{Arrivals, EngineSite, Pool, Served, serve};
+pub use simulation::{Arrivals, EngineSite, Pool, Served, serve, serve_watched};
 pub use stack::{Batching, StackRow, stack, stacks};
 pub use trace::{BadRow, TraceFormat, read_trace};
 pub use traffic::{Dialogue, Pace, Synthetic, converse, synthesize};
+pub use watch::{Watch, Watched};

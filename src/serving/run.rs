@@ -10,7 +10,8 @@ use super::replica::{Live, Replica, Role, Shared};
 use super::request::{Record, Requests};
 use super::router::Router;
 use super::series::Series;
-use super::simulation::{Arrivals, Pool, Served};
+use super::simulation::{Arrivals, Pool};
+use super::watch::Watch;
 use crate::engine::{EventQueue, Streams};
 use crate::units::SimTime;
 use rand_pcg::Pcg64Mcg;
@@ -32,6 +33,8 @@ pub(super) enum Event {
     Fail(u32),
     Notice(u16),
     Repaired(u16),
+    /// A request has passed the process before a replica, if its engine has not failed since.
+    Through(u32, u32, u16),
 }
 
 pub(super) struct Run<'a, 'f> {
@@ -48,6 +51,8 @@ pub(super) struct Run<'a, 'f> {
     first_driver: Vec<u16>,
     /// For each engine when its stages are free.
     pub(super) stage_free: Vec<Vec<f64>>,
+    /// For each engine when the process before it is free.
+    pub(super) front_free: Vec<f64>,
     /// The next request of a closed loop, or of an open trace that is not in the queue yet.
     next: u32,
     /// Arrival of the last request of an open stream in the queue.
@@ -56,7 +61,7 @@ pub(super) struct Run<'a, 'f> {
     pub(super) live: Vec<Live>,
     /// Where requests stand on engines of prompts, where those are apart.
     pub(super) live_prompts: Vec<Live>,
-    gaps: Gaps,
+    pub(super) gaps: Gaps,
     pub(super) series: Series,
     pub(super) ended: Vec<u32>,
     pub(super) handed: Vec<u32>,
@@ -83,9 +88,13 @@ pub(super) struct Run<'a, 'f> {
     pub(super) loaded_bytes: f64,
     /// Requests that have not ended.
     pub(super) open_requests: usize,
-    rejected: u64,
-    shed: u64,
+    pub(super) rejected: u64,
+    pub(super) shed: u64,
     pub(super) events: u64,
+    pub(super) watches: Vec<Watch>,
+    pub(super) warm_up: f64,
+    /// Events at the next look at what is watched.
+    pub(super) next_look: u64,
 }
 
 /// Who forms batches: an engine, or a lane of one with stages.
@@ -95,6 +104,8 @@ pub(super) struct Driver {
     pub(super) replicas: Range<usize>,
     pub(super) busy: bool,
     pub(super) starting: bool,
+    /// Iterations in a row in which prompts waited for those of other ranks.
+    pub(super) waits: u64,
 }
 
 impl<'a, 'f> Run<'a, 'f> {
@@ -111,7 +122,7 @@ impl<'a, 'f> Run<'a, 'f> {
                     replicas.push(replica);
                     driver_of.push(drivers.len() as u16);
                 }
-                drivers.push(Driver { engine: e as u16, replicas: first..replicas.len(), busy: false, starting: false });
+                drivers.push(Driver { engine: e as u16, replicas: first..replicas.len(), busy: false, starting: false, waits: 0 });
             }
         }
         let apart = pool.engines.iter().any(|e| e.limits.role == Role::Prompts);
@@ -123,6 +134,7 @@ impl<'a, 'f> Run<'a, 'f> {
             drivers,
             driver_of,
             first_driver,
+            front_free: vec![0.0; pool.engines.len()],
             stage_free: pool.engines.iter().map(|e| vec![0.0; e.lanes]).collect(),
             states: vec![State::Ready; pool.engines.len()],
             lives: vec![0; pool.engines.len()],
@@ -157,13 +169,16 @@ impl<'a, 'f> Run<'a, 'f> {
             rejected: 0,
             shed: 0,
             events: 0,
+            watches: Vec::new(),
+            warm_up,
+            next_look: 0,
         }
     }
 }
 
 impl Run<'_, '_> {
-    /// Runs until nothing happens any more.
-    pub(super) fn all(&mut self) {
+    /// Runs until nothing happens any more; false where a watched percentile is missed before.
+    pub(super) fn all(&mut self) -> bool {
         match self.arrivals {
             Arrivals::Open => self.send_next(0.0),
             Arrivals::Closed { clients, .. } => {
@@ -173,11 +188,14 @@ impl Run<'_, '_> {
             }
         }
         loop {
+            if self.is_too_late() {
+                return false;
+            }
             let flow = self.flows.as_mut().and_then(Flows::next);
             let event = self.queue.next_time().map(SimTime::seconds);
             match (flow, event) {
                 (Some(at), next) if next.is_none_or(|e| at <= e) => self.flows_end(at),
-                (_, None) => break,
+                (_, None) => return true,
                 _ => {
                     if let Some((at, event)) = self.queue.pop() {
                         self.events += 1;
@@ -214,6 +232,7 @@ impl Run<'_, '_> {
             Event::Ready(engine) => self.ready(engine as usize, now),
             Event::Fail(failure) => self.fail(failure as usize, now),
             Event::Notice(engine) => self.notice(engine as usize, now),
+            Event::Through(id, replica, life) => self.through(id, replica as usize, life, now),
             Event::Repaired(engine) => self.start_engine(engine as usize, now),
         }
     }
@@ -293,7 +312,7 @@ impl Run<'_, '_> {
     }
 
     /// Whether a request has never run.
-    fn is_new(&self, id: u32) -> bool {
+    pub(super) fn is_new(&self, id: u32) -> bool {
         self.records[id as usize].scheduled == f64::INFINITY
     }
 
@@ -310,16 +329,6 @@ impl Run<'_, '_> {
         }
         self.open_requests -= count;
         count as u64
-    }
-
-    /// A request queues at a rank.
-    pub(super) fn enqueue(&mut self, id: u32, replica: usize, now: f64) {
-        if !self.replicas[replica].open {
-            self.route(id, now);
-            return;
-        }
-        self.replicas[replica].arrive(id, now, self.requests);
-        self.wake(replica, now);
     }
 
     /// What requests that ended set off.
@@ -356,36 +365,5 @@ impl Run<'_, '_> {
             kept: &mut self.kept,
         };
         (&mut self.replicas[r], shared)
-    }
-
-    /// What came of it.
-    pub(super) fn finish(mut self) -> Served {
-        let done = self.records.iter().filter(|r| r.is_done());
-        let end_s = self.queue.now().seconds().max(done.clone().map(|r| r.last).fold(0.0, f64::max));
-        let unserved = self.records.len() as u64 - done.count() as u64 - self.rejected - self.shed;
-        self.count_engines(end_s);
-        let fullest = self.replicas.iter().map(|r| (r.peak_blocks, r.block_count()));
-        let share = |x: (u64, u64)| x.0 as f64 / x.1.max(1) as f64;
-        let moves = self.pool.fleet.moves();
-        Served {
-            peak_blocks: fullest.max_by(|a, b| share(*a).total_cmp(&share(*b))).unwrap_or((0, 1)),
-            busy_s: self.replicas.iter().map(|r| r.busy_s).collect(),
-            held_blocks: self.replicas.iter().map(Replica::held).sum(),
-            iterations: self.replicas.iter().map(|r| r.iterations).sum(),
-            preemptions: self.replicas.iter().map(|r| r.preemptions).sum(),
-            events: self.events,
-            rejected: self.rejected,
-            shed: self.shed,
-            unserved,
-            moved: self.moved_requests,
-            starts: self.starts,
-            engine_s: if moves { self.engine_s } else { self.pool.engines.len() as f64 * end_s },
-            handed_bytes: self.hands.bytes,
-            loaded_bytes: self.loaded_bytes,
-            end_s,
-            records: self.records,
-            gaps: self.gaps,
-            series: self.series,
-        }
     }
 }

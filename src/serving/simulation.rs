@@ -5,11 +5,12 @@ use super::deployment::DeployError;
 use super::fleet::Fleet;
 use super::gaps::Gaps;
 use super::offload::Offload;
-use super::replica::Limits;
+use super::replica::{Limits, Replica};
 use super::request::{Record, Requests};
 use super::router::RouterPolicy;
 use super::run::Run;
 use super::series::Series;
+use super::watch::Watch;
 use crate::engine::Streams;
 use crate::fabric::{AcceleratorId, Fabric};
 
@@ -147,6 +148,39 @@ pub struct Served {
     pub end_s: f64,
 }
 
+impl Run<'_, '_> {
+    /// What came of it.
+    pub(super) fn finish(mut self) -> Served {
+        let done = self.records.iter().filter(|r| r.is_done());
+        let end_s = self.queue.now().seconds().max(done.clone().map(|r| r.last).fold(0.0, f64::max));
+        let unserved = self.records.len() as u64 - done.count() as u64 - self.rejected - self.shed;
+        self.count_engines(end_s);
+        let fullest = self.replicas.iter().map(|r| (r.peak_blocks, r.block_count()));
+        let share = |x: (u64, u64)| x.0 as f64 / x.1.max(1) as f64;
+        let moves = self.pool.fleet.moves();
+        Served {
+            peak_blocks: fullest.max_by(|a, b| share(*a).total_cmp(&share(*b))).unwrap_or((0, 1)),
+            busy_s: self.replicas.iter().map(|r| r.busy_s).collect(),
+            held_blocks: self.replicas.iter().map(Replica::held).sum(),
+            iterations: self.replicas.iter().map(|r| r.iterations).sum(),
+            preemptions: self.replicas.iter().map(|r| r.preemptions).sum(),
+            events: self.events,
+            rejected: self.rejected,
+            shed: self.shed,
+            unserved,
+            moved: self.moved_requests,
+            starts: self.starts,
+            engine_s: if moves { self.engine_s } else { self.pool.engines.len() as f64 * end_s },
+            handed_bytes: self.hands.bytes,
+            loaded_bytes: self.loaded_bytes,
+            end_s,
+            records: self.records,
+            gaps: self.gaps,
+            series: self.series,
+        }
+    }
+}
+
 /// Serves all requests; gaps between tokens are kept from `warm_up` seconds on.
 #[must_use]
 pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_up: f64, streams: &Streams) -> Served {
@@ -154,4 +188,22 @@ pub fn serve(pool: &mut Pool<'_>, requests: &Requests, arrivals: Arrivals, warm_
     run.prepare();
     run.all();
     run.finish()
+}
+
+/// The same; nothing as soon as one of the watched percentiles is missed for certain.
+#[must_use]
+pub fn serve_watched(
+    pool: &mut Pool<'_>,
+    requests: &Requests,
+    arrivals: Arrivals,
+    warm_up: f64,
+    streams: &Streams,
+    watches: &[Watch],
+) -> Option<Served> {
+    // Moments of arrival must be known from the start.
+    let known = arrivals == Arrivals::Open && requests.turns.is_empty();
+    let mut run = Run::new(pool, requests, arrivals, warm_up, streams);
+    run.watches = if known { watches.to_vec() } else { Vec::new() };
+    run.prepare();
+    run.all().then(|| run.finish())
 }

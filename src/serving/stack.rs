@@ -75,6 +75,12 @@ record! {
         pub wait_share: Share = 0.0,
         /// Decode iterations between two looks at arrived requests.
         pub read_interval: Count = 1,
+        /// Iterations that prompts of data-parallel attention wait until every rank has one, while all ranks decode.
+        pub balance_iterations: Whole = 0,
+        /// Time of a request in the one process that takes requests in, writes prompts as tokens and streams answers.
+        pub front_request: NonNeg<Seconds> = Seconds::new(0.0),
+        /// The same of one token of an answer.
+        pub front_token: NonNeg<Seconds> = Seconds::new(0.0),
         /// Generations of accelerators on which decodes and prompts of a batch share one attention kernel.
         pub joint_attention: List<Name> = Vec::new(),
         /// Decodes read all of a compiled context, whatever a request's own: powers of two, the least of them.

@@ -6,6 +6,7 @@ mod cluster;
 mod collective;
 mod exchange;
 mod gemm;
+mod launch;
 mod moe;
 mod other;
 mod serving;

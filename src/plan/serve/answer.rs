@@ -175,7 +175,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     let paid = &size.plans[best.payment];
     let bill = money::bill(&size.summary, &plan.site, paid.pue);
     let ordinary = Load { rate: plan.load() / (1.0 + plan.headroom), down: 0, slack: f64::INFINITY };
-    let day = hold(plan, &best.point, ordinary).ok();
+    let day = hold(plan, &best.point, ordinary, true).ok();
     if let Some(service) = &mut out.service {
         service.slo = plan.targets.iter().map(|t| t.row(Some(&best.numbers))).collect();
         service.ordinary = day.as_ref().map(|(_, _, n)| served(plan, best, n, ordinary));

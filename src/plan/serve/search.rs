@@ -14,7 +14,7 @@ use super::spot::Away;
 use crate::economics::{CostPlan, cost};
 use crate::fabric::Fabric;
 use crate::metrics::{Outcome, ServingOutcome};
-use crate::scenario::{Scenario, execute};
+use crate::scenario::{Failure, Job, Scenario, execute};
 use crate::units::Seconds;
 use rayon::prelude::*;
 
@@ -22,6 +22,8 @@ use rayon::prelude::*;
 const BATCH: usize = 8;
 /// Greatest estimated work of one deployment, seconds.
 const MAX_WORK: f64 = 600.0;
+/// What a run that was stopped misses.
+const LATE: &str = "late";
 /// Rounding: a bound that is met exactly must not lie above.
 const EXACT: f64 = 1.0 - 1e-9;
 
@@ -133,31 +135,49 @@ impl Miss {
     fn cannot() -> Self {
         Self::latency(f64::INFINITY, 1.0, "it cannot run".into())
     }
+    /// Late for certain; by how much is not known.
+    fn late() -> Self {
+        Self { constraint: LATE, ..Self::cannot() }
+    }
 }
 
 /// A deployment under a load.
 pub(super) fn run(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
-    let scenario = scenario(plan, point, load).ok_or_else(Miss::cannot)?;
-    let outcome = execute(&scenario, MAX_WORK, &|| 0.0).map_err(|_| Miss::cannot())?;
+    simulated(scenario(plan, point, load).ok_or_else(Miss::cannot)?)
+}
+
+fn simulated(scenario: Scenario) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
+    let outcome =
+        execute(&scenario, MAX_WORK, &|| 0.0).map_err(|f| if matches!(f, Failure::Late) { Miss::late() } else { Miss::cannot() })?;
     let numbers = outcome.serving.clone().ok_or_else(Miss::cannot)?;
     Ok((scenario, outcome, numbers))
 }
 
-/// Nothing, if the numbers meet what is asked under a load.
-pub(super) fn meets(plan: &ServePlan, load: Load, numbers: &ServingOutcome) -> Result<(), Miss> {
-    let targets: Vec<Target> = plan.targets.iter().map(|t| Target { limit: t.limit * load.slack, ..*t }).collect();
-    worst(&targets, numbers).map_or(Ok(()), Err)
+/// What is asked under a load.
+fn asked(plan: &ServePlan, load: Load) -> Vec<Target> {
+    plan.targets.iter().map(|t| Target { limit: t.limit * load.slack, ..*t }).collect()
 }
 
-/// A deployment under a load: the outcome if it holds, else how far it is from that.
-pub(super) fn hold(plan: &ServePlan, point: &Point, load: Load) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
-    let (scenario, outcome, numbers) = run(plan, point, load)?;
+/// Nothing, if the numbers meet what is asked under a load.
+pub(super) fn meets(plan: &ServePlan, load: Load, numbers: &ServingOutcome) -> Result<(), Miss> {
+    worst(&asked(plan, load), numbers).map_or(Ok(()), Err)
+}
+
+/// A deployment under a load: the outcome if it holds, else how far it is from that; or, in a hurry, only that it misses it.
+pub(super) fn hold(plan: &ServePlan, point: &Point, load: Load, hurry: bool) -> Result<(Scenario, Outcome, ServingOutcome), Miss> {
+    let mut scenario = scenario(plan, point, load).ok_or_else(Miss::cannot)?;
+    if let Job::Serving(job) = &mut scenario.job
+        && hurry
+    {
+        job.watches = asked(plan, load).iter().map(Target::watch).collect();
+    }
+    let (scenario, outcome, numbers) = simulated(scenario)?;
     meets(plan, load, &numbers).map(|()| (scenario, outcome, numbers))
 }
 
 /// Whether a deployment that is paid in some way holds a load.
 pub(super) fn holds(plan: &ServePlan, point: &Point, payment: usize, load: Load) -> bool {
-    let Ok((_, outcome, numbers)) = hold(plan, point, load) else { return false };
+    let Ok((_, outcome, numbers)) = hold(plan, point, load, true) else { return false };
     let spot = plan.spot_of(plan.sizes[point.size].candidate, payment);
     spot.is_none_or(|spot| spot.over(plan, point, load, &outcome, &numbers).is_ok())
 }
@@ -247,6 +267,7 @@ fn least(open: &Open, want: &Want) -> f64 {
 /// Simulates, from the best bound on, whatever could be among what the answer shows.
 fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts, nearest: &mut [Option<(Miss, Point)>]) -> Vec<Ran> {
     let mut found: Vec<Ran> = Vec::new();
+    let mut stopped: Vec<(usize, Point)> = Vec::new();
     loop {
         let mut batch = Vec::new();
         let mut rest = Vec::new();
@@ -260,15 +281,17 @@ fn walk(plan: &ServePlan, want: &Want, mut open: Vec<Open>, counts: &mut Counts,
         open = rest;
         if batch.is_empty() {
             counts.bounded = open.len() as u64;
+            how_late(plan, &stopped, &found, nearest);
             return found;
         }
         counts.simulated += batch.len() as u64;
-        let ran: Vec<Vec<Result<Ran, Miss>>> = batch.par_iter().map(|o| simulate(plan, o.order, &o.point)).collect();
+        let ran: Vec<Vec<Result<Ran, Miss>>> = batch.par_iter().map(|o| simulate(plan, o.order, &o.point, !want.exhaustive)).collect();
         for (open, ran) in batch.iter().zip(ran) {
             let slot = &mut nearest[plan.sizes[open.point.size].candidate];
             for ran in ran {
                 match ran {
                     Ok(ran) => found.extend(Some(ran).filter(|r| r.score.is_within(want))),
+                    Err(miss) if miss.constraint == LATE => stopped.push((open.order, open.point)),
                     Err(miss) => closer(slot, miss, open.point),
                 }
             }
@@ -308,11 +331,23 @@ fn could_be_shown(plan: &ServePlan, want: &Want, open: &Open, found: &[Ran]) -> 
     })
 }
 
-/// A deployment under load, by way to pay; or how far it is from holding it.
-fn simulate(plan: &ServePlan, order: usize, point: &Point) -> Vec<Result<Ran, Miss>> {
+/// Runs what was stopped once more to its end where the answer says what came nearest: where a cluster paid in some way has no deployment.
+fn how_late(plan: &ServePlan, stopped: &[(usize, Point)], found: &[Ran], nearest: &mut [Option<(Miss, Point)>]) {
+    let told = |c: usize| (0..plan.candidates[c].payments.len()).all(|p| found.iter().any(|r| place(plan, &r.point, r.payment) == (c, p)));
+    let open: Vec<Point> = stopped.iter().map(|s| s.1).filter(|p| !told(plan.sizes[p.size].candidate)).collect();
+    let misses: Vec<Option<Miss>> = open.par_iter().map(|p| hold(plan, p, Load::of(plan), false).err()).collect();
+    for (point, miss) in open.iter().zip(misses) {
+        if let Some(miss) = miss {
+            closer(&mut nearest[plan.sizes[point.size].candidate], miss, *point);
+        }
+    }
+}
+
+/// A deployment under load, by way to pay; or how far it is from holding it, which in a hurry is not always known.
+fn simulate(plan: &ServePlan, order: usize, point: &Point, hurry: bool) -> Vec<Result<Ran, Miss>> {
     let size = &plan.sizes[point.size];
     let load = Load::of(plan);
-    let (scenario, outcome, numbers) = match hold(plan, point, load) {
+    let (scenario, outcome, numbers) = match hold(plan, point, load, hurry) {
         Ok(held) => held,
         Err(miss) => return vec![Err(miss)],
     };

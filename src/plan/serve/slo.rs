@@ -4,6 +4,7 @@ use super::super::outcome::SloRow;
 use super::super::question::LatencyInput;
 use super::search::Miss;
 use crate::metrics::{Percentiles, ServingOutcome};
+use crate::serving::{Watch, Watched};
 use crate::units::Seconds;
 
 /// Which latency.
@@ -50,6 +51,16 @@ impl Target {
             q if q < 0.97 => p.p95,
             _ => p.p99,
         }
+    }
+
+    /// The same for a simulation that ends once it is missed for certain.
+    pub(super) fn watch(&self) -> Watch {
+        let metric = match self.metric {
+            Metric::Ttft => Watched::Ttft,
+            Metric::Tpot => Watched::Tpot,
+            Metric::E2e => Watched::E2e,
+        };
+        Watch { metric, quantile: self.quantile, limit: self.limit }
     }
 
     pub(super) fn name(&self) -> String {

@@ -108,7 +108,7 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         return None;
     }
     let urgent = input.priority.value.as_ref().map(|p| *p.urgent);
-    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get(), models })
+    Some(ServingJob { deployment, stack, source, arrivals, goals, urgent, warm_up: input.warm_up.get(), models, watches: Vec::new() })
 }
 
 pub(super) fn default_parallel(span: Span) -> ServingParallelInput {

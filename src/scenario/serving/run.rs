@@ -9,7 +9,7 @@ use crate::hardware::Accelerator;
 use crate::kernels::Profiles;
 use crate::metrics::{Counted, Outcome, ServingFrame, ServingOutcome, serving_outcome};
 use crate::metrics::{Detail, SimulationOutcome};
-use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, converse, serve, synthesize};
+use crate::serving::{Arrivals, Deployment, Dialogue, Pace, Requests, StackRow, Synthetic, Watch, converse, serve_watched, synthesize};
 use crate::units::{grouped, three};
 
 /// Where the requests come from.
@@ -64,6 +64,8 @@ pub struct ServingJob {
     pub warm_up: f64,
     /// Further models, in order of their numbers from 1.
     pub models: Vec<ModelJob>,
+    /// Percentiles whose certain miss ends the simulation (none of a file's own).
+    pub watches: Vec<Watch>,
 }
 
 /// A further model of a job.
@@ -211,7 +213,7 @@ pub(super) fn simulate(
     if let Some(share) = job.urgent {
         requests.mark_urgent(share, &streams);
     }
-    let served = serve(&mut pool, &requests, job.arrivals, job.warm_up, &streams);
+    let served = serve_watched(&mut pool, &requests, job.arrivals, job.warm_up, &streams, &job.watches).ok_or(Failure::Late)?;
     let frame = ServingFrame {
         fabric,
         deployment: &job.deployment,

@@ -28,7 +28,7 @@ impl Cost<'_> {
         if decodes == 0 {
             return prompts;
         }
-        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum()) + self.exchanges(decodes, false);
+        let tokens = self.layers_by_tokens(decodes, batches.iter().map(|b| b.decodes).sum(), false) + self.exchanges(decodes, false);
         let attention = batches.iter().filter(|b| b.decodes > 0).map(|b| (b.decodes, b.context)).collect::<Vec<_>>();
         let attention = attention.into_iter().map(|(n, context)| self.decode_attention(n, context, false)).fold(0.0, f64::max);
         prompts + self.drafts as f64 * ((tokens + attention) * layer + self.head(decodes))

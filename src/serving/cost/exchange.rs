@@ -1,12 +1,13 @@
 //! What ranks of an engine exchange within a layer, and how much of it hides behind compute.
 
-use super::{Cost, keep, lookup};
+use super::Cost;
+use super::layers::{keep, lookup};
 use crate::collectives::{Algorithm, Op, TOKEN_KERNEL_UNITS};
 
 impl Cost<'_> {
     /// All layers for the tokens of a rank and of all ranks, with the attention of the slowest.
     pub(super) fn model(&mut self, own: u64, total: u64, attention: f64, prefill: bool) -> f64 {
-        let compute = self.layers_by_tokens(own, total) + attention;
+        let compute = self.layers_by_tokens(own, total, prefill) + attention;
         let exchange = self.exchanges(own, prefill);
         let whole = compute + exchange;
         if !self.two_batches || own < 2 {
@@ -15,7 +16,7 @@ impl Cost<'_> {
         // While one half computes, the tokens of the other are under way. Kernels that move a prompt's tokens hold some compute units, those
         // of decodes none.
         let left = if prefill && *self.stack.deepep { 1.0 - (TOKEN_KERNEL_UNITS as f64 / self.device.units()).min(0.5) } else { 1.0 };
-        let halves = (2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2)) + attention) / left;
+        let halves = (2.0 * self.layers_by_tokens(own.div_ceil(2), total.div_ceil(2), prefill) + attention) / left;
         let exchanges = 2.0 * self.exchanges(own.div_ceil(2), prefill);
         whole.min(halves.max(exchanges))
     }

@@ -30,7 +30,7 @@ impl Cost<'_> {
     /// Latent prefill: keys and values unpacked for every head, then attention of heads of two sizes.
     pub(super) fn latent_prefill(&self, l: Latent, batch: &Batch) -> f64 {
         let heads = self.shape.heads.div_ceil(self.tensor);
-        let unpack = self.gemm(self.formats.attention, batch.chunk_tokens.max(1), heads * (l.nope + l.value), l.kv_rank);
+        let unpack = self.gemm(self.formats.attention, (batch.chunk_tokens.max(1), heads * (l.nope + l.value), l.kv_rank), true);
         let flops = 2.0 * heads as f64 * (l.nope + l.rope + l.value) as f64 * batch.chunk_pairs;
         unpack + LATENT_START + flops / (LATENT_PREFILL * self.device.peak(Dtype::Bf16).unwrap_or(1.0))
     }

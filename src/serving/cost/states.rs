@@ -1,6 +1,7 @@
 //! Layers with a state in place of attention: projections, the scan of prompts, one step of the state for every token.
 
-use super::{Cost, SMALL_GAP, SMALL_MEMORY};
+use super::Cost;
+use super::layers::{SMALL_GAP, SMALL_MEMORY};
 use crate::kernels::{AttentionGeneration, Pass, Scan};
 
 /// Kernels of one step of a state: convolution and update (reference implementations have one each).
@@ -8,10 +9,10 @@ const STEP_KERNELS: f64 = 2.0;
 
 impl Cost<'_> {
     /// Projections of all layers with a state.
-    pub(super) fn state_projections(&self, m: u64) -> f64 {
+    pub(super) fn state_projections(&self, m: u64, prefill: bool) -> f64 {
         let Some(h) = self.shape.hybrid else { return 0.0 };
         let products = h.state.split(self.tensor).products(self.shape.hidden);
-        h.state_layers as f64 * products.into_iter().map(|(n, k)| self.gemm(self.formats.attention, m, n, k)).sum::<f64>()
+        h.state_layers as f64 * products.into_iter().map(|(n, k)| self.gemm(self.formats.attention, (m, n, k), prefill)).sum::<f64>()
     }
 
     /// Scans of all layers over the tokens of prompts.

@@ -27,6 +27,12 @@ impl Replica {
         }
     }
 
+    /// Whether it has a prompt to run at `now`, and whether it decodes.
+    pub(in crate::serving) fn looks(&mut self, now: f64, requests: &Requests) -> (bool, bool) {
+        self.read(now, requests);
+        (!self.waiting.is_empty() && self.running < self.limits.max_sequences, self.decoding > 0)
+    }
+
     pub(super) fn batch(&self, s: &Shared<'_>) -> Batch {
         let mut batch = Batch { width: 1 + self.limits.speculation.map_or(0, |s| s.drafts), ..Batch::default() };
         if self.decodes_now {
@@ -83,6 +89,9 @@ impl Replica {
     /// Whole prompts beside the decodes; they may have to wait for company.
     pub(super) fn form_whole(&mut self, s: &mut Shared<'_>) {
         self.decodes_now = self.decoding > 0;
+        if self.hold {
+            return;
+        }
         if self.waiting.is_empty() {
             self.waited = 0;
             return;

@@ -4,6 +4,7 @@ mod deployments;
 mod kinds;
 mod models;
 mod moving;
+mod waits;
 
 use super::lengths::{exponential, uniform};
 use super::request::NO_SESSION;
