@@ -42,6 +42,8 @@ pub struct DeviceModel {
     kernel_gap: f64,
     /// Sustained share of the matrix rate for 16-bit and narrower formats.
     pub(super) sustained: (f64, f64),
+    /// FLOP/s of one compute unit for each 16-bit element that a load brings, where matrices do not lie on 16 bytes.
+    pub(super) unaligned_rate: Option<f64>,
     pub(super) training: (Origin, Arc<Profile>),
 }
 
@@ -95,6 +97,8 @@ impl DeviceModel {
         let first = |has: &dyn Fn(&Profile) -> bool| profiles.iter().find(|(_, p)| has(p)).unwrap_or(&profiles[0]).clone();
         let training = first(&|p| p.sustained_16.is_some());
         let eighth = first(&|p| p.sustained_8.is_some()).1;
+        // Elsewhere compilers pad what does not fit.
+        let unaligned = (part.vendor.value == "NVIDIA").then(|| first(&|p| p.unaligned_rate.is_some()).1.unaligned_rate.value).flatten();
         let derate = if training.0 == Origin::Neighbour { 1.0 } else { derate(part, &training.1) };
         Self {
             name: part.name.value.clone(),
@@ -107,6 +111,7 @@ impl DeviceModel {
             memory_efficiency: first(&|p| p.memory_efficiency.is_some()).1.memory_efficiency.unwrap_or(0.78),
             kernel_gap: first(&|p| p.kernel_gap.is_some()).1.kernel_gap.map_or(2e-6, crate::units::Quantity::get),
             sustained: (training.1.sustained_16.unwrap_or(1.0) * derate, eighth.sustained_8.unwrap_or(1.0) * derate),
+            unaligned_rate: unaligned.map(crate::units::Quantity::get),
             training,
             profiles,
         }
@@ -152,7 +157,7 @@ impl DeviceModel {
         products.chain(rows.into_iter().flatten().filter_map(of)).collect()
     }
 
-    fn sheet(&self, dtype: Dtype) -> Sheet {
+    pub(super) fn sheet(&self, dtype: Dtype) -> Sheet {
         Sheet { peak: self.peak(dtype).unwrap_or(1.0), bandwidth: self.bandwidth, units: self.units }
     }
 
@@ -189,7 +194,7 @@ impl DeviceModel {
     }
 
     /// The constants of long training: clocks under sustained power, the launch of a plain product.
-    fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
+    pub(super) fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
         let (own, wide) = (self.gemm_entry(dtype)?, self.gemm_entry(Dtype::Bf16)?);
         let wide_format = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16);
         let sustained = if wide_format { self.sustained.0 } else { self.sustained.1 };

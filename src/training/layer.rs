@@ -7,7 +7,7 @@ use super::config::{Attention, Config, Precision, Recompute};
 use super::cost::{PassCost, Passes};
 use super::stack::Selective;
 use crate::hardware::Dtype;
-use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass};
+use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
 use crate::model::Entry;
 
 /// Sizes of a job's microbatch on one rank.
@@ -103,9 +103,9 @@ impl Shape<'_> {
         PassCost { matrix, elementwise, host: self.host(3.0, self.config.stack.launch_forward.get(), 0.0), ..PassCost::default() }
     }
 
-    /// Seconds of one product with operands of `dtype`.
-    pub(super) fn product(&self, dtype: Dtype, m: u64, n: u64, k: u64, output_bytes: f64) -> f64 {
-        self.device.gemm_sustained(dtype, Gemm { m, n, k, batch: 1, output_bytes })
+    /// Seconds of one product with operands of `dtype` that lie on multiples of `alignment` elements.
+    pub(super) fn product(&self, dtype: Dtype, [m, n, k]: [u64; 3], alignment: u64, output_bytes: f64) -> f64 {
+        self.device.gemm_aligned(dtype, Gemm { m, n, k, batch: 1, output_bytes }, alignment)
     }
 
     /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
@@ -120,14 +120,18 @@ impl Shape<'_> {
         let m = self.tokens;
         let cast = |elements: u64| if dtype == self.config.precision.linear() { self.cast(elements as f64) } else { 0.0 };
         let out = self.config.precision.activation_bytes();
+        // Rows of inputs, weights and outputs have so many elements; tokens stand beside each other in none.
+        let along = common_alignment(&[n, k]);
         match products {
-            Products::Forward => self.product(dtype, m, n, k, out) + cast(m * k),
+            Products::Forward => self.product(dtype, [m, n, k], along, out) + cast(m * k),
             Products::Weights if self.config.adapter_rank.is_some() => 0.0,
-            Products::Weights => self.product(dtype, n, k, m, 4.0),
+            Products::Weights => self.product(dtype, [n, k, m], along, 4.0),
             // Frozen weights need the gradient of the input only.
-            Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, m, k, n, out) + cast(m * n),
+            Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, [m, k, n], along, out) + cast(m * n),
             // The gradient of the input, and that of the weight accumulated in fp32.
-            Products::Backward => self.product(dtype, m, k, n, out) + self.product(dtype, n, k, m, 4.0) + cast(m * n),
+            Products::Backward => {
+                self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, 4.0) + cast(m * n)
+            }
         }
     }
 
@@ -328,7 +332,8 @@ impl Shape<'_> {
 
     pub(super) fn head(&self, products: Products) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let columns = model.vocabulary.div_ceil(self.tensor);
+        // Megatron pads for every rank, so that its part lies on full lines.
+        let columns = model.vocabulary.div_ceil(self.tensor).next_multiple_of(*stack.vocabulary_multiple);
         // Encoders project the masked tokens only.
         let predicted = ((self.tokens as f64 * model.predicted).ceil() as u64).max(1);
         let rows = Shape { tokens: predicted, ..*self };

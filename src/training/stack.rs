@@ -120,6 +120,8 @@ record! {
         /// Memory that the loss takes at its peak, bytes per token and vocabulary entry: fp32 logits and their gradient in 16 bit where
         /// kernels are fused; else 16-bit logits, an fp32 copy and its logarithms.
         pub logit_kept_bytes: Finite = 6.0,
+        /// Columns to whose multiple the framework pads each rank's part of the vocabulary.
+        pub vocabulary_multiple: Count = 1,
         /// Memory traffic of the loss: bytes per token and vocabulary entry, forward and backward.
         pub logit_bytes: Finite,
         /// Score traffic of unfused attention, forward: bytes per score (softmax, dropout, mask).
