@@ -5,6 +5,7 @@
 
 use super::config::{Attention, Config, Precision, Recompute};
 use super::cost::{PassCost, Passes};
+use super::eager::{Launched, stacked_layer};
 use super::stack::Selective;
 use crate::hardware::Dtype;
 use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
@@ -262,42 +263,72 @@ impl Shape<'_> {
         times * self.elementwise(0.0, bytes, 14.0)
     }
 
-    fn layer_forward(&self) -> PassCost {
+    /// Whether the kernels of layers are counted from the model's public code.
+    pub(super) fn counts_kernels(&self) -> bool {
+        let config = self.config;
+        let narrow = matches!(config.precision, Precision::Bf16 | Precision::Fp16);
+        config.stack.autocast.value && narrow && config.adapter_rank.is_none()
+    }
+
+    /// Seconds on the device and launches of a layer's small kernels in one pass, as eager code runs them; of `products` launches.
+    pub(super) fn launched(&self, l: &Launched, pass: Pass) -> (f64, f64) {
+        let launch = if pass == Pass::Forward { self.config.stack.launch_forward } else { self.config.stack.launch_backward };
+        (self.device.stream(self.tokens as f64 * l.bytes(pass), l.kernels(pass)), self.host(l.kernels(pass), launch.get(), 0.0))
+    }
+
+    /// What stands in a dense layer beside products and fused attention: seconds on the device, on the host.
+    fn small_kernels(&self, pass: Pass) -> (f64, f64) {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let gate = if model.gated_mlp { 6.0 } else { 4.0 } + *stack.activation_extra_bytes;
+        if self.counts_kernels() && model.hybrid.is_none() && self.tensor == 1 {
+            return self.launched(&stacked_layer(model), pass);
+        }
+        let forward = pass == Pass::Forward;
         let (norms, wide) = (model.norm_share(), model.feed_forward_share());
-        let split = self.mixer_bytes(Pass::Forward) + wide * gate * model.ffn_hidden as f64;
+        let gate = match (model.gated_mlp, forward) {
+            (true, true) => 6.0,
+            (false, true) => 4.0,
+            (true, false) => 10.0,
+            (false, false) => 6.0,
+        };
+        let split = self.mixer_bytes(pass) + wide * (gate + *stack.activation_extra_bytes) * model.ffn_hidden as f64;
+        let (bytes, kernels, launch) = if forward {
+            (*stack.norm_bytes_forward, *stack.kernels_forward, stack.launch_forward.get())
+        } else {
+            (*stack.norm_bytes_backward, *stack.kernels_backward, stack.launch_backward.get())
+        };
         let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
-        let kernels = norms * *stack.kernels_forward;
+        (self.elementwise(norms * bytes, split, norms * kernels), self.host(norms * kernels, launch, comm))
+    }
+
+    fn layer_forward(&self) -> PassCost {
+        let model = &self.config.model;
+        let (norms, wide) = (model.norm_share(), model.feed_forward_share());
+        let (elementwise, host) = self.small_kernels(Pass::Forward);
         let cost = PassCost {
             matrix: self.projections(Products::Forward) + wide * self.feed_forward(model.ffn_hidden, Products::Forward),
             attention: self.attention(Pass::Forward),
-            elementwise: self.elementwise(norms * *stack.norm_bytes_forward, split, kernels) + self.adapters(1.0),
-            host: self.host(kernels, stack.launch_forward.get(), comm),
+            elementwise: elementwise + self.adapters(1.0),
+            host,
             context_count: self.context(1.0),
             ..PassCost::default()
         };
-        self.comm(cost, comm)
+        self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
     }
 
     fn layer_backward(&self) -> PassCost {
-        let (model, stack) = (&self.config.model, &self.config.stack);
-        let gate = if model.gated_mlp { 10.0 } else { 6.0 } + *stack.activation_extra_bytes;
+        let model = &self.config.model;
         let (norms, wide) = (model.norm_share(), model.feed_forward_share());
-        let split = self.mixer_bytes(Pass::Backward) + wide * gate * model.ffn_hidden as f64;
-        let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
-        let kernels = norms * *stack.kernels_backward;
-        let elementwise = self.elementwise(norms * *stack.norm_bytes_backward, split, kernels);
+        let (elementwise, host) = self.small_kernels(Pass::Backward);
         let cost = PassCost {
             matrix: self.projections(Products::Backward) + wide * self.feed_forward(model.ffn_hidden, Products::Backward),
             weight: self.projections(Products::Weights) + wide * self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
             elementwise: elementwise + self.accumulation(model.layer_parameters() / self.tensor as f64) + self.adapters(2.0),
-            host: self.host(kernels, stack.launch_backward.get(), comm),
+            host,
             context_count: self.context(2.0),
             ..PassCost::default()
         };
-        self.comm(cost, comm)
+        self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
     }
 
     /// Gradients of so many weights added to their accumulator outside the product.

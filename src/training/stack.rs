@@ -99,6 +99,9 @@ record! {
         pub launch_comm: NonNeg<Seconds>,
         /// Host time of saving and restoring random state for one recomputed layer, backward.
         pub launch_checkpoint: NonNeg<Seconds>,
+        /// Whether every tensor operation is a kernel under automatic mixed precision (eager PyTorch): in 16 bit the kernels of layers are
+        /// counted from the model's public code, and the counts of this stack serve layers with states and experts, and other formats.
+        pub autocast: bool = false,
         /// Memory traffic of norms, bias, dropout and residual, forward: bytes per token and hidden element.
         pub norm_bytes_forward: Finite,
         /// The same, backward.
