@@ -49,7 +49,8 @@ mod tests {
         let h100 = DeviceModel::new(&Catalogue::embedded().accelerators["h100-sxm"], None);
         for (columns, hidden, alignment, each) in [(50_257, 1280, 1, [10.81, 7.48, 7.10]), (30_522, 1024, 2, [2.08, 2.02, 1.95])] {
             let shapes = [(8192, columns, hidden), (8192, hidden, columns), (columns, hidden, 8192)];
-            let times = shapes.map(|(m, n, k)| 1e3 * h100.gemm_aligned(Dtype::Bf16, Gemm { m, n, k, batch: 1, output_bytes: 2.0 }, alignment));
+            let times =
+                shapes.map(|(m, n, k)| 1e3 * h100.gemm_aligned(Dtype::Bf16, Gemm { m, n, k, batch: 1, output_bytes: 2.0 }, alignment));
             let (got, want) = (times.iter().sum::<f64>(), each.iter().sum::<f64>());
             assert!((got / want - 1.0).abs() < 0.08, "{columns}: {times:?} against {each:?}");
         }

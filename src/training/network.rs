@@ -184,7 +184,13 @@ impl Shape<'_> {
         let (s, d, batch) = (l.tokens, l.head_dim, self.config.microbatch * l.heads);
         let gemm = |m, n, k| self.device.gemm_sustained(Dtype::Fp32, Gemm { m, n, k, batch, output_bytes: 4.0 });
         let pair = gemm(s, s, d) + gemm(s, d, s);
-        let shape = FlashAttention { batch: self.config.microbatch, heads: l.heads, sequence: s, head_dim: d, generation: *self.config.stack.attention };
+        let shape = FlashAttention {
+            batch: self.config.microbatch,
+            heads: l.heads,
+            sequence: s,
+            head_dim: d,
+            generation: *self.config.stack.attention,
+        };
         let other = 2.0 * l.memory.0 as f64 / s as f64 * self.device.flash_attention(shape, pass);
         other + if pass == Pass::Forward { pair } else { 2.0 * pair }
     }
