@@ -8,7 +8,7 @@ use super::cost::{PassCost, Passes};
 use super::eager::{Launched, stacked_layer};
 use super::stack::Selective;
 use crate::hardware::Dtype;
-use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
+use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
 use crate::model::Entry;
 
 /// Sizes of a job's microbatch on one rank.
@@ -175,7 +175,6 @@ impl Shape<'_> {
         let model = &self.config.model;
         let heads = (model.heads / self.tensor).max(1);
         let (s, context) = (model.sequence_length, self.config.parallel.context);
-        let seen = self.seen();
         if self.config.attention == Attention::Flash {
             let head_dim = model.latent.map_or(model.head_dim, |l| (l.nope + l.rope + l.value) / 2);
             let generation = *self.config.stack.attention;
@@ -184,20 +183,23 @@ impl Shape<'_> {
             // one, which sees nearly all, sets the pace.
             let balanced = context == 1 || self.config.stack.context_balanced.value || !model.causal;
             let slowest = if balanced { 1.0 } else { 2.0 - 1.0 / context as f64 };
-            return self.device.flash_attention(shape, pass) * 2.0 * seen * slowest / context as f64;
+            return self.flash(shape, pass) * slowest / context as f64;
         }
         self.unfused(pass, self.config.microbatch * heads, s / context)
     }
 
-    /// Share of all pairs of tokens that attention computes: the causal half, all, or what windows leave.
-    fn seen(&self) -> f64 {
+    /// Flash attention, the mean over layers with and without a window: kernels reach what the number of keys lets them, and leave out what
+    /// mask and window hide where the stack's do.
+    fn flash(&self, shape: FlashAttention, pass: Pass) -> f64 {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let whole = if model.causal && stack.causal_skip.value { 0.5 } else { 1.0 };
+        let (dim, causal) = (shape.head_dim, model.causal && stack.causal_skip.value);
+        let one = |window| {
+            let form = AttentionForm { key_dim: dim, value_dim: dim, window, causal, ..AttentionForm::default() };
+            self.device.flash_attention_form(shape, form, pass)
+        };
         match model.window {
-            Some(w) if stack.window_skip.value => {
-                (1.0 - w.share()) * whole + w.share() * whole.min(w.tokens as f64 / model.sequence_length as f64)
-            }
-            _ => whole,
+            Some(w) if stack.window_skip.value => (1.0 - w.share()) * one(None) + w.share() * one(Some(w.tokens)),
+            _ => one(None),
         }
     }
 

@@ -6,7 +6,7 @@ use super::cost::{PassCost, Passes};
 use super::eager::{self, Image};
 use super::layer::{Products, Shape};
 use crate::hardware::Dtype;
-use crate::kernels::{Convolve, FlashAttention, Gemm, Operator, Pass};
+use crate::kernels::{AttentionForm, Convolve, FlashAttention, Gemm, Operator, Pass};
 use crate::model::{Block, Convolution, Entry, ImageNorm, Layer, Linear};
 
 /// Elements read for a residual that joins in the norm's kernel: one forward; a sum of gradients in a kernel of its own backward.
@@ -157,19 +157,11 @@ impl Shape<'_> {
     /// A transformer layer: the stack's traffic of norms and activations and its launches, and half as much of the former again for attention to
     /// another sequence.
     fn block_layer(&self, l: &Layer, products: Products) -> PassCost {
-        let (stack, dtype) = (&self.config.stack, self.config.precision.linear());
+        let dtype = self.config.precision.linear();
         let matrix = l.products().into_iter().map(|(m, n, k)| self.rows(m).linear(n, k, products, dtype)).sum();
-        let flash = FlashAttention {
-            batch: self.config.microbatch,
-            heads: l.heads,
-            sequence: l.tokens,
-            head_dim: l.head_dim,
-            generation: *stack.attention,
-        };
-        // The kernel's time is that of the causal half of its own sequence.
-        let halves = 2.0 * l.pairs() / (l.tokens * l.tokens) as f64;
         let pass = pass_of(products);
-        let attention = if self.falls_back(l) { self.wide_attention(l, pass) } else { halves * self.device.flash_attention(flash, pass) };
+        let own = if self.falls_back(l) { self.wide_attention(l, pass) } else { self.fused_attention(l, l.tokens, l.causal, pass) };
+        let attention = own + if l.memory.0 > 0 { self.fused_attention(l, l.memory.0, false, pass) } else { 0.0 };
         let (elementwise, host) = self.layer_kernels(l, pass);
         PassCost { matrix, attention, elementwise, host, ..PassCost::default() }
     }
@@ -179,20 +171,20 @@ impl Shape<'_> {
         l.learned_bias && self.counts_kernels()
     }
 
-    /// That path: products in fp32, of the whole square of scores; attention to another sequence stays fused.
+    /// That path: products in fp32, of the whole square of scores.
     fn wide_attention(&self, l: &Layer, pass: Pass) -> f64 {
         let (s, d, batch) = (l.tokens, l.head_dim, self.config.microbatch * l.heads);
         let gemm = |m, n, k| self.device.gemm_sustained(Dtype::Fp32, Gemm { m, n, k, batch, output_bytes: 4.0 });
         let pair = gemm(s, s, d) + gemm(s, d, s);
-        let shape = FlashAttention {
-            batch: self.config.microbatch,
-            heads: l.heads,
-            sequence: s,
-            head_dim: d,
-            generation: *self.config.stack.attention,
-        };
-        let other = 2.0 * l.memory.0 as f64 / s as f64 * self.device.flash_attention(shape, pass);
-        other + if pass == Pass::Forward { pair } else { 2.0 * pair }
+        if pass == Pass::Forward { pair } else { 2.0 * pair }
+    }
+
+    /// Fused attention of a layer's tokens to so many keys.
+    fn fused_attention(&self, l: &Layer, keys: u64, causal: bool, pass: Pass) -> f64 {
+        let (batch, generation) = (self.config.microbatch, *self.config.stack.attention);
+        let shape = FlashAttention { batch, heads: l.heads, sequence: keys, head_dim: l.head_dim, generation };
+        let form = AttentionForm { key_dim: l.head_dim, value_dim: l.head_dim, causal, ..AttentionForm::default() };
+        l.tokens as f64 / keys as f64 * self.device.flash_attention_form(shape, form, pass)
     }
 
     /// What stands in a layer beside products and attention: seconds on the device, on the host.
