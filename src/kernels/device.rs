@@ -9,7 +9,7 @@ use super::profile::{DecodeRow, FlashRow, GemmRow, MoeRow, PrefillRow, Profile, 
 use super::profiles::{Origin, Profiles};
 use super::select::{nearest_library, same_family};
 use crate::diag::At;
-use crate::hardware::{Accelerator, Catalogue, Dtype};
+use crate::hardware::{Accelerator, AcceleratorKind, Catalogue, Dtype};
 use std::sync::Arc;
 
 /// The constants of a number format on one device, and where they come from.
@@ -33,6 +33,7 @@ pub struct DeviceModel {
     peaks: Vec<(Dtype, f64)>,
     bandwidth: f64,
     units: f64,
+    graphics: bool,
     /// Share of the peak that the best large product reaches, where it is published.
     achieved: Option<f64>,
     pub(super) profiles: Vec<(Origin, Arc<Profile>)>,
@@ -105,6 +106,7 @@ impl DeviceModel {
             peaks,
             bandwidth: part.memory_bandwidth.get(),
             units: *part.compute_units as f64,
+            graphics: *part.kind == AcceleratorKind::Gpu,
             achieved: *part.achieved,
             library: library.map(str::to_owned),
             gemms,
@@ -244,6 +246,12 @@ impl DeviceModel {
         let (origin, profile) = self.profiles.iter().find(|(_, p)| !p.flash.is_empty())?;
         let row = profile.flash.iter().find(|r| r.generation.value == generation).or_else(|| profile.flash.first())?;
         Some((*origin, profile, &row.value))
+    }
+
+    /// Seconds that dropout of so many scores adds to fused attention; on what is no graphics processor it is not known and nothing.
+    #[must_use]
+    pub fn attention_dropout(&self, scores: f64, pass: Pass) -> f64 {
+        if self.graphics { super::attention::dropout(scores, self.units, pass) } else { 0.0 }
     }
 
     /// Seconds of element-wise kernels that move `bytes` in `kernels` launches.

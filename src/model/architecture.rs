@@ -107,6 +107,8 @@ pub struct Architecture {
     pub activation: Activation,
     /// Whether the public code projects queries, keys and values in one product.
     pub joined_projection: bool,
+    /// Whether it is trained with dropout of branches and of attention's scores.
+    pub dropout: bool,
     /// Tokens of a sequence (1: an image).
     pub sequence_length: u64,
     /// Whether a token sees only those before it (decoders) or all (encoders).
@@ -149,6 +151,7 @@ impl Default for Architecture {
             norm: Norm::Layernorm,
             activation: Activation::Kernel,
             joined_projection: false,
+            dropout: false,
             sequence_length: 1,
             causal: true,
             predicted: 1.0,

@@ -41,6 +41,8 @@ record! {
         pub activation: Activation = Activation::Kernel,
         /// Whether it projects queries, keys and values in one product.
         pub joined_projection: bool = false,
+        /// Whether it is trained with dropout.
+        pub dropout: bool = false,
         /// Greatest context that the model was trained for.
         pub sequence_length: Count,
         /// Experts (0: dense).
@@ -223,6 +225,7 @@ impl Preset {
             norm: *self.norm,
             activation: *self.activation,
             joined_projection: *self.joined_projection,
+            dropout: *self.dropout,
             sequence_length: *self.sequence_length,
             causal: *self.causal,
             predicted: *self.predicted,

@@ -197,10 +197,15 @@ impl Shape<'_> {
             let form = AttentionForm { key_dim: dim, value_dim: dim, window, causal, ..AttentionForm::default() };
             self.device.flash_attention_form(shape, form, pass)
         };
-        match model.window {
+        let kernel = match model.window {
             Some(w) if stack.window_skip.value => (1.0 - w.share()) * one(None) + w.share() * one(Some(w.tokens)),
             _ => one(None),
+        };
+        if !model.dropout {
+            return kernel;
         }
+        let square = (shape.batch * shape.heads) as f64 * shape.sequence as f64 * shape.sequence as f64;
+        kernel + self.device.attention_dropout(if causal { 0.5 * square } else { square }, pass)
     }
 
     /// Batched products with the scores in memory.

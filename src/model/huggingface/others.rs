@@ -23,6 +23,7 @@ pub(super) fn bert(k: &mut Keys<'_>) -> Architecture {
         tied_embeddings: true,
         position: Position::Learned,
         norm: Norm::Layernorm,
+        dropout: k.above_zero("attention_probs_dropout_prob", true),
         sequence_length: k.count_or(&["max_position_embeddings"], 512),
         causal: false,
         predicted: 0.15,
