@@ -9,6 +9,7 @@ mod attention;
 mod breadth_tests;
 mod convolution;
 mod device;
+mod engines;
 mod gemm;
 mod grouped;
 mod nearby;

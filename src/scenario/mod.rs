@@ -22,6 +22,7 @@ mod serving;
 mod tokens;
 mod trace;
 mod training;
+mod training_layout;
 mod training_options;
 
 pub use base::{Base, Built, Change, scenario_of, tree};
