@@ -285,20 +285,20 @@ mod tests {
         assert_eq!(call(1024, 72, None, true), call(1024, 96, None, true));
     }
 
-    /// Backward kernels of cuDNN with windows on another part (cudnn-frontend, pull request 505): shares of the whole causal call.
+    /// Backward kernels of cuDNN with windows on a consumer part (cudnn-frontend, pull request 505), shares of the whole causal call: Hopper's
+    /// constants come within a quarter of them, the share of the pairs to half.
     #[test]
     fn windows_as_published() {
-        let b200 = DeviceModel::new(&Catalogue::embedded().accelerators["b200-sxm"], None);
+        let h100 = DeviceModel::new(&Catalogue::embedded().accelerators["h100-sxm"], None);
         let call = |sequence, window| {
             let a = FlashAttention { batch: 1, heads: 16, sequence, head_dim: 64, generation: AttentionGeneration::Third };
             let form = AttentionForm { key_dim: 64, value_dim: 64, window, ..AttentionForm::default() };
-            b200.flash_attention_form(a, form, Pass::Backward)
+            h100.flash_attention_form(a, form, Pass::Backward)
         };
         for (tokens, window, share) in [(4096, 512, 0.306), (4096, 1024, 0.496), (16384, 512, 0.123), (16384, 1024, 0.181)] {
             let got = call(tokens, Some(window)) / call(tokens, None);
             let pairs = window as f64 * (tokens as f64 - 0.5 * window as f64) / (0.5 * (tokens * tokens) as f64);
-            // Nearer than the share of the pairs, or as near.
-            assert!(got > pairs && (got / share - 1.0).abs() < 0.5, "{tokens} {window}: {got} against {share}, pairs {pairs}");
+            assert!(got > pairs && (got / share - 1.0).abs() < 0.25, "{tokens} {window}: {got} against {share}, pairs {pairs}");
         }
     }
 }
