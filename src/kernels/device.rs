@@ -1,15 +1,14 @@
 //! One device: data sheet and profile joined, and what it says of its constants.
 
-use super::attention::{AttentionForm, Decode, FlashAttention, LatentDecode, Pass, Prefill, flash};
+use super::attention::{AttentionForm, FlashAttention, Pass, flash};
 use super::gemm::{Gemm, GemmConstants, OperandBytes, Sheet};
-use super::grouped::{ExpertLoads, Moe, grouped};
+use super::grouped::grouped;
 use super::nearby::Nearby;
 use super::operators::Operator;
-use super::profile::{DecodeRow, FlashRow, GemmRow, MoeRow, PrefillRow, Profile, Quality};
+use super::profile::{FlashRow, GemmRow, Profile, Quality};
 use super::profiles::{Origin, Profiles};
 use super::select::{nearest_library, same_family};
-use crate::diag::At;
-use crate::hardware::{Accelerator, Catalogue, Dtype};
+use crate::hardware::{Accelerator, AcceleratorKind, Catalogue, Dtype};
 use std::sync::Arc;
 
 /// The constants of a number format on one device, and where they come from.
@@ -33,15 +32,18 @@ pub struct DeviceModel {
     peaks: Vec<(Dtype, f64)>,
     bandwidth: f64,
     units: f64,
+    graphics: bool,
     /// Share of the peak that the best large product reaches, where it is published.
-    achieved: Option<f64>,
+    pub(super) achieved: Option<f64>,
     pub(super) profiles: Vec<(Origin, Arc<Profile>)>,
-    library: Option<String>,
+    pub(super) library: Option<String>,
     pub(super) gemms: Vec<GemmEntry>,
     pub(super) memory_efficiency: f64,
     kernel_gap: f64,
     /// Sustained share of the matrix rate for 16-bit and narrower formats.
     pub(super) sustained: (f64, f64),
+    /// FLOP/s of one compute unit for each 16-bit element that a load brings, where matrices do not lie on 16 bytes.
+    pub(super) unaligned_rate: Option<f64>,
     pub(super) training: (Origin, Arc<Profile>),
 }
 
@@ -60,7 +62,7 @@ pub(super) const DTYPES: [Dtype; 11] = [
 ];
 
 /// The measured number formats whose constants serve a format, nearest first.
-const fn measured_as(dtype: Dtype) -> &'static [Dtype] {
+pub(super) const fn measured_as(dtype: Dtype) -> &'static [Dtype] {
     match dtype {
         Dtype::Fp32 => &[Dtype::Fp32, Dtype::Bf16, Dtype::Fp16],
         Dtype::Tf32 => &[Dtype::Tf32, Dtype::Bf16, Dtype::Fp16],
@@ -95,18 +97,22 @@ impl DeviceModel {
         let first = |has: &dyn Fn(&Profile) -> bool| profiles.iter().find(|(_, p)| has(p)).unwrap_or(&profiles[0]).clone();
         let training = first(&|p| p.sustained_16.is_some());
         let eighth = first(&|p| p.sustained_8.is_some()).1;
+        // Elsewhere compilers pad what does not fit.
+        let unaligned = (part.vendor.value == "NVIDIA").then(|| first(&|p| p.unaligned_rate.is_some()).1.unaligned_rate.value).flatten();
         let derate = if training.0 == Origin::Neighbour { 1.0 } else { derate(part, &training.1) };
         Self {
             name: part.name.value.clone(),
             peaks,
             bandwidth: part.memory_bandwidth.get(),
             units: *part.compute_units as f64,
+            graphics: *part.kind == AcceleratorKind::Gpu,
             achieved: *part.achieved,
             library: library.map(str::to_owned),
             gemms,
             memory_efficiency: first(&|p| p.memory_efficiency.is_some()).1.memory_efficiency.unwrap_or(0.78),
             kernel_gap: first(&|p| p.kernel_gap.is_some()).1.kernel_gap.map_or(2e-6, crate::units::Quantity::get),
             sustained: (training.1.sustained_16.unwrap_or(1.0) * derate, eighth.sustained_8.unwrap_or(1.0) * derate),
+            unaligned_rate: unaligned.map(crate::units::Quantity::get),
             training,
             profiles,
         }
@@ -143,16 +149,7 @@ impl DeviceModel {
         products.chain(others.into_iter().flatten()).collect()
     }
 
-    /// The profiles that serve an engine with products in these formats and a cache in `kv`.
-    #[must_use]
-    pub fn serving_profiles(&self, dtypes: &[Dtype], kv: Dtype) -> Vec<Arc<Profile>> {
-        let products = dtypes.iter().filter_map(|d| self.gemm_entry(*d)).map(|e| e.profile.clone());
-        let rows = [self.decode_row(kv).map(|(_, p, _)| p), self.prefill_row(Dtype::Bf16, kv).map(|(_, p, _)| p)];
-        let of = |wanted: &Profile| self.profiles.iter().find(|(_, p)| std::ptr::eq(p.as_ref(), wanted)).map(|(_, p)| p.clone());
-        products.chain(rows.into_iter().flatten().filter_map(of)).collect()
-    }
-
-    fn sheet(&self, dtype: Dtype) -> Sheet {
+    pub(super) fn sheet(&self, dtype: Dtype) -> Sheet {
         Sheet { peak: self.peak(dtype).unwrap_or(1.0), bandwidth: self.bandwidth, units: self.units }
     }
 
@@ -213,7 +210,7 @@ impl DeviceModel {
     }
 
     /// The constants of long training: clocks under sustained power, the launch of a plain product.
-    fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
+    pub(super) fn sustained_constants(&self, dtype: Dtype) -> Option<GemmConstants> {
         let (own, wide) = (self.gemm_entry(dtype)?, self.gemm_entry(Dtype::Bf16)?);
         let wide_format = matches!(dtype, Dtype::Fp32 | Dtype::Tf32 | Dtype::Bf16 | Dtype::Fp16);
         let sustained = if wide_format { self.sustained.0 } else { self.sustained.1 };
@@ -265,6 +262,12 @@ impl DeviceModel {
         Some((*origin, profile, &row.value))
     }
 
+    /// Seconds that dropout of so many scores adds to fused attention; on what is no graphics processor it is not known and nothing.
+    #[must_use]
+    pub fn attention_dropout(&self, scores: f64, pass: Pass) -> f64 {
+        if self.graphics { super::attention::dropout(scores, self.units, pass) } else { 0.0 }
+    }
+
     /// Seconds of element-wise kernels that move `bytes` in `kernels` launches.
     #[must_use]
     pub fn stream(&self, bytes: f64, kernels: f64) -> f64 {
@@ -276,130 +279,10 @@ impl DeviceModel {
     pub fn operator(&self, operator: &Operator) -> f64 {
         self.stream(operator.bytes(), operator.kernels())
     }
-
-    /// Seconds of prefill attention, or why there is no answer.
-    ///
-    /// # Errors
-    /// When no prefill kernels were measured at all.
-    pub fn prefill(&self, query: Dtype, kv: Dtype, a: Prefill) -> Result<f64, String> {
-        self.prefill_form(query, kv, a, AttentionForm::default())
-    }
-
-    /// Seconds of prefill attention with a cached prefix, a window, other head sizes, or both directions.
-    ///
-    /// # Errors
-    /// When no prefill kernels were measured at all.
-    pub fn prefill_form(&self, query: Dtype, kv: Dtype, a: Prefill, form: AttentionForm) -> Result<f64, String> {
-        let (origin, profile, row) =
-            self.prefill_row(query, kv).ok_or_else(|| format!("no prefill kernels were measured for {}", self.name))?;
-        let format = if self.peak(query).is_some() { query } else { Dtype::Bf16 };
-        let mut constants = row.constants();
-        constants.ec = (constants.ec * moved(self.achieved, origin, profile)).min(1.0);
-        Ok(constants.time(&self.sheet(format), a, form))
-    }
-
-    pub(super) fn prefill_row(&self, query: Dtype, kv: Dtype) -> Option<(Origin, &Profile, &PrefillRow)> {
-        let wanted = [(query, kv), (query, Dtype::Bf16), (Dtype::Bf16, kv), (Dtype::Bf16, Dtype::Bf16)];
-        self.find(&wanted, |p| &p.prefill.value, |r| (*r.dtype, *r.kv), |r| &r.library.value)
-    }
-
-    /// Seconds of decode attention, or why there is no answer.
-    ///
-    /// # Errors
-    /// When no decode kernels were measured at all.
-    pub fn decode(&self, kv: Dtype, a: Decode) -> Result<f64, String> {
-        self.decode_form(kv, a, AttentionForm::default())
-    }
-
-    /// Seconds of decode attention with a window, other head sizes or several new tokens.
-    ///
-    /// # Errors
-    /// When no decode kernels were measured at all.
-    pub fn decode_form(&self, kv: Dtype, a: Decode, form: AttentionForm) -> Result<f64, String> {
-        let (_, _, row) = self.decode_row(kv).ok_or_else(|| format!("no decode kernels were measured for {}", self.name))?;
-        let shared = DecodeRow::shares_keys(&row.library, a.heads, a.kv_heads);
-        Ok(row.constants().time(&self.sheet(Dtype::Bf16), a, form, shared))
-    }
-
-    /// Seconds of absorbed latent attention (DeepSeek-V2 and V3), or why there is no answer. Constants of memory and launch
-    /// are those of the measured decode kernels; latent kernels themselves are not in the tables.
-    ///
-    /// # Errors
-    /// When no decode kernels were measured at all.
-    pub fn latent_decode(&self, kv: Dtype, a: LatentDecode) -> Result<f64, String> {
-        let (_, _, row) = self.decode_row(kv).ok_or_else(|| format!("no decode kernels were measured for {}", self.name))?;
-        Ok(row.constants().latent(&self.sheet(Dtype::Bf16), a))
-    }
-
-    pub(super) fn decode_row(&self, kv: Dtype) -> Option<(Origin, &Profile, &DecodeRow)> {
-        self.find(&[kv, Dtype::Bf16], |p| &p.decode.value, |r| *r.kv, |r| &r.library.value)
-    }
-
-    /// Seconds of a mixture-of-experts layer of a serving engine, or why there is no answer. `kernel` picks one of the
-    /// library's kernels by a part of its name.
-    ///
-    /// # Errors
-    /// When the part has no path for the format, or no kernels were measured at all.
-    pub fn moe(&self, dtype: Dtype, kernel: Option<&str>, moe: &Moe) -> Result<f64, String> {
-        self.moe_loaded(dtype, kernel, moe, &ExpertLoads::of(moe))
-    }
-
-    /// The same for given loads, which do not depend on the device and may be kept.
-    ///
-    /// # Errors
-    /// As [`Self::moe`].
-    pub fn moe_loaded(&self, dtype: Dtype, kernel: Option<&str>, moe: &Moe, loads: &ExpertLoads) -> Result<f64, String> {
-        if self.peak(dtype).is_none() {
-            return Err(format!("{} has no matrix path for {dtype}", self.name));
-        }
-        let (origin, profile, row) =
-            self.moe_row(dtype, kernel).ok_or_else(|| format!("no kernels of experts were measured for {}", self.name))?;
-        let mut constants = row.constants();
-        constants.gemm.ec = (constants.gemm.ec * moved(self.achieved, origin, profile)).min(1.0);
-        Ok(constants.time(&self.sheet(dtype), operand_bytes(dtype), moe, loads))
-    }
-
-    pub(super) fn moe_row(&self, dtype: Dtype, kernel: Option<&str>) -> Option<(Origin, &Profile, &MoeRow)> {
-        for (origin, wanted) in levels(measured_as(dtype)) {
-            for (_, profile) in self.profiles.iter().filter(|(o, _)| *o == origin) {
-                let named = |r: &&MoeRow| kernel.is_none_or(|k| r.kernel.contains(k));
-                let of_format: Vec<&MoeRow> = profile.moe.iter().map(|r| &r.value).filter(|r| *r.dtype == wanted).collect();
-                let mut rows: Vec<&MoeRow> = of_format.iter().copied().filter(named).collect();
-                if rows.is_empty() {
-                    rows = of_format;
-                }
-                // Of several kernels of a library the one that was measured most.
-                rows.sort_by_key(|r| std::cmp::Reverse(*r.quality.points));
-                if let Some(row) = nearest_library(&rows, self.library.as_deref(), |r| &r.library) {
-                    return Some((origin, profile, row));
-                }
-            }
-        }
-        None
-    }
-
-    /// The row of the nearest profile that has one of the wanted formats; a library of the same family goes before a format.
-    fn find<R, F: PartialEq + Copy>(
-        &self,
-        formats: &[F],
-        list: impl Fn(&Profile) -> &Vec<At<R>>,
-        format: impl Fn(&R) -> F,
-        library: impl Fn(&R) -> &str,
-    ) -> Option<(Origin, &Profile, &R)> {
-        for (origin, wanted) in levels(formats) {
-            for (_, profile) in self.profiles.iter().filter(|(o, _)| *o == origin) {
-                let rows: Vec<&R> = list(profile).iter().map(|r| &r.value).filter(|r| format(r) == wanted).collect();
-                if let Some(row) = nearest_library(&rows, self.library.as_deref(), |r| library(r)) {
-                    return Some((origin, profile, row));
-                }
-            }
-        }
-        None
-    }
 }
 
 /// Nearness and format in order of preference: the part's own measurements in any fitting format go before a neighbour's.
-fn levels<F: Copy>(formats: &[F]) -> impl Iterator<Item = (Origin, F)> {
+pub(super) fn levels<F: Copy>(formats: &[F]) -> impl Iterator<Item = (Origin, F)> {
     [Origin::Own, Origin::Generation, Origin::Neighbour].into_iter().flat_map(|o| formats.iter().map(move |&f| (o, f)))
 }
 
@@ -409,7 +292,7 @@ pub(super) const fn operand_bytes(dtype: Dtype) -> OperandBytes {
 }
 
 /// By how much the matrix efficiency of a borrowed entry differs: the ratio of what the best large products of both parts reach.
-fn moved(achieved: Option<f64>, origin: Origin, profile: &Profile) -> f64 {
+pub(super) fn moved(achieved: Option<f64>, origin: Origin, profile: &Profile) -> f64 {
     if origin == Origin::Own {
         return 1.0;
     }

@@ -3,11 +3,13 @@
 //! A [`DeviceModel`] joins a part's data sheet with the kernel profiles ([`Profiles`]): constants that `orrery calibrate fit`
 //! fitted to measured tables. Parts without measurements borrow a neighbour's efficiencies by data-sheet ratio and say so.
 
+mod alignment;
 mod attention;
 #[cfg(test)]
 mod breadth_tests;
 mod convolution;
 mod device;
+mod engines;
 mod gemm;
 mod grouped;
 mod nearby;
@@ -21,6 +23,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+pub use alignment::common_alignment;
 pub use attention::{AttentionForm, Decode, DecodeConstants, FlashAttention, LatentDecode, Pass, Prefill, PrefillConstants};
 pub use convolution::Convolve;
 pub use device::DeviceModel;

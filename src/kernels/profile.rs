@@ -3,10 +3,10 @@
 use super::attention::{DecodeConstants, PrefillConstants};
 use super::gemm::GemmConstants;
 use super::grouped::MoeConstants;
-use crate::diag::{Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Text, Value, Whole, codes};
+use crate::diag::{Count, Decode, Diagnostic, Diagnostics, Finite, List, Name, Node, NonNeg, Plain, Pos, Text, Value, Whole, codes};
 use crate::hardware::Dtype;
 use crate::measured::{Above, Bias, CollectiveRow, Estimate, LinkRow, MemoryRow, Quarantined, Stamp, StorageRow};
-use crate::units::Seconds;
+use crate::units::{FlopsPerSecond, Seconds};
 use crate::{choice, record};
 use serde_json::{Value as Json, json};
 
@@ -242,6 +242,8 @@ record! {
         pub sustained_16: Option<Finite>,
         /// The same for 8 and 4 bit.
         pub sustained_8: Option<Finite>,
+        /// Rate of one compute unit in products whose matrices do not lie on 16 bytes, for each 16-bit element that one load brings.
+        pub unaligned_rate: Option<Pos<FlopsPerSecond>>,
         /// Flash attention in training.
         pub flash: List<FlashRow> = Vec::new(),
         /// Matrix products.

@@ -29,6 +29,16 @@ choice! {
     }
 }
 
+choice! {
+    /// How the public code of a model writes the activation of its feed-forward network.
+    pub enum Activation {
+        /// In one kernel: GELU, ReLU, SiLU.
+        Kernel = "kernel",
+        /// GELU's tanh form in single operations (`gelu_new`).
+        GeluNew = "gelu-new",
+    }
+}
+
 /// What stands before the first layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
@@ -93,6 +103,12 @@ pub struct Architecture {
     pub position: Position,
     /// Norm.
     pub norm: Norm,
+    /// Activation of the feed-forward network.
+    pub activation: Activation,
+    /// Whether the public code projects queries, keys and values in one product.
+    pub joined_projection: bool,
+    /// Whether it is trained with dropout of branches and of attention's scores.
+    pub dropout: bool,
     /// Tokens of a sequence (1: an image).
     pub sequence_length: u64,
     /// Whether a token sees only those before it (decoders) or all (encoders).
@@ -133,6 +149,9 @@ impl Default for Architecture {
             tied_embeddings: false,
             position: Position::Rotary,
             norm: Norm::Layernorm,
+            activation: Activation::Kernel,
+            joined_projection: false,
+            dropout: false,
             sequence_length: 1,
             causal: true,
             predicted: 1.0,

@@ -1,5 +1,16 @@
 //! Convolutional networks as lists of their convolutions.
 
+/// The norm beside a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageNorm {
+    /// Batch norm and activation after it.
+    Batch,
+    /// Group norm and activation before it.
+    Group,
+    /// None.
+    None,
+}
+
 /// A convolution over square images, with the norm and activation that follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Convolution {
@@ -13,6 +24,8 @@ pub struct Convolution {
     pub side: u64,
     /// Whether a residual is added after it.
     pub joins: bool,
+    /// The norm beside it.
+    pub norm: ImageNorm,
 }
 
 impl Convolution {
@@ -36,7 +49,7 @@ impl Convolution {
 /// The 53 convolutions of ResNet-50 (arXiv 1512.03385) with the stride in the 3 × 3 convolution, images of 224 × 224.
 #[must_use]
 pub fn resnet50() -> Vec<Convolution> {
-    let one = |inputs, outputs, kernel, side, joins| Convolution { inputs, outputs, kernel, side, joins };
+    let one = |inputs, outputs, kernel, side, joins| Convolution { inputs, outputs, kernel, side, joins, norm: ImageNorm::Batch };
     let mut out = vec![one(3, 64, 7, 112, false)];
     let mut inputs = 64;
     for (width, blocks, side) in [(64, 3, 56), (128, 4, 28), (256, 6, 14), (512, 3, 7)] {

@@ -13,8 +13,8 @@ mod preset;
 #[cfg(test)]
 mod tests;
 
-pub use architecture::{Architecture, Bags, Entry, Norm, Position};
-pub use convolution::{Convolution, resnet50};
+pub use architecture::{Activation, Architecture, Bags, Entry, Norm, Position};
+pub use convolution::{Convolution, ImageNorm, resnet50};
 pub use experts::{Experts, Latent, Window};
 pub use hybrid::{Hybrid, StateKind, StateMixer};
 pub use input::ModelInput;

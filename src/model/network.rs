@@ -1,6 +1,7 @@
 //! Networks that are no stack of equal layers: lists of convolutions, transformer layers and linear layers for one sample.
 
-use super::convolution::{Convolution, resnet50};
+use super::architecture::Activation;
+use super::convolution::{Convolution, ImageNorm, resnet50};
 use crate::choice;
 
 /// A transformer layer over the tokens of one sample.
@@ -26,6 +27,10 @@ pub struct Layer {
     pub modulation: u64,
     /// Whether linear layers on both sides project it in and out (in convolutional networks).
     pub projected: bool,
+    /// How its activation is written.
+    pub activation: Activation,
+    /// Whether its scores have a learned bias, with norms written out (T5).
+    pub learned_bias: bool,
 }
 
 impl Layer {
@@ -147,6 +152,7 @@ pub(super) struct Sizes {
     pub(super) head_dim: u64,
     pub(super) ffn_hidden: u64,
     pub(super) gated: bool,
+    pub(super) activation: Activation,
     pub(super) tokens: u64,
     /// Tokens of the decoder, among `tokens`.
     pub(super) decoder: u64,
@@ -177,14 +183,16 @@ fn plain(s: &Sizes, tokens: u64) -> Layer {
         memory: (0, 0),
         modulation: 0,
         projected: false,
+        activation: s.activation,
+        learned_bias: false,
     }
 }
 
 /// Encoder layers over the input, decoder layers over the output that also look at the encoder's result (arXiv 1910.10683).
 fn t5(s: &Sizes) -> Vec<Block> {
     let input = s.tokens - s.decoder;
-    let encoder = plain(s, input);
-    let decoder = Layer { causal: true, memory: (input, s.hidden), ..plain(s, s.decoder) };
+    let encoder = Layer { learned_bias: true, ..plain(s, input) };
+    let decoder = Layer { causal: true, memory: (input, s.hidden), learned_bias: true, ..plain(s, s.decoder) };
     let half = s.layers / 2;
     (0..half).map(|_| Block::Layer(encoder)).chain((half..s.layers).map(|_| Block::Layer(decoder))).collect()
 }
@@ -250,14 +258,15 @@ fn one(outputs: u64, inputs: u64) -> Block {
 }
 
 fn convolution(inputs: u64, outputs: u64, kernel: u64, side: u64) -> Block {
-    Block::Convolution(Convolution { inputs, outputs, kernel, side, joins: false })
+    Block::Convolution(Convolution { inputs, outputs, kernel, side, joins: false, norm: ImageNorm::None })
 }
 
 /// Two convolutions with the step's embedding between them, and a projection where the width changes.
 fn residual(out: &mut Vec<Block>, inputs: u64, width: u64, side: u64) {
-    out.push(convolution(inputs, width, 3, side));
+    let after_norm = |inputs, joins| Convolution { inputs, outputs: width, kernel: 3, side, joins, norm: ImageNorm::Group };
+    out.push(Block::Convolution(after_norm(inputs, false)));
     out.push(one(width, STEP));
-    out.push(Block::Convolution(Convolution { inputs: width, outputs: width, kernel: 3, side, joins: true }));
+    out.push(Block::Convolution(after_norm(width, true)));
     if inputs != width {
         out.push(convolution(inputs, width, 1, side));
     }
@@ -275,6 +284,8 @@ fn transformer(out: &mut Vec<Block>, hidden: u64, side: u64) {
         memory: TEXT,
         modulation: 0,
         projected: true,
+        activation: Activation::Kernel,
+        learned_bias: false,
     }));
 }
 
@@ -295,7 +306,7 @@ mod tests {
     use super::*;
 
     fn sizes(layers: u64, hidden: u64, heads: u64, head_dim: u64, ffn_hidden: u64, tokens: u64, decoder: u64) -> Sizes {
-        Sizes { layers, hidden, heads, head_dim, ffn_hidden, gated: false, tokens, decoder }
+        Sizes { layers, hidden, heads, head_dim, ffn_hidden, gated: false, activation: Activation::Kernel, tokens, decoder }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Model presets: sizes of published architectures, as data.
 
-use super::architecture::{Architecture, Bags, Entry, Norm, Position};
+use super::architecture::{Activation, Architecture, Bags, Entry, Norm, Position};
 use super::experts::{Experts, Latent, Window};
 use super::hybrid::{Hybrid, StateKind, StateMixer};
 use super::network::{Network, Sizes};
@@ -37,6 +37,12 @@ record! {
         pub position: Position,
         /// Norm.
         pub norm: Norm,
+        /// How the public code writes the activation of the feed-forward network.
+        pub activation: Activation = Activation::Kernel,
+        /// Whether it projects queries, keys and values in one product.
+        pub joined_projection: bool = false,
+        /// Whether it is trained with dropout.
+        pub dropout: bool = false,
         /// Greatest context that the model was trained for.
         pub sequence_length: Count,
         /// Experts (0: dense).
@@ -190,6 +196,7 @@ impl Preset {
             head_dim: *self.head_dim,
             ffn_hidden: *self.ffn_hidden,
             gated: *self.gated_mlp,
+            activation: *self.activation,
             tokens: *self.sequence_length,
             decoder: *self.decoder_length,
         }
@@ -216,6 +223,9 @@ impl Preset {
             tied_embeddings: *self.tied_embeddings,
             position: *self.position,
             norm: *self.norm,
+            activation: *self.activation,
+            joined_projection: *self.joined_projection,
+            dropout: *self.dropout,
             sequence_length: *self.sequence_length,
             causal: *self.causal,
             predicted: *self.predicted,

@@ -25,6 +25,7 @@ mod tokens;
 mod trace;
 mod trace_input;
 mod training;
+mod training_layout;
 mod training_options;
 
 pub use base::{Base, Built, Change, scenario_of, tree};

@@ -4,7 +4,7 @@ use super::config::Precision;
 use super::cost::PassCost;
 use super::layer::{Products, Shape};
 use crate::diag::{Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Share, Style, Text, Whole, render};
-use crate::kernels::{Gemm, Pass};
+use crate::kernels::{Gemm, Pass, common_alignment};
 use crate::units::Seconds;
 use crate::{choice, record};
 use std::sync::OnceLock;
@@ -174,7 +174,8 @@ impl Shape<'_> {
         let rows = (tokens as u64).max(1);
         let times = if products == Products::Forward { 1.0 } else { 2.0 };
         let bytes = tokens * (4.0 * model.hidden as f64 + 24.0 * experts as f64);
-        times * (self.product(self.config.precision.wide(), rows, experts, model.hidden, 4.0) + self.device.stream(bytes, 8.0))
+        let along = common_alignment(&[experts, model.hidden]);
+        times * (self.product(self.config.precision.wide(), [rows, experts, model.hidden], along, 4.0) + self.device.stream(bytes, 8.0))
     }
 
     /// Permutation, products, activation and casts of the experts of one rank.

@@ -5,9 +5,10 @@
 
 use super::config::{Attention, Config, Precision, Recompute};
 use super::cost::{PassCost, Passes};
+use super::eager::{Launched, stacked_layer};
 use super::stack::Selective;
 use crate::hardware::Dtype;
-use crate::kernels::{DeviceModel, FlashAttention, Gemm, Operator, Pass};
+use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
 use crate::model::Entry;
 
 /// Sizes of a job's microbatch on one rank.
@@ -103,9 +104,9 @@ impl Shape<'_> {
         PassCost { matrix, elementwise, host: self.host(3.0, self.config.stack.launch_forward.get(), 0.0), ..PassCost::default() }
     }
 
-    /// Seconds of one product with operands of `dtype`.
-    pub(super) fn product(&self, dtype: Dtype, m: u64, n: u64, k: u64, output_bytes: f64) -> f64 {
-        self.device.gemm_sustained(dtype, Gemm { m, n, k, batch: 1, output_bytes })
+    /// Seconds of one product with operands of `dtype` that lie on multiples of `alignment` elements.
+    pub(super) fn product(&self, dtype: Dtype, [m, n, k]: [u64; 3], alignment: u64, output_bytes: f64) -> f64 {
+        self.device.gemm_aligned(dtype, Gemm { m, n, k, batch: 1, output_bytes }, alignment)
     }
 
     /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
@@ -120,14 +121,16 @@ impl Shape<'_> {
         let m = self.tokens;
         let cast = |elements: u64| if dtype == self.config.precision.linear() { self.cast(elements as f64) } else { 0.0 };
         let out = self.config.precision.activation_bytes();
+        // Rows of inputs, weights and outputs have so many elements; tokens stand beside each other in none.
+        let along = common_alignment(&[n, k]);
         match products {
-            Products::Forward => self.product(dtype, m, n, k, out) + cast(m * k),
+            Products::Forward => self.product(dtype, [m, n, k], along, out) + cast(m * k),
             Products::Weights if self.config.adapter_rank.is_some() => 0.0,
-            Products::Weights => self.product(dtype, n, k, m, 4.0),
+            Products::Weights => self.product(dtype, [n, k, m], along, 4.0),
             // Frozen weights need the gradient of the input only.
-            Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, m, k, n, out) + cast(m * n),
+            Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, [m, k, n], along, out) + cast(m * n),
             // The gradient of the input, and that of the weight accumulated in fp32.
-            Products::Backward => self.product(dtype, m, k, n, out) + self.product(dtype, n, k, m, 4.0) + cast(m * n),
+            Products::Backward => self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, 4.0) + cast(m * n),
         }
     }
 
@@ -172,7 +175,6 @@ impl Shape<'_> {
         let model = &self.config.model;
         let heads = (model.heads / self.tensor).max(1);
         let (s, context) = (model.sequence_length, self.config.parallel.context);
-        let seen = self.seen();
         if self.config.attention == Attention::Flash {
             let head_dim = model.latent.map_or(model.head_dim, |l| (l.nope + l.rope + l.value) / 2);
             let generation = *self.config.stack.attention;
@@ -181,21 +183,29 @@ impl Shape<'_> {
             // one, which sees nearly all, sets the pace.
             let balanced = context == 1 || self.config.stack.context_balanced.value || !model.causal;
             let slowest = if balanced { 1.0 } else { 2.0 - 1.0 / context as f64 };
-            return self.device.flash_attention(shape, pass) * 2.0 * seen * slowest / context as f64;
+            return self.flash(shape, pass) * slowest / context as f64;
         }
         self.unfused(pass, self.config.microbatch * heads, s / context)
     }
 
-    /// Share of all pairs of tokens that attention computes: the causal half, all, or what windows leave.
-    fn seen(&self) -> f64 {
+    /// Flash attention, the mean over layers with and without a window: kernels reach what the number of keys lets them, and leave out what
+    /// mask and window hide where the stack's do.
+    fn flash(&self, shape: FlashAttention, pass: Pass) -> f64 {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let whole = if model.causal && stack.causal_skip.value { 0.5 } else { 1.0 };
-        match model.window {
-            Some(w) if stack.window_skip.value => {
-                (1.0 - w.share()) * whole + w.share() * whole.min(w.tokens as f64 / model.sequence_length as f64)
-            }
-            _ => whole,
+        let (dim, causal) = (shape.head_dim, model.causal && stack.causal_skip.value);
+        let one = |window| {
+            let form = AttentionForm { key_dim: dim, value_dim: dim, window, causal, ..AttentionForm::default() };
+            self.device.flash_attention_form(shape, form, pass)
+        };
+        let kernel = match model.window {
+            Some(w) if stack.window_skip.value => (1.0 - w.share()) * one(None) + w.share() * one(Some(w.tokens)),
+            _ => one(None),
+        };
+        if !model.dropout {
+            return kernel;
         }
+        let square = (shape.batch * shape.heads) as f64 * shape.sequence as f64 * shape.sequence as f64;
+        kernel + self.device.attention_dropout(if causal { 0.5 * square } else { square }, pass)
     }
 
     /// Batched products with the scores in memory.
@@ -258,42 +268,72 @@ impl Shape<'_> {
         times * self.elementwise(0.0, bytes, 14.0)
     }
 
-    fn layer_forward(&self) -> PassCost {
+    /// Whether the kernels of layers are counted from the model's public code.
+    pub(super) fn counts_kernels(&self) -> bool {
+        let config = self.config;
+        let narrow = matches!(config.precision, Precision::Bf16 | Precision::Fp16);
+        config.stack.autocast.value && narrow && config.adapter_rank.is_none()
+    }
+
+    /// Seconds on the device and launches of a layer's small kernels in one pass, as eager code runs them; of `products` launches.
+    pub(super) fn launched(&self, l: &Launched, pass: Pass) -> (f64, f64) {
+        let launch = if pass == Pass::Forward { self.config.stack.launch_forward } else { self.config.stack.launch_backward };
+        (self.device.stream(self.tokens as f64 * l.bytes(pass), l.kernels(pass)), self.host(l.kernels(pass), launch.get(), 0.0))
+    }
+
+    /// What stands in a dense layer beside products and fused attention: seconds on the device, on the host.
+    fn small_kernels(&self, pass: Pass) -> (f64, f64) {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let gate = if model.gated_mlp { 6.0 } else { 4.0 } + *stack.activation_extra_bytes;
+        if self.counts_kernels() && model.hybrid.is_none() && self.tensor == 1 {
+            return self.launched(&stacked_layer(model), pass);
+        }
+        let forward = pass == Pass::Forward;
         let (norms, wide) = (model.norm_share(), model.feed_forward_share());
-        let split = self.mixer_bytes(Pass::Forward) + wide * gate * model.ffn_hidden as f64;
+        let gate = match (model.gated_mlp, forward) {
+            (true, true) => 6.0,
+            (false, true) => 4.0,
+            (true, false) => 10.0,
+            (false, false) => 6.0,
+        };
+        let split = self.mixer_bytes(pass) + wide * (gate + *stack.activation_extra_bytes) * model.ffn_hidden as f64;
+        let (bytes, kernels, launch) = if forward {
+            (*stack.norm_bytes_forward, *stack.kernels_forward, stack.launch_forward.get())
+        } else {
+            (*stack.norm_bytes_backward, *stack.kernels_backward, stack.launch_backward.get())
+        };
         let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
-        let kernels = norms * *stack.kernels_forward;
+        (self.elementwise(norms * bytes, split, norms * kernels), self.host(norms * kernels, launch, comm))
+    }
+
+    fn layer_forward(&self) -> PassCost {
+        let model = &self.config.model;
+        let (norms, wide) = (model.norm_share(), model.feed_forward_share());
+        let (elementwise, host) = self.small_kernels(Pass::Forward);
         let cost = PassCost {
             matrix: self.projections(Products::Forward) + wide * self.feed_forward(model.ffn_hidden, Products::Forward),
             attention: self.attention(Pass::Forward),
-            elementwise: self.elementwise(norms * *stack.norm_bytes_forward, split, kernels) + self.adapters(1.0),
-            host: self.host(kernels, stack.launch_forward.get(), comm),
+            elementwise: elementwise + self.adapters(1.0),
+            host,
             context_count: self.context(1.0),
             ..PassCost::default()
         };
-        self.comm(cost, comm)
+        self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
     }
 
     fn layer_backward(&self) -> PassCost {
-        let (model, stack) = (&self.config.model, &self.config.stack);
-        let gate = if model.gated_mlp { 10.0 } else { 6.0 } + *stack.activation_extra_bytes;
+        let model = &self.config.model;
         let (norms, wide) = (model.norm_share(), model.feed_forward_share());
-        let split = self.mixer_bytes(Pass::Backward) + wide * gate * model.ffn_hidden as f64;
-        let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
-        let kernels = norms * *stack.kernels_backward;
-        let elementwise = self.elementwise(norms * *stack.norm_bytes_backward, split, kernels);
+        let (elementwise, host) = self.small_kernels(Pass::Backward);
         let cost = PassCost {
             matrix: self.projections(Products::Backward) + wide * self.feed_forward(model.ffn_hidden, Products::Backward),
             weight: self.projections(Products::Weights) + wide * self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
             elementwise: elementwise + self.accumulation(model.layer_parameters() / self.tensor as f64) + self.adapters(2.0),
-            host: self.host(kernels, stack.launch_backward.get(), comm),
+            host,
             context_count: self.context(2.0),
             ..PassCost::default()
         };
-        self.comm(cost, comm)
+        self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
     }
 
     /// Gradients of so many weights added to their accumulator outside the product.
@@ -328,7 +368,8 @@ impl Shape<'_> {
 
     pub(super) fn head(&self, products: Products) -> PassCost {
         let (model, stack) = (&self.config.model, &self.config.stack);
-        let columns = model.vocabulary.div_ceil(self.tensor);
+        // Megatron pads for every rank, so that its part lies on full lines.
+        let columns = model.vocabulary.div_ceil(self.tensor).next_multiple_of(*stack.vocabulary_multiple);
         // Encoders project the masked tokens only.
         let predicted = ((self.tokens as f64 * model.predicted).ceil() as u64).max(1);
         let rows = Shape { tokens: predicted, ..*self };

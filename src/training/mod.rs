@@ -8,6 +8,7 @@
 mod config;
 mod cost;
 mod data;
+mod eager;
 mod exchange;
 mod experts;
 mod export;

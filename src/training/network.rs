@@ -3,9 +3,11 @@
 //! All blocks count as layers of equal cost, the mean over the network, so that gradients leave in as many parts.
 
 use super::cost::{PassCost, Passes};
+use super::eager::{self, Image};
 use super::layer::{Products, Shape};
-use crate::kernels::{Convolve, FlashAttention, Operator, Pass};
-use crate::model::{Block, Convolution, Entry, Layer, Linear};
+use crate::hardware::Dtype;
+use crate::kernels::{AttentionForm, Convolve, FlashAttention, Gemm, Operator, Pass};
+use crate::model::{Block, Convolution, Entry, ImageNorm, Layer, Linear};
 
 /// Elements read for a residual that joins in the norm's kernel: one forward; a sum of gradients in a kernel of its own backward.
 const RESIDUAL_PASSES: [f64; 2] = [1.0, 3.0];
@@ -91,7 +93,7 @@ impl Shape<'_> {
     }
 
     fn convolution(&self, c: &Convolution, products: Products, first: bool) -> PassCost {
-        let (config, stack) = (self.config, &self.config.stack);
+        let config = self.config;
         let (images, dtype) = (config.microbatch, config.precision.linear());
         let pass = pass_of(products);
         let width = config.precision.activation_bytes();
@@ -103,15 +105,37 @@ impl Shape<'_> {
                 input + self.device.convolution(dtype, shape, width, true)
             }
         };
+        let (elementwise, host) = self.image_kernels(c, pass);
+        PassCost { matrix, elementwise, host, ..PassCost::default() }
+    }
+
+    /// Norm, activation and residual beside a convolution: seconds on the device, and on the host, of the convolution too.
+    fn image_kernels(&self, c: &Convolution, pass: Pass) -> (f64, f64) {
+        let (config, stack) = (self.config, &self.config.stack);
+        let (forward, images, width) = (pass == Pass::Forward, config.microbatch, config.precision.activation_bytes());
         let elements = (images * c.elements()) as f64;
+        if self.counts_kernels() {
+            let image = Image {
+                input: c.inputs as f64 * (c.side * c.side) as f64,
+                output: c.elements() as f64,
+                weights: c.parameters() / images as f64,
+                wide: c.kernel > 1,
+                joins: c.joins,
+                norm: c.norm,
+            };
+            let samples = Self { tokens: images, ..*self };
+            let (seconds, host) = samples.launched(&eager::convolution(&image), pass);
+            let moments = if forward && c.norm == ImageNorm::Batch { elements / (self.device.units() * eager::MOMENTS_RATE) } else { 0.0 };
+            let sums = if forward { 0.0 } else { self.accumulation(c.parameters()) };
+            return (seconds + moments + sums, host);
+        }
         let norm = Operator::BatchNorm { elements, bytes: width, pass }.bytes() * *stack.elementwise_share;
         let apart = Operator::Activation { elements, bytes: width, gated: false, pass };
         let activation = if stack.fused_norms.value { 0.0 } else { apart.bytes() };
-        let residual = if c.joins { RESIDUAL_PASSES[usize::from(pass == Pass::Backward)] * width * elements } else { 0.0 };
-        let elementwise = self.device.stream(norm + activation + residual, 2.0);
+        let residual = if c.joins { RESIDUAL_PASSES[usize::from(!forward)] * width * elements } else { 0.0 };
         // Convolution, norm, activation; backward twice that.
-        let launch = if pass == Pass::Forward { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
-        PassCost { matrix, elementwise, host: self.host(3.0, launch, 0.0), ..PassCost::default() }
+        let launch = if forward { stack.launch_forward.get() } else { 2.0 * stack.launch_backward.get() };
+        (self.device.stream(norm + activation + residual, 2.0), self.host(3.0, launch, 0.0))
     }
 
     fn block_linear(&self, l: &Linear, products: Products, first: bool) -> PassCost {
@@ -133,19 +157,45 @@ impl Shape<'_> {
     /// A transformer layer: the stack's traffic of norms and activations and its launches, and half as much of the former again for attention to
     /// another sequence.
     fn block_layer(&self, l: &Layer, products: Products) -> PassCost {
-        let (stack, dtype) = (&self.config.stack, self.config.precision.linear());
-        let forward = products == Products::Forward;
+        let dtype = self.config.precision.linear();
         let matrix = l.products().into_iter().map(|(m, n, k)| self.rows(m).linear(n, k, products, dtype)).sum();
-        let flash = FlashAttention {
-            batch: self.config.microbatch,
-            heads: l.heads,
-            sequence: l.tokens,
-            head_dim: l.head_dim,
-            generation: *stack.attention,
-        };
-        // The kernel's time is that of the causal half of its own sequence.
-        let halves = 2.0 * l.pairs() / (l.tokens * l.tokens) as f64;
-        let attention = halves * self.device.flash_attention(flash, if forward { Pass::Forward } else { Pass::Backward });
+        let pass = pass_of(products);
+        let own = if self.falls_back(l) { self.wide_attention(l, pass) } else { self.fused_attention(l, l.tokens, l.causal, pass) };
+        let attention = own + if l.memory.0 > 0 { self.fused_attention(l, l.memory.0, false, pass) } else { 0.0 };
+        let (elementwise, host) = self.layer_kernels(l, pass);
+        PassCost { matrix, attention, elementwise, host, ..PassCost::default() }
+    }
+
+    /// Whether eager attention takes the path of plain products: learned biases on the scores need a gradient, which no fused kernel gives.
+    fn falls_back(&self, l: &Layer) -> bool {
+        l.learned_bias && self.counts_kernels()
+    }
+
+    /// That path: products in fp32, of the whole square of scores.
+    fn wide_attention(&self, l: &Layer, pass: Pass) -> f64 {
+        let (s, d, batch) = (l.tokens, l.head_dim, self.config.microbatch * l.heads);
+        let gemm = |m, n, k| self.device.gemm_sustained(Dtype::Fp32, Gemm { m, n, k, batch, output_bytes: 4.0 });
+        let pair = gemm(s, s, d) + gemm(s, d, s);
+        if pass == Pass::Forward { pair } else { 2.0 * pair }
+    }
+
+    /// Fused attention of a layer's tokens to so many keys.
+    fn fused_attention(&self, l: &Layer, keys: u64, causal: bool, pass: Pass) -> f64 {
+        let (batch, generation) = (self.config.microbatch, *self.config.stack.attention);
+        let shape = FlashAttention { batch, heads: l.heads, sequence: keys, head_dim: l.head_dim, generation };
+        let form = AttentionForm { key_dim: l.head_dim, value_dim: l.head_dim, causal, ..AttentionForm::default() };
+        l.tokens as f64 / keys as f64 * self.device.flash_attention_form(shape, form, pass)
+    }
+
+    /// What stands in a layer beside products and attention: seconds on the device, on the host.
+    fn layer_kernels(&self, l: &Layer, pass: Pass) -> (f64, f64) {
+        let (stack, forward) = (&self.config.stack, pass == Pass::Forward);
+        if self.counts_kernels() {
+            let rows = self.rows(l.tokens);
+            let weights = l.products().into_iter().map(|(_, n, k)| (n * k) as f64).sum();
+            let (seconds, host) = rows.launched(&eager::network_layer(l), pass);
+            return (seconds + if forward { 0.0 } else { self.accumulation(weights) }, host);
+        }
         let (norm, kernels, launch) = if forward {
             (*stack.norm_bytes_forward, *stack.kernels_forward, stack.launch_forward.get())
         } else {
@@ -163,6 +213,6 @@ impl Shape<'_> {
         let bytes = more * (norm * l.hidden as f64 + if forward { 6.0 } else { 12.0 } * inner) + gate * l.ffn_hidden as f64;
         let tokens = (self.config.microbatch * l.tokens) as f64 * 0.5 * self.config.precision.activation_bytes() * *stack.elementwise_share;
         let elementwise = self.device.stream(tokens * bytes, (more * kernels - 6.0).max(2.0));
-        PassCost { matrix, attention, elementwise, host: self.host(more * kernels, launch, 0.0), ..PassCost::default() }
+        (elementwise, self.host(more * kernels, launch, 0.0))
     }
 }

@@ -99,6 +99,9 @@ record! {
         pub launch_comm: NonNeg<Seconds>,
         /// Host time of saving and restoring random state for one recomputed layer, backward.
         pub launch_checkpoint: NonNeg<Seconds>,
+        /// Whether every tensor operation is a kernel under automatic mixed precision (eager PyTorch): in 16 bit the kernels of layers are
+        /// counted from the model's public code, and the counts of this stack serve layers with states and experts, and other formats.
+        pub autocast: bool = false,
         /// Memory traffic of norms, bias, dropout and residual, forward: bytes per token and hidden element.
         pub norm_bytes_forward: Finite,
         /// The same, backward.
@@ -120,6 +123,8 @@ record! {
         /// Memory that the loss takes at its peak, bytes per token and vocabulary entry: fp32 logits and their gradient in 16 bit where
         /// kernels are fused; else 16-bit logits, an fp32 copy and its logarithms.
         pub logit_kept_bytes: Finite = 6.0,
+        /// Columns to whose multiple the framework pads each rank's part of the vocabulary.
+        pub vocabulary_multiple: Count = 1,
         /// Memory traffic of the loss: bytes per token and vocabulary entry, forward and backward.
         pub logit_bytes: Finite,
         /// Score traffic of unfused attention, forward: bytes per score (softmax, dropout, mask).

@@ -2,7 +2,7 @@
 
 use super::keys::Keys;
 use crate::diag::codes;
-use crate::model::architecture::{Architecture, Norm, Position};
+use crate::model::architecture::{Activation, Architecture, Norm, Position};
 use crate::model::experts::{Experts, Latent, Window};
 
 /// A decoder of Llama's form: gated, RMS norm, rotary positions, grouped queries.
@@ -97,12 +97,20 @@ fn gpt(k: &mut Keys<'_>, names: [&[&str]; 5], position: Position, tied: bool) ->
 
 /// GPT-2.
 pub(super) fn gpt2(k: &mut Keys<'_>) -> Architecture {
-    gpt(k, [&["n_embd"], &["n_layer"], &["n_head"], &["n_inner"], &["n_positions"]], Position::Learned, true)
+    let model = gpt(k, [&["n_embd"], &["n_layer"], &["n_head"], &["n_inner"], &["n_positions"]], Position::Learned, true);
+    Architecture { activation: written(k, "activation_function", true), joined_projection: true, ..model }
+}
+
+/// How transformers runs the activation that a key names; its old GELU in single operations.
+pub(super) fn written(k: &mut Keys<'_>, key: &str, absent: bool) -> Activation {
+    let old = k.word(key).map_or(absent, |w| matches!(w, "gelu_new" | "gelu_fast" | "gated-gelu"));
+    if old { Activation::GeluNew } else { Activation::Kernel }
 }
 
 /// GPT-J.
 pub(super) fn gptj(k: &mut Keys<'_>) -> Architecture {
-    gpt(k, [&["n_embd"], &["n_layer"], &["n_head"], &["n_inner"], &["n_positions"]], Position::Rotary, false)
+    let model = gpt(k, [&["n_embd"], &["n_layer"], &["n_head"], &["n_inner"], &["n_positions"]], Position::Rotary, false);
+    Architecture { activation: written(k, "activation_function", true), ..model }
 }
 
 const USUAL: [&[&str]; 5] =
@@ -110,19 +118,20 @@ const USUAL: [&[&str]; 5] =
 
 /// GPT-NeoX and Pythia.
 pub(super) fn neox(k: &mut Keys<'_>) -> Architecture {
-    gpt(k, USUAL, Position::Rotary, false)
+    Architecture { joined_projection: true, ..gpt(k, USUAL, Position::Rotary, false) }
 }
 
 /// Phi 1 and 2.
 pub(super) fn phi(k: &mut Keys<'_>) -> Architecture {
-    gpt(k, USUAL, Position::Rotary, false)
+    let model = gpt(k, USUAL, Position::Rotary, false);
+    Architecture { activation: written(k, "hidden_act", true), ..model }
 }
 
 /// BLOOM.
 pub(super) fn bloom(k: &mut Keys<'_>) -> Architecture {
     let names: [&[&str]; 5] =
         [&["hidden_size", "n_embed"], &["n_layer", "num_hidden_layers"], &["n_head", "num_attention_heads"], &["n_inner"], &["seq_length"]];
-    gpt(k, names, Position::Alibi, true)
+    Architecture { joined_projection: true, ..gpt(k, names, Position::Alibi, true) }
 }
 
 /// OPT.
@@ -150,7 +159,7 @@ pub(super) fn falcon(k: &mut Keys<'_>) -> Architecture {
     } else {
         model.heads
     };
-    Architecture { kv_heads, ..model }
+    Architecture { kv_heads, joined_projection: true, ..model }
 }
 
 /// MPT.
@@ -158,6 +167,7 @@ pub(super) fn mpt(k: &mut Keys<'_>) -> Architecture {
     let alibi = k.inside("attn_config", |a| a.flag("alibi", false));
     let position = if alibi { Position::Alibi } else { Position::Learned };
     let mut model = gpt(k, [&["d_model"], &["n_layers"], &["n_heads"], &["ffn_hidden_size"], &["max_seq_len"]], position, true);
+    model.joined_projection = true;
     model.ffn_hidden = k.count_or(&["expansion_ratio"], 4) * model.hidden;
     model
 }

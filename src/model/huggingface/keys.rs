@@ -104,6 +104,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whether a number is above 0.
+    pub(super) fn above_zero(&mut self, name: &str, absent: bool) -> bool {
+        match self.find(&[name]) {
+            None => absent,
+            Some(Node { value: Value::Int(n), .. }) => *n > 0,
+            Some(Node { value: Value::Float(x), .. }) => *x > 0.0,
+            Some(node) => {
+                self.wrong(name, "a number", node);
+                absent
+            }
+        }
+    }
+
     /// A word.
     pub(super) fn word(&mut self, name: &str) -> Option<&'a str> {
         match self.find(&[name]) {

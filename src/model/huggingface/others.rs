@@ -1,5 +1,6 @@
 //! Encoders, encoders with decoders, vision transformers.
 
+use super::decoders::written;
 use super::keys::Keys;
 use crate::diag::codes;
 use crate::model::architecture::{Architecture, Entry, Norm, Position};
@@ -22,6 +23,7 @@ pub(super) fn bert(k: &mut Keys<'_>) -> Architecture {
         tied_embeddings: true,
         position: Position::Learned,
         norm: Norm::Layernorm,
+        dropout: k.above_zero("attention_probs_dropout_prob", true),
         sequence_length: k.count_or(&["max_position_embeddings"], 512),
         causal: false,
         predicted: 0.15,
@@ -45,6 +47,7 @@ pub(super) fn t5(k: &mut Keys<'_>) -> Architecture {
         head_dim: k.count(&["d_kv"]),
         ffn_hidden: k.count(&["d_ff"]),
         gated,
+        activation: written(k, "feed_forward_proj", false),
         tokens: T5_TOKENS.0 + T5_TOKENS.1,
         decoder: T5_TOKENS.1,
     };
