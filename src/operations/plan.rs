@@ -161,11 +161,11 @@ impl RunPlan {
         let more = ((t - full * self.cycle()) / self.whole_step()).floor().min(self.every as f64);
         (full, full * self.every as f64 + more)
     }
-    /// Failures of one run, about: those of all classes while it trains, as far as a run goes on at all.
+    /// Failures of one run, about: those of all classes while it trains, also where so many are more than a run is given up after.
     #[must_use]
     pub fn failures(&self) -> f64 {
         let rate: f64 = self.classes.iter().map(|c| c.rate).sum();
-        (self.steps * self.whole_step() * rate).min(super::process::MOST_EVENTS as f64)
+        self.steps * self.whole_step() * rate
     }
     /// Failures that stop the job, in a second.
     #[must_use]

@@ -485,7 +485,7 @@ fn failures_of_all_runs_are_work() {
             &format!("run.seeds={seeds}"),
         ])
     };
-    let refused = ask("2147483648", "100000");
+    let refused = ask("2147483648", "100");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && said.contains("E0501") && said.contains("fewer steps or seeds"), "{said}");
     assert_eq!(ask("5934", "10").status.code(), Some(0));
