@@ -36,7 +36,7 @@ impl Point {
 
     /// The row with the layout that its script made of it: until November 2025 those of DeepSeek-V3 on TensorRT-LLM spread experts and gave
     /// ranks requests of their own by the number of clients, which the table does not hold.
-    pub(super) fn as_launched(mut self) -> Self {
+    pub(super) fn launched(mut self) -> Self {
         if self.engine != "trtllm" || !self.is_mixture() || self.data * self.expert > 1 || self.tensor < 2 {
             return self;
         }
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn early_scripts_choose_the_layout() {
         let layout = |fp8, lengths, clients, tensor| {
-            let p = point("trtllm", fp8, lengths, clients, tensor).as_launched();
+            let p = point("trtllm", fp8, lengths, clients, tensor).launched();
             (p.tensor, p.data, p.expert)
         };
         assert_eq!(layout(false, (1024, 1024), 128, 8), (8, 1, 8));
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(layout(true, (1024, 1024), 32, 8), (8, 1, 8));
         assert_eq!(layout(true, (1024, 1024), 64, 8), (1, 8, 8));
         // Later ones are given them.
-        let late = point("trtllm-1.2.0rc6.post2", false, (8192, 1024), 64, 8).as_launched();
+        let late = point("trtllm-1.2.0rc6.post2", false, (8192, 1024), 64, 8).launched();
         assert_eq!((late.tensor, late.data, late.expert), (8, 1, 1));
     }
 

@@ -45,7 +45,7 @@ fn point(record: &Record<'_>) -> Result<Point, String> {
         data: record.count("data_parallel")?,
         expert: record.count("expert_parallel")?,
     };
-    Ok(point.as_launched())
+    Ok(point.launched())
 }
 
 /// Number formats of a row.
