@@ -76,7 +76,13 @@ impl<'f> Communicator<'f> {
     /// A class of groups of equal length; members in ring order.
     #[must_use]
     pub fn new(fabric: &'f Fabric, library: &Library, groups: &[Vec<AcceleratorId>]) -> Self {
-        let (group, shape) = widest(fabric, groups);
+        Self::of(fabric, library, groups.to_vec())
+    }
+
+    /// The same of groups that nobody else needs.
+    #[must_use]
+    pub fn of(fabric: &'f Fabric, library: &Library, groups: Vec<Vec<AcceleratorId>>) -> Self {
+        let (group, shape) = widest(fabric, &groups);
         let (lines, measured) = lines_of(fabric, &group[shape.domains[0].clone()]);
         let lines = lines.over(library.channels);
         let part = fabric.part(group[0]);
@@ -86,7 +92,6 @@ impl<'f> Communicator<'f> {
         nodes.dedup();
         Self {
             fabric,
-            groups: groups.to_vec(),
             shape,
             lines,
             technology: part.scale_up.value.clone().unwrap_or_default(),
@@ -101,6 +106,7 @@ impl<'f> Communicator<'f> {
             measured,
             traffic: RefCell::default(),
             token_lines: RefCell::default(),
+            groups,
         }
     }
 

@@ -44,7 +44,7 @@ impl Lowering<'_, '_> {
         let sequence = if parallel.sequence { parallel.tensor as f64 } else { 1.0 };
         let tokens = config.microbatch_tokens() as f64 / sequence * config.expert_imbalance;
         if !config.experts.sends_one_copy() {
-            let group = self.communicator(&groups, library);
+            let group = self.communicator(groups, library);
             let route = self.route(name, &group, Collective::AllToAll, &classes);
             let bytes = config.precision.activation_bytes() * config.model.hidden as f64 * tokens * experts.per_token as f64;
             return ExpertRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), inside: 0.0 };
@@ -90,7 +90,7 @@ impl Lowering<'_, '_> {
             return self.experts[0];
         }
         let all = vec![(0..ranks).map(|r| AcceleratorId(r as u32)).collect()];
-        let group = self.communicator(&all, library);
+        let group = self.communicator(all, library);
         let classes = self.classes_of(0);
         let route = self.route("embedding bags".into(), &group, Collective::AllToAll, &classes);
         let bytes = self.config.precision.activation_bytes() * (self.config.microbatch * bags.tables * bags.width) as f64;

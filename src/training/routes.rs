@@ -57,8 +57,8 @@ impl<'f> Lowering<'_, 'f> {
         self.network.add(Route { name, way: Way::Groups { communicator: Rc::clone(communicator), op, algorithm: None }, classes })
     }
 
-    pub(super) fn communicator(&self, groups: &[Vec<AcceleratorId>], library: &Library) -> Rc<Communicator<'f>> {
-        Rc::new(Communicator::new(self.network.fabric(), library, groups))
+    pub(super) fn communicator(&self, groups: Vec<Vec<AcceleratorId>>, library: &Library) -> Rc<Communicator<'f>> {
+        Rc::new(Communicator::of(self.network.fabric(), library, groups))
     }
 
     /// Adds every route of the job.
@@ -71,7 +71,7 @@ impl<'f> Lowering<'_, 'f> {
         }
         if self.config.model.tied_embeddings && parallel.ends_apart() && self.config.adapter_rank.is_none() {
             let all: Vec<u64> = (0..parallel.data).collect();
-            let pairs = self.communicator(&stage_pairs(&parallel, &all, 0, stages - 1), library);
+            let pairs = self.communicator(stage_pairs(&parallel, &all, 0, stages - 1), library);
             let classes = [self.classes_of(0), self.classes_of(stages - 1)].concat();
             self.embedding = Some(self.route("tied embedding".into(), &pairs, Collective::AllReduce, &classes));
         }
@@ -108,18 +108,18 @@ impl<'f> Lowering<'_, 'f> {
         let mut routes = DataRoutes::default();
         let (reduce, size) = if self.config.hierarchical { (Collective::ReduceScatter, self.local_replicas()) } else { (reduce, size) };
         if size > 1 || twin.is_some() {
-            let group = self.communicator(&joined(&|s| shard_groups(&parallel, s, size)), library);
+            let group = self.communicator(joined(&|s| shard_groups(&parallel, s, size)), library);
             let name = format!("data parallel of stage {s}");
             routes.reduce = Some(self.route(name.clone(), &group, reduce, &classes));
             routes.gather = sharded.then(|| self.route(name.clone(), &group, Collective::AllGather, &classes));
             routes.spread = self.config.hierarchical.then(|| self.route(name, &group, Collective::AllGather, &classes));
         }
         if size < parallel.replicas() {
-            let group = self.communicator(&copy_groups(&parallel, s, size), library);
+            let group = self.communicator(copy_groups(&parallel, s, size), library);
             routes.copies = Some(self.route(format!("copies of stage {s}"), &group, Collective::AllReduce, &classes));
         }
         if self.config.has_experts() && (parallel.expert_replicas() > 1 || twin.is_some()) {
-            let group = self.communicator(&joined(&|s| expert_replica_groups(&parallel, s)), library);
+            let group = self.communicator(joined(&|s| expert_replica_groups(&parallel, s)), library);
             let name = format!("data parallel of the experts of stage {s}");
             routes.expert_reduce = Some(self.route(name.clone(), &group, reduce, &classes));
             routes.expert_gather = sharded.then(|| self.route(name, &group, Collective::AllGather, &classes));
@@ -145,8 +145,8 @@ impl<'f> Lowering<'_, 'f> {
         }
         for v in 0..self.variants.len() {
             let members = self.variants[v].members.clone();
-            let down = self.communicator(&stage_pairs(&parallel, &members, s, next), library);
-            let up = self.communicator(&stage_pairs(&parallel, &members, next, s), library);
+            let down = self.communicator(stage_pairs(&parallel, &members, s, next), library);
+            let up = self.communicator(stage_pairs(&parallel, &members, next, s), library);
             let (here, there) = (self.class(v, s), self.class(v, next));
             self.forward[here as usize] =
                 Some(self.route(format!("stage {s} → stage {next}"), &down, Collective::SendRecv, &[here, there]));
@@ -168,7 +168,7 @@ impl<'f> Lowering<'_, 'f> {
         let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
         let bytes = 2.0 * self.config.precision.activation_bytes() * (heads * self.config.microbatch * model.sequence_length) as f64;
         let stage = self.stage(class);
-        let group = self.communicator(&context_groups(&parallel, self.members(class), stage), library);
+        let group = self.communicator(context_groups(&parallel, self.members(class), stage), library);
         let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[class]);
         let plan = self.network.plan(route, bytes);
         ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
@@ -179,7 +179,7 @@ impl<'f> Lowering<'_, 'f> {
         let parallel = self.config.parallel;
         let Some(marks) = marks else { return out };
         let stage = self.stage(class);
-        let group = self.communicator(&tensor_groups(&parallel, self.members(class), stage), library);
+        let group = self.communicator(tensor_groups(&parallel, self.members(class), stage), library);
         let name = format!("tensor parallel of stage {stage}");
         out.routes = if parallel.sequence {
             let gather = self.route(name.clone(), &group, Collective::AllGather, &[class]);
