@@ -208,12 +208,13 @@ fn trace(outcome: &Outcome, t: &TraceOutcome) -> Markup {
     }
 }
 
-/// The whole step; where it holds more passes than a picture can show, also its beginning and end.
+/// The timeline, in as many pictures as it takes.
 fn timelines(outcome: &Outcome, step: f64) -> Markup {
     let slices = outcome.detail.timeline.slices();
     html! { @for (from, to) in windows(outcome, &slices, step) { figure { (PreEscaped(timeline_svg(outcome, &slices, from, to))) } } }
 }
 
+/// The whole step; where it holds more passes than a picture can show, also its beginning and end.
 fn windows(outcome: &Outcome, slices: &[Slice], step: f64) -> Vec<(f64, f64)> {
     let counts = |kind| matches!(kind, SliceKind::Forward | SliceKind::Backward | SliceKind::Compute | SliceKind::Communication);
     let passes = slices.iter().filter(|s| s.process == 0 && counts(s.kind)).count();

@@ -1,4 +1,5 @@
-//! How rows of serving tables were launched: what the public scripts of the benchmark set beside what the table says.
+//! How rows of serving tables were launched: what the public scripts of the benchmark (InferenceX and its history, August 2025 to August
+//! 2026, by engine and version) set beside what the table says.
 
 use crate::serving::{Speculation, StackRow, stack};
 
