@@ -27,8 +27,14 @@ pub struct FlashAttention {
     pub generation: AttentionGeneration,
 }
 
-/// Head sizes that kernels are made for, in steps of this; others are filled up (FlashAttention 2, `static_switch.h`).
-const HEAD_STEP: u64 = 32;
+/// Head size that kernels compute with: filled up to steps of 32 (FlashAttention 2, `static_switch.h`), to powers of two where kernels are
+/// written in Triton (the first ones with a bias, `flash_attn_triton.py`).
+const fn filled(dim: u64, generation: AttentionGeneration) -> u64 {
+    match generation {
+        AttentionGeneration::First => dim.next_power_of_two(),
+        AttentionGeneration::Second | AttentionGeneration::Third => dim.next_multiple_of(32),
+    }
+}
 
 /// Seconds of flash attention: causal FLOPs at the achieved share of the peak, which grows with the length.
 pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, form: AttentionForm, pass: Pass) -> f64 {
@@ -36,7 +42,7 @@ pub(super) fn flash(row: &FlashRow, peak: f64, a: FlashAttention, form: Attentio
     // Pairs of a query and a key: half the square or all of it, less what the window cuts off.
     let seen = form.window.map_or(s, |w| (w.min(a.sequence)) as f64);
     let pairs = if form.causal { seen * (s - 0.5 * seen) } else { seen * s };
-    let dims = form.key_dim.next_multiple_of(HEAD_STEP) + form.value_dim.next_multiple_of(HEAD_STEP);
+    let dims = filled(form.key_dim, a.generation) + filled(form.value_dim, a.generation);
     let flops = 2.0 * (a.batch * a.heads) as f64 * pairs * dims as f64;
     // Kernels walk over the keys of a query: what they reach depends on how many there are, whatever masks the others.
     let length = 2.0 * pairs / s;

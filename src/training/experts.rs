@@ -145,7 +145,8 @@ impl Shape<'_> {
         };
         let shared_bytes = if forward { 6.0 } else { 10.0 } * (experts.shared * experts.ffn_hidden) as f64;
         let activation = self.elementwise(0.0, shared_bytes, 0.0);
-        let accumulation = if forward { 0.0 } else { self.accumulation(model.common_parameters() / t) };
+        let held = model.common_parameters() / t;
+        let accumulation = self.gathered(held) + if forward { 0.0 } else { self.accumulation(held) };
         let rope = self.latent_traffic(forward);
         let count = if self.tensor > 1 { 1.0 + f64::from(u8::from(experts.shared > 0)) } else { 0.0 };
         let (host, late) = self.expert_host(usize::from(!forward), count);

@@ -3,7 +3,7 @@
 //! Matrix products, attention and element-wise kernels come from the kernel models; how often each rank talks to others is counted
 //! here, and how long that takes follows from the routes of its stage.
 
-use super::config::{Attention, Config, Precision, Recompute};
+use super::config::{Attention, Config, Precision, Recompute, Sharding};
 use super::cost::{PassCost, Passes};
 use super::eager::{Launched, stacked_layer};
 use super::stack::Selective;
@@ -78,7 +78,10 @@ impl Shape<'_> {
                 PassCost { matrix: 0.5 * forward.matrix, host: forward.host + checkpoint, ..elementwise }
             }
             (Recompute::Selective, Selective::Modules) => self.cheap_modules(),
-            (Recompute::Full, _) => PassCost { host: forward.host + checkpoint, expert_wait: 0.0, ..forward },
+            (Recompute::Full, _) => {
+                let again = PassCost { host: forward.host + checkpoint, expert_wait: 0.0, ..forward };
+                if stack.early_stop.value && forward.expert_compute == 0.0 { self.without_last_product(again) } else { again }
+            }
         };
         let forward = if self.config.recompute == Recompute::Full {
             // Saving the random state takes about half of what restoring it takes.
@@ -87,6 +90,20 @@ impl Shape<'_> {
             forward
         };
         (forward, backward.plus(again))
+    }
+
+    /// A layer forward up to its last product: without that, the collective that joins its parts and the residual sum.
+    fn without_last_product(&self, forward: PassCost) -> PassCost {
+        let model = &self.config.model;
+        let share = model.feed_forward_share();
+        let last = self.linear(model.hidden, (model.ffn_hidden / self.tensor).max(1), Products::Forward, self.config.precision.linear());
+        let joined = if self.config.parallel.sequence { 0.5 } else { 1.0 };
+        PassCost {
+            matrix: (forward.matrix - share * last).max(0.0),
+            elementwise: (forward.elementwise - share * self.elementwise(6.0, 0.0, 0.0)).max(0.0),
+            comm_count: (forward.comm_count - share * joined).max(0.0),
+            ..forward
+        }
     }
 
     /// Norms and activation: two norms (read, write) and the activation.
@@ -312,7 +329,7 @@ impl Shape<'_> {
         let cost = PassCost {
             matrix: self.projections(Products::Forward) + wide * self.feed_forward(model.ffn_hidden, Products::Forward),
             attention: self.attention(Pass::Forward),
-            elementwise: elementwise + self.adapters(1.0),
+            elementwise: elementwise + self.adapters(1.0) + self.gathered(self.layer_part()),
             host,
             context_count: self.context(1.0),
             ..PassCost::default()
@@ -328,7 +345,7 @@ impl Shape<'_> {
             matrix: self.projections(Products::Backward) + wide * self.feed_forward(model.ffn_hidden, Products::Backward),
             weight: self.projections(Products::Weights) + wide * self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
-            elementwise: elementwise + self.accumulation(model.layer_parameters() / self.tensor as f64) + self.adapters(2.0),
+            elementwise: elementwise + self.accumulation(self.layer_part()) + self.gathered(self.layer_part()) + self.adapters(2.0),
             host,
             context_count: self.context(2.0),
             ..PassCost::default()
@@ -336,7 +353,18 @@ impl Shape<'_> {
         self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
     }
 
-    /// Gradients of so many weights added to their accumulator outside the product.
+    /// Weights of a dense layer on one rank, where they are gathered.
+    fn layer_part(&self) -> f64 {
+        self.config.model.layer_parameters() / self.tensor as f64
+    }
+
+    /// So many gathered weights copied to where products read them.
+    pub(super) fn gathered(&self, parameters: f64) -> f64 {
+        let bytes = *self.config.stack.gather_copy_bytes;
+        if bytes == 0.0 || self.config.sharding != Sharding::Weights { 0.0 } else { self.device.stream(bytes * parameters, 1.0) }
+    }
+
+    /// Gradients of so many weights between product and collective: sums, casts, copies.
     pub(super) fn accumulation(&self, parameters: f64) -> f64 {
         let stack = &self.config.stack;
         let fp16 = self.config.precision == Precision::Fp16;

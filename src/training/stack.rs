@@ -164,7 +164,13 @@ record! {
         pub gradient_bytes_fp16: Finite,
         /// Bytes of a gradient element under bf16 and fp8.
         pub gradient_bytes_bf16: Finite,
-        /// Memory traffic of accumulating gradients outside the matrix product, fp16: bytes per local parameter and microbatch.
+        /// Whether a layer that is computed again stops before its last product, whose result no gradient needs: checkpoints of PyTorch
+        /// without re-entry from 2.1 on, XLA.
+        pub early_stop: bool = false,
+        /// Memory traffic of copying gathered weights to where products read them: bytes per local parameter and gather.
+        pub gather_copy_bytes: Plain = 0.0,
+        /// Memory traffic of gradients between product and collective, fp16: sums over microbatches, casts, divisions, copies into
+        /// buffers; bytes per local parameter and microbatch.
         pub accumulate_bytes_fp16: Plain,
         /// The same under bf16 and fp8.
         pub accumulate_bytes_bf16: Plain,
