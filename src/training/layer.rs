@@ -75,7 +75,11 @@ impl Shape<'_> {
             (Recompute::Selective, Selective::Attention) => core,
             (Recompute::Selective, Selective::KeepProducts) => core.plus(elementwise),
             (Recompute::Selective, Selective::AlternateProducts) => {
-                PassCost { matrix: 0.5 * forward.matrix, host: forward.host + checkpoint, ..elementwise }
+                let matrix = self.config.alternate_share() * forward.matrix;
+                // What reduce-scatters return is kept, what is gathered is gathered again.
+                let comm_count = if self.config.parallel.sequence { 0.5 * forward.comm_count } else { 0.0 };
+                let host = forward.host + checkpoint;
+                PassCost { matrix, host, comm_count, comm_bytes: forward.comm_bytes, ..elementwise }
             }
             (Recompute::Selective, Selective::Modules) => self.cheap_modules(),
             (Recompute::Full, _) => {
@@ -127,9 +131,10 @@ impl Shape<'_> {
     }
 
     /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
-    /// 1 (Transformer Engine).
+    /// 1 (Transformer Engine, torchao); a scale of the tensor itself takes another reading.
     pub(super) fn cast(&self, elements: f64) -> f64 {
-        let cast = Operator::Cast { elements, from: 2.0, to: 1.0, transposed: true, amax_pass: false };
+        let amax_pass = self.config.stack.dynamic_scales.value;
+        let cast = Operator::Cast { elements, from: 2.0, to: 1.0, transposed: true, amax_pass };
         if self.config.precision.casts() { self.device.operator(&cast) } else { 0.0 }
     }
 
@@ -266,8 +271,11 @@ impl Shape<'_> {
         if self.tensor == 1 {
             return cost;
         }
-        let bytes = self.config.precision.activation_bytes() * (self.tokens * self.config.model.hidden) as f64;
-        PassCost { comm_bytes: bytes, comm_count: count, ..cost }
+        let config = self.config;
+        // Of a pair of gather and scatter, the gather may be of the products' operands.
+        let narrow = config.stack.narrow_gathers.value && config.parallel.sequence && config.precision.casts();
+        let width = if narrow { 1.5 } else { config.precision.activation_bytes() };
+        PassCost { comm_bytes: width * (self.tokens * config.model.hidden) as f64, comm_count: count, ..cost }
     }
 
     pub(super) fn context(&self, count: f64) -> f64 {

@@ -39,7 +39,7 @@ choice! {
         Attention = "attention",
         /// Norms and activations.
         Modules = "modules",
-        /// Element-wise kernels and every second matrix product.
+        /// Element-wise kernels and every second matrix product: keys, the output of attention, one of two gated inputs (torchtitan's "op").
         AlternateProducts = "alternate-products",
         /// All but the matrix products.
         KeepProducts = "keep-products",
@@ -176,6 +176,10 @@ record! {
         pub accumulate_bytes_bf16: Plain,
         /// Bytes of the weights that are kept for 8- and 4-bit products, all copies together but the optimizer's.
         pub narrow_weight_bytes: Finite,
+        /// Whether casts to 8 bit read a tensor once more for the largest of its elements (scales of the tensor itself, not of its history).
+        pub dynamic_scales: bool = false,
+        /// Whether sequence-parallel ranks gather operands of 8-bit products in 8 bit.
+        pub narrow_gathers: bool = false,
         /// Whether inputs of activation functions are kept in 8 bit beside 8-bit products.
         pub narrow_activations: bool = false,
         /// Whether a pipeline cuts the sequences of a rank into as many microbatches as it has stages, unless told otherwise.

@@ -118,6 +118,48 @@ fn data_bytes(step: &Step) -> f64 {
     step.graph.tasks().iter().map(of).sum()
 }
 
+/// Seconds of a layer on the device, forward and backward.
+fn layer_s(config: &Config) -> [f64; 2] {
+    let passes = simulate_step(config, &cluster(1, "")).unwrap().passes[0];
+    [passes.layer_forward.compute(), passes.layer_backward.compute()]
+}
+
+#[test]
+fn checkpoints_that_stop_early_leave_out_the_last_product() {
+    let job = |recompute, early: bool| {
+        let mut config = Config { recompute, ..sharded_job("fsdp-2023", Sharding::Weights, 8) };
+        config.stack.early_stop.value = early;
+        layer_s(&config)
+    };
+    let (none, full, early) = (job(Recompute::None, false), job(Recompute::Full, false), job(Recompute::Full, true));
+    // The product back to the hidden size is a third of a plain layer's products, and most of its time are products.
+    let saved = (full[1] - early[1]) / none[0];
+    assert!((0.2..0.34).contains(&saved), "{saved} of a forward pass");
+    assert!(early[0] == none[0] && job(Recompute::None, true) == none);
+    // Every second of six products: keys and the output here.
+    let share = sharded_job("fsdp2-2024", Sharding::Weights, 8).alternate_share();
+    assert!((share - 2.0 / 12.0).abs() < 1e-3, "{share}");
+}
+
+#[test]
+fn copies_round_collectives_take_memory_traffic() {
+    let job = |gather: f64, sums: f64, sharding| {
+        let mut config = sharded_job("fsdp2-2024", sharding, 8);
+        (config.stack.gather_copy_bytes.value, config.stack.accumulate_bytes_bf16.value) = (gather, sums);
+        layer_s(&config)
+    };
+    let weights = sharded_job("fsdp2-2024", Sharding::Weights, 8).model.layer_parameters();
+    let rate = 0.78 * 3.352e12;
+    let (plain, gathers, sums) = (job(0.0, 0.0, Sharding::Weights), job(4.0, 0.0, Sharding::Weights), job(0.0, 6.0, Sharding::Weights));
+    // Weights are gathered for both passes, gradients leave after the second; beside the traffic stand the gaps of a few kernels.
+    for (more, bytes) in [(gathers[0] - plain[0], 4.0), (gathers[1] - plain[1], 4.0), (sums[1] - plain[1], 6.0)] {
+        let want = bytes * weights / rate;
+        assert!(more > want * 0.999 && more < want + 1e-5, "{more} against {want}");
+    }
+    assert_eq!(sums[0], plain[0]);
+    assert_eq!(job(4.0, 0.0, Sharding::Optimizer), job(0.0, 0.0, Sharding::Optimizer));
+}
+
 #[test]
 fn full_sharding_moves_three_times_the_weights() {
     // Rajbhandari et al. (arXiv 1910.02054): a gather forward, a gather backward, a reduction. The embedding and the last layer stay

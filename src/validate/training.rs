@@ -57,14 +57,14 @@ pub(super) const COLUMNS: Columns = Columns {
 /// Which of its scripts launched a row of llm-foundry's benchmark tables, as the history of the tables shows: those of A100 40 GB, and of
 /// A100 80 GB from 8,192 tokens on, stand since May 2023 (PyTorch 1.13, gradients reduced in 16 bit); H100 from 128 parts on came in January
 /// 2024; the rest was measured in October 2023.
-fn foundry(record: &Record<'_>) -> Result<&'static str, String> {
-    let (part, tokens): (_, u64) = (record.text("accelerator"), record.count("seq_len")?);
-    let ampere = part.starts_with("a100");
-    Ok(match (ampere, record.text("date")) {
-        (true, date) if date < "2024" && (part.contains("40gb") || tokens >= 8192) => "llm-foundry-2023",
-        (_, date) if date >= "2024" || !ampere && record.count("accelerators")? >= 128 => "llm-foundry-0.4",
-        _ => "llm-foundry-0.3",
-    })
+fn foundry(accelerator: &str, date: &str, tokens: u64, accelerators: u64) -> &'static str {
+    let ampere = accelerator.starts_with("a100");
+    let first = ampere && (accelerator.contains("40gb") || tokens >= 8192);
+    match date < "2024" {
+        true if first => "llm-foundry-2023",
+        true if ampere || accelerators < 128 => "llm-foundry-0.3",
+        _ => "llm-foundry-0.4",
+    }
 }
 
 /// The stack of a row's framework.
@@ -77,7 +77,9 @@ fn stack(record: &Record<'_>) -> Result<Stack, String> {
         f if f.starts_with("nemo-mlperf") && date < "2025" => "mlperf-2024",
         f if f.starts_with("nemo-mlperf") => "mlperf-2025",
         f if f.starts_with("nemo") => "nemo-2024",
-        f if f.starts_with("llm-foundry") => foundry(record)?,
+        f if f.starts_with("llm-foundry") => {
+            foundry(record.text("accelerator"), date, record.count("seq_len")?, record.count("accelerators")?)
+        }
         f if f.starts_with("torchtitan") && f.contains("asynctp") => "torchtitan-asynctp-2024",
         f if f.starts_with("torchtitan-compile") => "torchtitan-compile-2024",
         f if f.starts_with("torchtitan") => "torchtitan-eager-2024",
@@ -282,4 +284,23 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
     let least = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(f64::INFINITY, f64::min);
     let most = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(0.0, f64::max);
     Ok(Predicted { time: (least(|p| p.time) * most(|p| p.time)).sqrt(), low: least(|p| p.low), high: most(|p| p.high) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::foundry;
+
+    #[test]
+    fn rows_of_llm_foundry_run_on_what_measured_them() {
+        for (accelerator, date, tokens, count, want) in [
+            ("a100-sxm-40gb", "2023", 2048, 8, "llm-foundry-2023"),
+            ("a100-sxm-80gb", "2023", 8192, 8, "llm-foundry-2023"),
+            ("a100-sxm-80gb", "2023", 2048, 8, "llm-foundry-0.3"),
+            ("h100-sxm", "2023", 65536, 64, "llm-foundry-0.3"),
+            ("h100-sxm", "2023", 2048, 128, "llm-foundry-0.4"),
+            ("a100-sxm-40gb", "2024-03", 2048, 8, "llm-foundry-0.4"),
+        ] {
+            assert_eq!(foundry(accelerator, date, tokens, count), want, "{accelerator} {date} {tokens} {count}");
+        }
+    }
 }

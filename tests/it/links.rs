@@ -112,7 +112,8 @@ fn a_replica_serves_exactly_what_its_scenario_does() {
     let replica = |key: &str| number(&got, &format!("/fleet/services/0/replica/{key}"));
     let rate = replica("requests_per_s");
     let at = |rate: f64| alone(&CHAT.replace("requests_per_s = 3", &format!("requests_per_s = {rate:?}")));
-    let (holds, misses) = (at(rate), at(rate * 1.01));
+    // A load that fails was found within 1 %; beside it a sample of requests may pass by luck.
+    let (holds, misses) = (at(rate), at(rate * 1.03));
     assert_eq!(holds["serving"]["slo_met"], true);
     assert_eq!(misses["serving"]["slo_met"], false, "{rate} is not the most");
     let loads = got["fleet"]["services"][0]["replica"]["loads"].as_array().unwrap();

@@ -318,7 +318,7 @@ fn a_run_over_two_regions() {
         let sum = lost + number(&got, &format!("/run/{useful}"));
         assert!((sum / number(&got, whole) - 1.0).abs() < 1e-6, "{parts}: {sum}");
     }
-    assert_eq!(got["run"]["finishes_on"], "2026-03-12");
+    assert_eq!(got["run"]["finishes_on"], "2026-03-13");
     assert!(got["run"]["sensitivity"].as_array().unwrap().iter().any(|s| s["change"] == "one more drive in every node"));
     let other = &got["run"]["checkpoint"]["reshard"];
     assert!(number(other, "/levels/1/read_bytes") > number(&got, "/run/checkpoint/bytes"));

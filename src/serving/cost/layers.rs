@@ -25,7 +25,7 @@ impl Cost<'_> {
     /// A product of a layer; prompts keep matrix units busy for long enough that clocks fall to what the power limit allows.
     pub(super) fn gemm(&self, dtype: Dtype, (m, n, k): (u64, u64, u64), prefill: bool) -> f64 {
         let g = Gemm { m, n: n.max(1), k: k.max(1), batch: 1, output_bytes: 2.0 };
-        let share = if prefill { self.device.sustained_share(dtype) } else { 1.0 };
+        let share = if prefill { self.device.clock_share() } else { 1.0 };
         if self.stack.fused_casts.value { self.device.gemm_fused_at(dtype, g, share) } else { self.device.gemm_at(dtype, g, share) }
     }
 
@@ -97,7 +97,7 @@ impl Cost<'_> {
     /// Routed experts of a layer for the tokens of all ranks.
     fn routed(&self, total: u64, x: Mixture, prefill: bool) -> f64 {
         let dtype = self.formats.linear;
-        let share = if prefill { self.device.sustained_share(dtype) } else { 1.0 };
+        let share = if prefill { self.device.clock_share() } else { 1.0 };
         let rank = experts::Rank {
             hidden: self.shape.hidden,
             inputs: self.shape.ffn_inputs,
