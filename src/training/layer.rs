@@ -267,6 +267,22 @@ impl Shape<'_> {
         self.launch_factor * (kernels * launch + comm * self.config.stack.launch_comm.get())
     }
 
+    /// Host time of fetching a microbatch, before its forward pass.
+    fn batch_host(&self, products: Products) -> f64 {
+        if products == Products::Forward { self.launch_factor * self.config.stack.launch_batch.get() } else { 0.0 }
+    }
+
+    /// Kernels more of a layer's pass where the scores of a rank do not suit the fused softmax: scale, mask, casts apart (counted).
+    fn apart_softmax(&self, pass: Pass) -> f64 {
+        let rows = self.config.microbatch * (self.config.model.heads / self.tensor).max(1);
+        let fused = self.config.attention != Attention::Unfused || rows.is_multiple_of(*self.config.stack.fused_softmax_multiple);
+        match pass {
+            _ if fused => 0.0,
+            Pass::Forward => 6.0,
+            Pass::Backward => 5.0,
+        }
+    }
+
     pub(super) fn comm(&self, cost: PassCost, count: f64) -> PassCost {
         if self.tensor == 1 {
             return cost;
@@ -327,7 +343,8 @@ impl Shape<'_> {
             (*stack.norm_bytes_backward, *stack.kernels_backward, stack.launch_backward.get())
         };
         let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
-        (self.elementwise(norms * bytes, split, norms * kernels), self.host(norms * kernels, launch, comm))
+        let kernels = norms * kernels + self.apart_softmax(pass);
+        (self.elementwise(norms * bytes, split, kernels), self.host(kernels, launch, comm))
     }
 
     fn layer_forward(&self) -> PassCost {
@@ -392,7 +409,7 @@ impl Shape<'_> {
             }
             Entry::Table | Entry::Nothing => 0.0,
         };
-        let host = self.host(4.0, self.config.stack.launch_forward.get(), 0.0);
+        let host = self.host(4.0, self.config.stack.launch_forward.get(), 0.0) + self.batch_host(products);
         self.comm(PassCost { matrix, elementwise, host, ..PassCost::default() }, if self.tensor > 1 { 1.0 } else { 0.0 })
     }
 
@@ -418,7 +435,7 @@ impl Shape<'_> {
         let share = if products == Products::Forward { 0.7 } else { 0.3 };
         let loss = share * *stack.logit_bytes * (predicted * columns) as f64;
         let elementwise = self.device.stream(loss + 8.0 * self.tokens as f64 * self.norm_width(), 10.0);
-        let host = self.host(16.0, stack.launch_forward.get(), 0.0);
+        let host = self.host(16.0, stack.launch_forward.get(), 0.0) + self.batch_host(products);
         let count = if self.tensor > 1 { 0.5 } else { 0.0 };
         self.comm(PassCost { matrix, weight, elementwise, host, ..PassCost::default() }, count)
     }

@@ -99,6 +99,10 @@ record! {
         pub launch_comm: NonNeg<Seconds>,
         /// Host time of saving and restoring random state for one recomputed layer, backward.
         pub launch_checkpoint: NonNeg<Seconds>,
+        /// Host time of fetching a microbatch, on the stages that need one: the first for its tokens, the last for its labels.
+        pub launch_batch: NonNeg<Seconds> = Seconds::new(0.0),
+        /// Multiple that sequences times heads of a rank must be for the fused kernel of masked softmax; else its parts are kernels.
+        pub fused_softmax_multiple: Count = 1,
         /// Whether every tensor operation is a kernel under automatic mixed precision (eager PyTorch): in 16 bit the kernels of layers are
         /// counted from the model's public code, and the counts of this stack serve layers with states and experts, and other formats.
         pub autocast: bool = false,
