@@ -191,7 +191,8 @@ impl Shape<'_> {
         let grouped = |m, n, k, output_bytes| self.device.gemm_sustained(dtype, Gemm { m, n, k, batch: local, output_bytes });
         let first = if config.model.gated_mlp { 2 * f } else { f };
         let forward = products == Products::Forward;
-        let weight = if forward { 0.0 } else { grouped(first, h, each, 4.0) + grouped(h, f, each, 4.0) };
+        let sums = self.gradient_traffic();
+        let weight = if forward { 0.0 } else { grouped(first, h, each, sums) + grouped(h, f, each, sums) };
         let matrix = if forward {
             grouped(each, first, h, 2.0) + grouped(each, h, f, 2.0)
         } else {

@@ -148,12 +148,19 @@ impl Shape<'_> {
         match products {
             Products::Forward => self.product(dtype, [m, n, k], along, out) + cast(m * k),
             Products::Weights if self.config.adapter_rank.is_some() => 0.0,
-            Products::Weights => self.product(dtype, [n, k, m], along, 4.0),
+            Products::Weights => self.product(dtype, [n, k, m], along, self.gradient_traffic()),
             // Frozen weights need the gradient of the input only.
             Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, [m, k, n], along, out) + cast(m * n),
-            // The gradient of the input, and that of the weight accumulated in fp32.
-            Products::Backward => self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, 4.0) + cast(m * n),
+            // The gradient of the input, and that of the weight.
+            Products::Backward => self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, self.gradient_traffic()) + cast(m * n),
         }
+    }
+
+    /// Bytes that a product writes for each weight's gradient: the sum over microbatches where the stack adds inside products, whose reading
+    /// steps do not show (with it H100 would keep 0.90 of its 8-bit rate in training, where 0.86 was measured).
+    pub(super) fn gradient_traffic(&self) -> f64 {
+        let config = self.config;
+        if config.stack.adds_gradients.value { config.gradient_bytes() } else { config.precision.activation_bytes() }
     }
 
     /// The linear layers of attention, and of states in its place: the mean over the layers.

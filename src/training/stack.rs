@@ -173,6 +173,8 @@ record! {
         pub early_stop: bool = false,
         /// Memory traffic of copying gathered weights to where products read them: bytes per local parameter and gather.
         pub gather_copy_bytes: Plain = 0.0,
+        /// Whether products of weights' gradients add to their sum over microbatches (gradient accumulation fusion).
+        pub adds_gradients: bool = false,
         /// Memory traffic of gradients between product and collective, fp16: sums over microbatches, casts, divisions, copies into
         /// buffers; bytes per local parameter and microbatch.
         pub accumulate_bytes_fp16: Plain,

@@ -181,7 +181,9 @@ fn sharding_layers(mut stack: Stack) -> Stack {
 
 fn config(record: &Record<'_>) -> Result<Config, String> {
     let stack = stack(record)?;
-    let model = architecture(record)?;
+    let mut model = architecture(record)?;
+    // NeMo's configurations of GPT-3 train with dropout of 0.1 (NeMo-Framework-Launcher, conf/training/gpt3), those of other models without.
+    model.dropout = stack.id.as_str() == "nemo-2024" && record.text("model").starts_with("gpt3-");
     let parallel = Parallel {
         tensor: record.count("tensor_parallel")?,
         pipeline: record.count("pipeline_parallel")?,
