@@ -131,9 +131,10 @@ impl Shape<'_> {
     }
 
     /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
-    /// 1 (Transformer Engine, torchao); a scale of the tensor itself takes another reading.
+    /// 1 (Transformer Engine, torchao); a scale of the whole tensor by its own elements takes another reading.
     pub(super) fn cast(&self, elements: f64) -> f64 {
-        let amax_pass = self.config.stack.dynamic_scales.value;
+        let blocks = matches!(self.config.precision, Precision::Mxfp8 | Precision::Fp8Block);
+        let amax_pass = self.config.stack.dynamic_scales.value && !blocks;
         let cast = Operator::Cast { elements, from: 2.0, to: 1.0, transposed: true, amax_pass };
         if self.config.precision.casts() { self.device.operator(&cast) } else { 0.0 }
     }

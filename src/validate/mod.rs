@@ -9,6 +9,7 @@ mod gemm;
 mod launch;
 mod moe;
 mod other;
+mod recipes;
 mod serving;
 mod serving_log;
 mod storage;

@@ -2,6 +2,7 @@
 
 use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
+use super::recipes;
 use super::table::{Columns, Predicted, Record};
 use crate::kernels::{AttentionGeneration, OptimizerKind, Profiles};
 use crate::metrics::step_interval;
@@ -54,31 +55,18 @@ pub(super) const COLUMNS: Columns = Columns {
     measured: &["step_time_s"],
 };
 
-/// Which of its scripts launched a row of llm-foundry's benchmark tables, as the history of the tables shows: those of A100 40 GB, and of
-/// A100 80 GB from 8,192 tokens on, stand since May 2023 (PyTorch 1.13, gradients reduced in 16 bit); H100 from 128 parts on came in January
-/// 2024; the rest was measured in October 2023.
-fn foundry(accelerator: &str, date: &str, tokens: u64, accelerators: u64) -> &'static str {
-    let ampere = accelerator.starts_with("a100");
-    let first = ampere && (accelerator.contains("40gb") || tokens >= 8192);
-    match date < "2024" {
-        true if first => "llm-foundry-2023",
-        true if ampere || accelerators < 128 => "llm-foundry-0.3",
-        _ => "llm-foundry-0.4",
-    }
-}
-
 /// The stack of a row's framework.
 fn stack(record: &Record<'_>) -> Result<Stack, String> {
     let (framework, date) = (record.text("framework"), record.text("date"));
     let id = match framework {
         f if f.starts_with("megatron-deepspeed") => "megatron-deepspeed-2022",
-        f if f.starts_with("megatron-bridge") => "megatron-bridge-2025",
+        f if f.starts_with("megatron-bridge") => "megatron-bridge-recipes-2025",
         f if f.starts_with("megatron-lm") => "megatron-2022",
         f if f.starts_with("nemo-mlperf") && date < "2025" => "mlperf-2024",
         f if f.starts_with("nemo-mlperf") => "mlperf-2025",
         f if f.starts_with("nemo") => "nemo-2024",
         f if f.starts_with("llm-foundry") => {
-            foundry(record.text("accelerator"), date, record.count("seq_len")?, record.count("accelerators")?)
+            recipes::foundry(record.text("accelerator"), date, record.count("seq_len")?, record.count("accelerators")?)
         }
         f if f.starts_with("torchtitan") && f.contains("asynctp") => "torchtitan-asynctp-2024",
         f if f.starts_with("torchtitan-compile") => "torchtitan-compile-2024",
@@ -95,22 +83,6 @@ fn stack(record: &Record<'_>) -> Result<Stack, String> {
         stack.attention.value = AttentionGeneration::First;
     }
     Ok(stack)
-}
-
-/// How a row ran its experts: the public recipes of the release that it names. Fully captured steps came with 26.06 for models without
-/// latent attention on racks; exchange under compute is in the recipes of Qwen3-235B and of DeepSeek over several nodes.
-fn experts(record: &Record<'_>) -> Result<Vec<&'static ExpertStack>, String> {
-    let (framework, model) = (record.text("framework"), record.text("model"));
-    let Some(release) = framework.strip_prefix("megatron-bridge-") else { return Ok(expert_stacks().iter().collect()) };
-    let racks = record.text("accelerator").starts_with("gb");
-    let spread: u64 = record.count("expert_parallel")?;
-    let id = match model {
-        m if m.starts_with("deepseek") && spread > 8 && release >= "26" => "deepep-overlap",
-        m if m.starts_with("qwen3-235b") && (spread > 8 || release < "26") => "eager-overlap",
-        m if !m.starts_with("deepseek") && racks && release >= "26.06" => "full-graph",
-        _ => "eager",
-    };
-    Ok(ExpertStack::named(id).into_iter().collect())
 }
 
 /// Scale-up links that a row's site has wired: the nodes of BLOOM's trial runs are described with four NVLinks for each accelerator
@@ -282,27 +254,8 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
     }
     // Where the release does not say how experts ran, the answer is the geometric middle of the band over all expert stacks, and the
     // interval reaches over all of theirs.
-    let all = experts(record)?.into_iter().map(time).collect::<Result<Vec<_>, String>>()?;
+    let all = recipes::experts(record)?.into_iter().map(time).collect::<Result<Vec<_>, String>>()?;
     let least = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(f64::INFINITY, f64::min);
     let most = |get: fn(&Predicted) -> f64| all.iter().map(get).fold(0.0, f64::max);
     Ok(Predicted { time: (least(|p| p.time) * most(|p| p.time)).sqrt(), low: least(|p| p.low), high: most(|p| p.high) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::foundry;
-
-    #[test]
-    fn rows_of_llm_foundry_run_on_what_measured_them() {
-        for (accelerator, date, tokens, count, want) in [
-            ("a100-sxm-40gb", "2023", 2048, 8, "llm-foundry-2023"),
-            ("a100-sxm-80gb", "2023", 8192, 8, "llm-foundry-2023"),
-            ("a100-sxm-80gb", "2023", 2048, 8, "llm-foundry-0.3"),
-            ("h100-sxm", "2023", 65536, 64, "llm-foundry-0.3"),
-            ("h100-sxm", "2023", 2048, 128, "llm-foundry-0.4"),
-            ("a100-sxm-40gb", "2024-03", 2048, 8, "llm-foundry-0.4"),
-        ] {
-            assert_eq!(foundry(accelerator, date, tokens, count), want, "{accelerator} {date} {tokens} {count}");
-        }
-    }
 }
