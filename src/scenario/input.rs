@@ -115,7 +115,8 @@ record! {
         /// Rank of low-rank adapters that are trained beside frozen weights (LoRA on the attention projections); absent: all weights
         /// are trained.
         pub adapter_rank: Option<Count>,
-        /// How layers with experts run (`eager`, `eager-overlap`, `router-graph`, `deepep-overlap`, `hybridep`, `hybridep-overlap`, `partial-graph`, `full-graph`); absent: the answer is
+        /// How layers with experts run (`eager`, `eager-overlap`, `router-graph`, `deepep-overlap`, `hybridep`, `hybridep-overlap`,
+        /// `partial-graph`, `full-graph`); absent: the answer is
         /// a band over all of them.
         pub expert_stack: Option<Name>,
         /// Rows of the busiest rank's experts over the mean.
