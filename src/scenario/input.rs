@@ -85,8 +85,8 @@ record! {
 record! {
     /// A training job.
     pub struct TrainingInput {
-        /// Framework whose policy is followed.
-        pub framework: Framework = Framework::Megatron,
+        /// Framework whose policy is followed; absent: that of the stack, else `megatron`.
+        pub framework: Option<Framework>,
         /// Software stack, such as `megatron-2022`; absent: the framework's newest.
         pub stack: Option<Name>,
         /// Sequences of one optimizer step.

@@ -25,18 +25,14 @@ pub(super) fn named<'a>(name: &str, span: Span, what: &str, names: &[&'a str], d
 }
 
 fn stack_of(input: &TrainingInput, diags: &mut Diagnostics) -> Option<Stack> {
-    let Some(name) = &input.stack.value else { return Stack::newest(*input.framework).cloned() };
+    let Some(name) = &input.stack.value else { return Stack::newest(input.framework.unwrap_or(Framework::Megatron)).cloned() };
     let names: Vec<&str> = stacks().iter().map(|s| s.id.value.as_str()).collect();
     let stack = Stack::named(named(name, input.stack.span, "software stack", &names, diags)?)?;
-    if *stack.framework != *input.framework {
-        let chosen = input.framework.span != input.stack.span && *input.framework != Framework::Megatron;
-        let mut diagnostic =
-            Diagnostic::error(codes::CONFLICT, format!("the stack `{name}` is not of the framework `{}`", *input.framework))
-                .at(input.stack.span, "stack");
-        if chosen {
-            diagnostic = diagnostic.at(input.framework.span, "framework");
-        }
-        diags.push(diagnostic.hint(format!("set framework = \"{}\"", *stack.framework)));
+    if let Some(framework) = input.framework.filter(|f| *f != *stack.framework) {
+        let said = Diagnostic::error(codes::CONFLICT, format!("the stack `{name}` is not of the framework `{framework}`"))
+            .at(input.stack.span, "stack")
+            .at(input.framework.span, "framework");
+        diags.push(said.hint(format!("set framework = \"{}\", or leave it out", *stack.framework)));
         return None;
     }
     Some(stack.clone())

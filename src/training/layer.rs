@@ -153,7 +153,9 @@ impl Shape<'_> {
             // Frozen weights need the gradient of the input only.
             Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, [m, k, n], along, out) + cast(m * n),
             // The gradient of the input, and that of the weight.
-            Products::Backward => self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, self.gradient_traffic()) + cast(m * n),
+            Products::Backward => {
+                self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, self.gradient_traffic()) + cast(m * n)
+            }
         }
     }
 
