@@ -3,7 +3,7 @@
 use super::experts::ExpertStack;
 use super::offload::Offload;
 use super::schedule::{Placement, Schedule};
-use super::stack::{Selective, Stack};
+use super::stack::Stack;
 use super::stages::{SplitError, split};
 use crate::choice;
 use crate::hardware::Dtype;
@@ -301,31 +301,6 @@ impl Config {
     #[must_use]
     pub fn model_flops_per_step(&self) -> f64 {
         self.tokens_per_step() * self.model.training_flops_per_token() * self.passes() / 3.0
-    }
-    /// FLOPs that are executed for one step, recompute included.
-    #[must_use]
-    pub fn hardware_flops_per_step(&self) -> f64 {
-        let model = &self.model;
-        let again = match (self.recompute, *self.stack.selective) {
-            (Recompute::None, _) | (Recompute::Selective, Selective::Modules) => 0.0,
-            (Recompute::Selective, Selective::Attention | Selective::KeepProducts) => model.layers as f64 * model.attention_flops(),
-            (Recompute::Selective, Selective::AlternateProducts) => {
-                self.alternate_share() * (model.layers_forward_flops() - model.layers as f64 * model.attention_flops())
-            }
-            (Recompute::Full, _) => model.layers_forward_flops(),
-        };
-        self.model_flops_per_step() + self.tokens_per_step() * again
-    }
-    /// Share of a layer's products in every second one, of queries, keys, values, output, gated input, input and output in this order; the
-    /// last of all is never needed again. Half where layers are of another kind.
-    #[must_use]
-    pub fn alternate_share(&self) -> f64 {
-        let model = &self.model;
-        if model.latent.is_some() || model.experts.is_some() || model.hybrid.is_some() || model.is_network() {
-            return 0.5;
-        }
-        let again = model.head_dim * (model.kv_heads + model.heads) + if model.gated_mlp { model.ffn_hidden } else { 0 };
-        (model.hidden * again) as f64 / model.layer_matrix_parameters()
     }
     /// Bytes of the embedding tables on one rank: rows in 32 bit, and one 32-bit number of the row-wise optimizer each, spread evenly.
     #[must_use]

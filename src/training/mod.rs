@@ -20,6 +20,7 @@ mod network;
 mod offload;
 mod pass;
 mod place;
+mod recompute;
 mod repeat;
 mod routes;
 mod schedule;
