@@ -48,6 +48,9 @@ fn layout_cause(record: &Record<'_>) -> &'static str {
         "mosaicml" if record.text("accelerator").ends_with("40gb") => {
             "memory pressure near the capacity of 40 GB parts (allocator retries)"
         }
+        "mosaicml" if number("accelerators") >= 128 => {
+            "runs of January 2024 are slower than smaller ones with less software; no mechanism found"
+        }
         "mosaicml" => "memory pressure, or first-generation attention at long sequences",
         "megascale" => "level: vocabulary, microbatch and recompute of the source are assumptions",
         "torchtitan" if context > 1 => "whether that build balanced causal attention over context ranks is not known",
