@@ -82,7 +82,7 @@ fn neighbours_under_other_leaves_do_not_slow_and_an_oversubscribed_core_does() {
     // Node after node, the second job lies across two leaves, alone on their uplinks, and the third meets it there.
     let alone = number(&run(&plain, &["fleet.job.0.steps=10", "fleet.job.0.count=2"]), "/fleet/policies/0/completion_s/p99");
     let packed = number(&got, "/fleet/policies/0/completion_s/p99");
-    assert!(alone >= step * 10.0 && packed > alone * 1.05, "beside each other {packed}, alone {alone}, near together {}", step * 10.0);
+    assert!(alone >= step * 10.0 && packed > alone * 1.1, "beside each other {packed}, alone {alone}, near together {}", step * 10.0);
 }
 
 #[test]

@@ -112,10 +112,11 @@ fn a_replica_serves_exactly_what_its_scenario_does() {
     let replica = |key: &str| number(&got, &format!("/fleet/services/0/replica/{key}"));
     let rate = replica("requests_per_s");
     let at = |rate: f64| alone(&CHAT.replace("requests_per_s = 3", &format!("requests_per_s = {rate:?}")));
-    // A load that fails was found within 1 %; beside it a sample of requests may pass by luck.
-    let (holds, misses) = (at(rate), at(rate * 1.03));
-    assert_eq!(holds["serving"]["slo_met"], true);
-    assert_eq!(misses["serving"]["slo_met"], false, "{rate} is not the most");
+    assert_eq!(at(rate)["serving"]["slo_met"], true);
+    // Within 1 % above lies a load that fails, not at every rate: a sample of requests may pass by luck.
+    let fails = (1..=20).any(|i| at(rate * (1.0 + 0.0005 * f64::from(i)))["serving"]["slo_met"] == false);
+    assert!(fails, "{rate} is not the most");
+    assert_eq!(at(rate * 1.03)["serving"]["slo_met"], false);
     let loads = got["fleet"]["services"][0]["replica"]["loads"].as_array().unwrap();
     assert_eq!(number(loads.last().unwrap(), "/requests_per_s"), rate);
     for load in [&loads[0], loads.last().unwrap()] {
