@@ -207,3 +207,58 @@ fn flash_attention_as_measured() {
         }
     }
 }
+
+/// `reports/calibration/h100-sxm/experts.csv`: products of 2 to 32 experts with equal loads in one kernel or on four streams take as much longer
+/// than one plain product of as many rows as the law says; the level, which clocks and libraries set, is not asked for here.
+#[test]
+fn grouped_products_as_measured() {
+    let h100 = device("h100-sxm");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/reports/calibration/h100-sxm/experts.csv")).unwrap();
+    let mut off = Vec::new();
+    for line in text.lines().skip(1) {
+        let cell: Vec<&str> = line.split(',').collect();
+        if cell[6] != "even" {
+            continue;
+        }
+        let number = |i: usize| cell[i].parse::<f64>().unwrap();
+        let [experts, rows, n, k] = [2, 3, 4, 5].map(|i| number(i) as u64);
+        let (each, time) = (rows / experts, |m, n, k, batch| h100.gemm_sustained(Dtype::Bf16, Gemm { m, n, k, batch, output_bytes: 2.0 }));
+        let (grouped, plain) = match cell[1] {
+            "forward" => (time(each, n, k, experts), time(rows, n, k, 1)),
+            "input" => (time(each, k, n, experts), time(rows, k, n, 1)),
+            _ => (time(n, k, each, experts), time(n, k, rows, 1)),
+        };
+        for measured in [number(7), number(8)] {
+            off.push(grouped / plain * number(9) / measured - 1.0);
+        }
+    }
+    assert_eq!(off.len(), 108);
+    off.sort_by(f64::total_cmp);
+    assert!(off[54].abs() < 0.05, "median {}", off[54]);
+    let mut size: Vec<f64> = off.iter().map(|x| x.abs()).collect();
+    size.sort_by(f64::total_cmp);
+    assert!(size[54] < 0.08 && size[97] < 0.2, "{} {}", size[54], size[97]);
+}
+
+/// Second-generation kernels, `reports/calibration/h100-sxm/flash.csv`: 42 shapes.
+#[test]
+fn second_generation_as_measured() {
+    let h100 = device("h100-sxm");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/reports/calibration/h100-sxm/flash.csv")).unwrap();
+    let mut errors = [Vec::new(), Vec::new()];
+    for line in text.lines().skip(1) {
+        let cell: Vec<&str> = line.split(',').collect();
+        let whole = |i: usize| cell[i].parse::<u64>().unwrap();
+        let head_dim = whole(4);
+        let a = FlashAttention { head_dim, generation: AttentionGeneration::Second, ..flash(whole(1), whole(2), whole(0)) };
+        let form = AttentionForm { key_dim: head_dim, value_dim: head_dim, causal: cell[5] == "True", ..AttentionForm::default() };
+        for (i, pass) in [Pass::Forward, Pass::Backward].into_iter().enumerate() {
+            errors[i].push((h100.flash_attention_form(a, form, pass) / cell[6 + i].parse::<f64>().unwrap() - 1.0).abs());
+        }
+    }
+    for sizes in &mut errors {
+        sizes.sort_by(f64::total_cmp);
+        // The worst are plain sequences of 512 (26 %) and one call that took half as long again as its like.
+        assert!(sizes.len() == 42 && sizes[21] < 0.04 && sizes[37] < 0.17, "{sizes:?}");
+    }
+}

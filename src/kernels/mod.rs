@@ -35,4 +35,3 @@ pub use profile::{AttentionGeneration, DecodeRow, GemmRow, MoeRow, NearRow, Pref
 pub use profiles::{Origin, Profiles, read_profile};
 pub use provenance::Provenance;
 pub use rows::{ATTENTION_COLUMNS, AttentionCall, GEMM_COLUMNS, MOE_COLUMNS, attention_of_row, gemm_of_row, moe_of_row, part_of_row};
-pub use scan::Scan;

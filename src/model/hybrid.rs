@@ -38,9 +38,9 @@ pub struct StateMixer {
     pub rank: u64,
 }
 
-/// Tokens of a chunk of the chunked scans: the defaults of the reference kernels (Mamba-2 and lightning attention 256, gated delta rule 64).
-const CHUNK: f64 = 256.0;
-const DELTA_CHUNK: f64 = 64.0;
+/// Tokens of a chunk: the default of Mamba-2's kernels, and that of flash-linear-attention (gated delta rule, lightning attention).
+const MAMBA2_CHUNK: f64 = 256.0;
+const CHUNK: f64 = 64.0;
 /// FLOPs of the selective scan for every channel and state of a token, as the reference implementation is counted in literature: decay,
 /// input, update, output.
 const SCAN_FLOPS: f64 = 9.0;
@@ -111,35 +111,41 @@ impl StateMixer {
     pub fn state_bytes(&self) -> f64 {
         4.0 * self.state_elements() as f64 + 2.0 * (self.convolution.saturating_sub(1) * self.convolved()) as f64
     }
-    /// Whether the scan is made of products on the matrix units.
+    /// Tokens that a chunked scan takes at a time; one by one in the selective scan.
     #[must_use]
-    pub const fn is_chunked(&self) -> bool {
-        !matches!(self.kind, StateKind::Mamba)
+    pub const fn chunk(&self) -> f64 {
+        match self.kind {
+            StateKind::Mamba => 1.0,
+            StateKind::Mamba2 => MAMBA2_CHUNK,
+            StateKind::GatedDelta | StateKind::Lightning => CHUNK,
+        }
     }
     /// FLOPs of the scan for one token, forward.
     #[must_use]
     pub fn scan_flops(&self) -> f64 {
-        let (heads, key, value) = (self.heads as f64, self.key_dim as f64, self.value_dim as f64);
+        let (heads, key, value, chunk) = (self.heads as f64, self.key_dim as f64, self.value_dim as f64, self.chunk());
         match self.kind {
             StateKind::Mamba => SCAN_FLOPS * self.state_elements() as f64,
             // Scores of a chunk for every group of keys, their product with the values, the chunk's state and what it reads from it.
-            StateKind::Mamba2 => 2.0 * CHUNK * self.keys() as f64 + heads * (2.0 * CHUNK * value + 4.0 * key * value),
-            StateKind::Lightning => heads * (2.0 * CHUNK * (key + value) + 4.0 * key * value),
+            StateKind::Mamba2 => 2.0 * chunk * self.keys() as f64 + heads * (2.0 * chunk * value + 4.0 * key * value),
+            StateKind::Lightning => heads * (2.0 * chunk * (key + value) + 4.0 * key * value),
             // Scores of keys with keys and queries, the triangular inverse applied to keys and values, the product with the values; the
             // state is read for keys and queries and written.
-            StateKind::GatedDelta => heads * (2.0 * DELTA_CHUNK * (3.0 * key + 2.0 * value) + 6.0 * key * value),
+            StateKind::GatedDelta => heads * (2.0 * chunk * (3.0 * key + 2.0 * value) + 6.0 * key * value),
         }
     }
-    /// Bytes that the scan moves for one token, forward: gate, values, keys, queries and result in 16 bit, decays in 32 bit; chunked scans
-    /// also write and read the state of every chunk in 32 bit.
+    /// Bytes that the scan moves for one token, forward: values, keys, queries and result in 16 bit, decays in 32 bit, the gate where the
+    /// scan applies it; chunked scans also write and read the state of every chunk, Mamba-2's kernels in 32 bit, the others in 16.
     #[must_use]
     pub fn scan_bytes(&self) -> f64 {
-        let channels = 2.0 * (3 * self.inner() + 2 * self.keys()) as f64;
-        let state = 8.0 * self.state_elements() as f64;
+        let (inner, heads) = (self.inner() as f64, self.heads as f64);
+        let channels = 2.0 * (2 * self.inner() + 2 * self.keys()) as f64;
+        let state = self.state_elements() as f64 / self.chunk();
         match self.kind {
-            StateKind::Mamba => channels + 4.0 * self.inner() as f64,
-            StateKind::Mamba2 | StateKind::Lightning => channels + 4.0 * self.heads as f64 + state / CHUNK,
-            StateKind::GatedDelta => channels + 8.0 * self.heads as f64 + state / DELTA_CHUNK,
+            StateKind::Mamba => channels + 6.0 * inner,
+            StateKind::Mamba2 => channels + 2.0 * inner + 4.0 * heads + 8.0 * state,
+            StateKind::Lightning => channels + 4.0 * heads + 4.0 * state,
+            StateKind::GatedDelta => channels + 8.0 * heads + 4.0 * state,
         }
     }
 }

@@ -169,12 +169,12 @@ fn flops_of_a_hybrid() {
     let a = Architecture { sequence_length: 8192, ..config("minimax-01") };
     let (h, e) = (6144.0, 2.0 * 3.0 * 6144.0 * 9216.0 + 6144.0 * 32.0);
     let attention = 2.0 * (h * (64.0 + 16.0) * 128.0 + h * 8192.0) + 4.0 * 4096.0 * 8192.0;
-    let lightning = 2.0 * 5.0 * h * 8192.0 + 64.0 * (2.0 * 256.0 * 256.0 + 4.0 * 128.0 * 128.0);
+    let lightning = 2.0 * 5.0 * h * 8192.0 + 64.0 * (2.0 * 64.0 * 256.0 + 4.0 * 128.0 * 128.0);
     let want = 10.0 * attention + 70.0 * lightning + 80.0 * 2.0 * e;
     assert!((a.layers_forward_flops() / want - 1.0).abs() < 1e-12);
     assert_eq!(a.hybrid.map(|x| x.state.kind), Some(StateKind::Lightning));
     // Published: 45.9 G weights are active for a token (arXiv 2501.08313), which holds without the tables.
-    let scans = 70.0 * 64.0 * (2.0 * 256.0 * 256.0 + 4.0 * 128.0 * 128.0);
+    let scans = 70.0 * 64.0 * (2.0 * 64.0 * 256.0 + 4.0 * 128.0 * 128.0);
     let active = (a.layers_forward_flops() - 10.0 * 4.0 * 4096.0 * 8192.0 - scans) / 2.0;
     assert!((active / 45.9e9 - 1.0).abs() < 0.002, "{active}");
 }

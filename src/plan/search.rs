@@ -163,14 +163,18 @@ impl Work<'_> {
         });
         let least = least.collect();
         let mut found: Vec<Vec<Ran>> = vec![Vec::new(); cluster.payments.len()];
+        let unknown = least_from(&open, cluster.payments.len(), want);
+        let total = open.len();
         let mut rest = open.into_iter();
         let mut size = 2;
         loop {
+            let unknown = &unknown[total - rest.len()];
             let mut batch = Vec::new();
             while batch.len() < size
                 && let Some(next) = rest.next()
             {
-                if want.exhaustive || next.bounds.iter().zip(&found).any(|(bound, found)| could_be_kept(bound, found, want, rivals)) {
+                let mut each = next.bounds.iter().zip(&found).zip(unknown);
+                if want.exhaustive || each.any(|((bound, found), unknown)| could_be_kept(bound, found, *unknown, want, rivals)) {
                     batch.push(next);
                 } else {
                     counts.bounded += 1;
@@ -182,7 +186,8 @@ impl Work<'_> {
             // The first tell what the rest has to beat.
             size = BATCH;
             counts.simulated += batch.len() as u64;
-            let kept = |payment: usize, score: &Score| want.exhaustive || could_be_kept(score, &found[payment], want, rivals);
+            let kept =
+                |payment: usize, score: &Score| want.exhaustive || could_be_kept(score, &found[payment], unknown[payment], want, rivals);
             let ran: Vec<(bool, Vec<(usize, Ran)>)> = batch.par_iter().map(|o| self.simulate(cluster, o, &kept)).collect();
             for (whole, ran) in ran {
                 counts.finalists += u64::from(whole);
@@ -335,8 +340,19 @@ fn best_bound(open: &Open, want: &Want) -> f64 {
     open.bounds.iter().map(|b| b.value(want.objective)).fold(f64::INFINITY, f64::min)
 }
 
-/// Whether a layout that is at best `bound` could be among the kept ones.
-fn could_be_kept(bound: &Score, found: &[Ran], want: &Want, rivals: &Rivals) -> bool {
+/// Least bound by way to pay over the layouts from each one on.
+fn least_from(open: &[Open], payments: usize, want: &Want) -> Vec<Vec<f64>> {
+    let mut out = vec![vec![f64::INFINITY; payments]; open.len() + 1];
+    for (i, o) in open.iter().enumerate().rev() {
+        for p in 0..payments {
+            out[i][p] = out[i + 1][p].min(o.bounds[p].value(want.objective));
+        }
+    }
+    out
+}
+
+/// Whether a layout that is at best `bound` could be among the kept ones; those that are not simulated yet are at best `unknown`.
+fn could_be_kept(bound: &Score, found: &[Ran], unknown: f64, want: &Want, rivals: &Rivals) -> bool {
     if !bound.is_within(want) {
         return false;
     }
@@ -345,9 +361,9 @@ fn could_be_kept(bound: &Score, found: &[Ran], want: &Want, rivals: &Rivals) -> 
     }
     let value = |s: &Score| s.value(want.objective);
     let [first, second] = rivals.first_two(want.objective);
-    // On the cluster of the best the second layout is looked for too.
-    let leads = found.first().is_some_and(|f| value(&f.score) <= first);
-    let beats_rivals = leads || value(bound) <= second;
+    // On the cluster of the best the second layout is looked for too, and this one may have the best still before it.
+    let may_lead = unknown <= first || found.first().is_some_and(|f| value(&f.score) <= first);
+    let beats_rivals = may_lead || value(bound) <= second;
     beats_rivals && (found.len() < KEPT || value(bound) <= value(&found[KEPT - 1].score))
 }
 

@@ -4,6 +4,7 @@
 //! them. Counts are of public code: PyTorch's autocast lists, derivatives and kernels; layers as transformers, torchvision and
 //! diffusers write them. They were checked against the kernels that steps launched (`reports/calibration`), kind by kind.
 
+use super::beyond::Beyond;
 use crate::kernels::Pass;
 use crate::model::{Activation, Architecture, ImageNorm, Layer, Norm, Position};
 
@@ -70,29 +71,45 @@ const IMAGE_SUM: Each = [(6.0, 1.0), (6.0, 1.0)];
 /// Batch norm of 16-bit images, channels last: statistics (their arithmetic bounds them, below), update of the running ones, applied; backward
 /// sums, applied.
 const BATCH_NORM: Each = [(4.0, 4.0), (10.0, 2.0)];
-/// Elements whose mean and variance one compute unit updates in a second (Welford's way, a division each): 2.4 on an H100, 2.5 on an H200,
-/// which has nearly half as much more bandwidth.
-pub(super) const MOMENTS_RATE: f64 = 2.4e9;
-
-/// Memory traffic and launches of both passes.
+/// Memory traffic and launches of both passes, and what of it something else than memory bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Launched([(f64, f64); 2]);
+pub(super) struct Launched {
+    each: [(f64, f64); 2],
+    beyond: Beyond,
+}
 
 impl Launched {
     /// Adds `count` times kernels over so many elements.
     fn of(&mut self, each: Each, elements: f64, count: f64) {
-        for (sum, (bytes, kernels)) in self.0.iter_mut().zip(each) {
+        for (sum, (bytes, kernels)) in self.each.iter_mut().zip(each) {
             sum.0 += count * bytes * elements;
             sum.1 += count * kernels;
         }
     }
+    /// Adds biases of so many elements.
+    fn bias(&mut self, elements: f64, count: f64) {
+        self.of(BIAS, elements, count);
+        self.beyond.columns += count * elements;
+    }
+    /// Adds norms; layer norms have moments, and those with weights sum their gradients.
+    fn norm(&mut self, each: Each, elements: f64, count: f64, moments: bool) {
+        self.of(each, elements, count);
+        self.beyond.moments += if moments { count * elements } else { 0.0 };
+        if each == NORM || each == NARROW_NORM {
+            self.beyond.norms = (self.beyond.norms.0 + count, elements);
+        }
+    }
     /// Bytes of one pass.
     pub(super) const fn bytes(&self, pass: Pass) -> f64 {
-        self.0[pass as usize].0
+        self.each[pass as usize].0
     }
     /// Launches of one pass, products included.
     pub(super) const fn kernels(&self, pass: Pass) -> f64 {
-        self.0[pass as usize].1
+        self.each[pass as usize].1
+    }
+    /// Seconds of one pass beyond its memory traffic, on so many units with `rate` bytes a second.
+    pub(super) fn beyond(&self, pass: Pass, units: f64, rate: f64) -> f64 {
+        self.beyond.seconds(pass, 8.0, units, rate)
     }
 }
 
@@ -110,6 +127,8 @@ struct Form {
     /// One product for both halves of a gate.
     joined_gate: bool,
     norm: Each,
+    /// Whether norms are layer norms in one kernel, which take mean and variance.
+    moments: bool,
     residual: Each,
     biases: (bool, bool),
     rotary: bool,
@@ -129,8 +148,8 @@ impl Form {
             l.of(JOIN, width, 1.0);
         }
         if self.biases.0 {
-            l.of(BIAS, width / inputs, inputs);
-            l.of(BIAS, h, 1.0);
+            l.bias(width / inputs, inputs);
+            l.bias(h, 1.0);
         }
         if self.rotary {
             l.of(ROTARY, self.inner, 1.0);
@@ -155,8 +174,8 @@ impl Form {
             l.of(JOIN, 2.0 * f, 1.0);
         }
         if self.biases.1 {
-            l.of(BIAS, halves / inputs * f, inputs);
-            l.of(BIAS, h, 1.0);
+            l.bias(halves / inputs * f, inputs);
+            l.bias(h, 1.0);
         }
         match (self.activation, self.gated) {
             (Activation::GeluNew, gated) => {
@@ -177,7 +196,7 @@ impl Form {
 
     fn layer(&self) -> Launched {
         let mut l = Launched::default();
-        l.of(self.norm, self.hidden, 2.0);
+        l.norm(self.norm, self.hidden, 2.0, self.moments);
         l.of(self.residual, self.hidden, 2.0);
         self.attention(&mut l);
         self.feed_forward(&mut l);
@@ -198,6 +217,7 @@ pub(super) fn stacked_layer(model: &Architecture) -> Launched {
         joined: model.joined_projection,
         joined_gate: false,
         norm: NORM,
+        moments: biased,
         residual: RESIDUAL,
         biases: (biased, biased),
         rotary: model.position == Position::Rotary,
@@ -230,6 +250,7 @@ pub(super) fn network_layer(l: &Layer) -> Launched {
             (false, false) if l.projected => NARROW_NORM,
             (false, false) => NORM,
         },
+        moments: !l.learned_bias,
         // What comes out of a product is a 16-bit stream.
         residual: if l.projected { IMAGE_SUM } else { RESIDUAL },
         biases: (modulated, modulated || l.projected),
@@ -241,7 +262,7 @@ pub(super) fn network_layer(l: &Layer) -> Launched {
     if l.memory.0 > 0 {
         // Keys and values of the other sequence, which all layers read; its own norm and residual.
         let other = l.memory.0 as f64 / l.tokens as f64;
-        out.of(form.norm, h, 1.0);
+        out.norm(form.norm, h, 1.0, form.moments);
         out.of(form.residual, h, 1.0);
         out.of(CAST, h, 1.0);
         out.of(CAST, other * l.memory.1 as f64, 2.0);
@@ -254,14 +275,14 @@ pub(super) fn network_layer(l: &Layer) -> Launched {
         out.of(SCALE_BRANCH, h, 2.0);
         // The vectors: an activation, a product with its bias, parts joined.
         out.of(PRODUCT, 0.0, 1.0);
-        out.of(BIAS, 0.0, 1.0);
+        out.bias(0.0, 1.0);
         out.of(ACTIVATION, 0.0, 1.0);
     }
     if l.projected {
         out.of(GROUP_NORM, h, 1.0);
         out.of(CAST, h, 2.0);
         out.of(PRODUCT, 0.0, 2.0);
-        out.of(BIAS, h, 2.0);
+        out.bias(h, 2.0);
         out.of(IMAGE_SUM, h, 1.0);
     }
     out
@@ -369,6 +390,19 @@ mod tests {
             })
             .sum();
         assert!((got / (4780.0 - 47.0) - 1.0).abs() < 0.1, "{got}");
+    }
+
+    /// 132 units and 2.61 TB/s: norms of 1,280 and sums of biases of 9 widths are bound by more than memory, RMS norms of 4,096 are not.
+    #[test]
+    fn what_memory_does_not_bound() {
+        let want = Beyond { moments: 2.0 * 1280.0, columns: 9.0 * 1280.0, norms: (2.0, 1280.0) };
+        let got = stacked_layer(&model("gpt2-large"));
+        let rms = stacked_layer(&model("llama-3-8b"));
+        for pass in [Pass::Forward, Pass::Backward] {
+            assert!(got.beyond(pass, 132.0, 2.61e12) > 0.0);
+            assert_eq!(got.beyond(pass, 132.0, 2.61e12), want.seconds(pass, 8.0, 132.0, 2.61e12));
+            assert_eq!(rms.beyond(pass, 132.0, 2.61e12), 0.0);
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! Matrix products, attention and element-wise kernels come from the kernel models; how often each rank talks to others is counted
 //! here, and how long that takes follows from the routes of its stage.
 
+use super::beyond::Beyond;
 use super::config::{Attention, Config, Precision, Sharding};
 use super::cost::{PassCost, Passes};
 use super::eager::{Launched, stacked_layer};
 use crate::hardware::Dtype;
 use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
-use crate::model::Entry;
+use crate::model::{Entry, Norm};
 
 /// Sizes of a job's microbatch on one rank.
 pub(super) struct Shape<'a> {
@@ -267,7 +268,9 @@ impl Shape<'_> {
     /// Seconds on the device and launches of a layer's small kernels in one pass, as eager code runs them; of `products` launches.
     pub(super) fn launched(&self, l: &Launched, pass: Pass) -> (f64, f64) {
         let launch = if pass == Pass::Forward { self.config.stack.launch_forward } else { self.config.stack.launch_backward };
-        (self.device.stream(self.tokens as f64 * l.bytes(pass), l.kernels(pass)), self.host(l.kernels(pass), launch.get(), 0.0))
+        let (tokens, rate) = (self.tokens as f64, 1.0 / self.device.stream(1.0, 0.0));
+        let device = self.device.stream(tokens * l.bytes(pass), l.kernels(pass)) + tokens * l.beyond(pass, self.device.units(), rate);
+        (device, self.host(l.kernels(pass), launch.get(), 0.0))
     }
 
     /// What stands in a dense layer beside products and fused attention: seconds on the device, on the host.
@@ -292,7 +295,16 @@ impl Shape<'_> {
         };
         let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
         let kernels = norms * kernels + self.apart_softmax(pass);
-        (self.elementwise(norms * bytes, split, kernels), self.host(kernels, launch, comm))
+        (self.elementwise(norms * bytes, split, kernels) + norms * self.norms_beyond(pass), self.host(kernels, launch, comm))
+    }
+
+    /// Seconds of PyTorch's own layer norms beyond their memory traffic.
+    fn norms_beyond(&self, pass: Pass) -> f64 {
+        if !self.config.stack.eager_norms.value || self.config.model.norm != Norm::Layernorm {
+            return 0.0;
+        }
+        let rate = 1.0 / self.device.stream(1.0, 0.0);
+        self.tokens as f64 * Beyond::layer_norms(self.config.model.hidden as f64).seconds(pass, 4.0, self.device.units(), rate)
     }
 
     fn layer_forward(&self) -> PassCost {

@@ -1,7 +1,7 @@
 //! Layers with a state in place of attention: products, scan, small kernels, what they keep.
 
 use super::layer::{Products, Shape};
-use crate::kernels::{Pass, Scan};
+use crate::kernels::Pass;
 use crate::model::{Architecture, StateKind, StateMixer};
 
 /// Memory traffic of the causal convolution, bytes per channel: read and written; backward two reads and a write, and the input again.
@@ -28,11 +28,7 @@ impl Shape<'_> {
     /// Its scan, the mean over all layers.
     pub(super) fn state_scan(&self, pass: Pass) -> f64 {
         let Some((state, share)) = self.state() else { return 0.0 };
-        let tokens = self.tokens as f64;
-        let (flops, updates) =
-            if state.is_chunked() { (tokens * state.scan_flops(), 0.0) } else { (0.0, tokens * state.state_elements() as f64) };
-        let scan = Scan { flops, updates, bytes: tokens * state.scan_bytes() };
-        share * self.device.scan(scan, *self.config.stack.attention, pass)
+        share * self.device.scan(&state, self.tokens as f64, self.config.model.sequence_length as f64, pass)
     }
 
     /// Memory traffic of small kernels on what tensor ranks split, beside the feed-forward network: bytes per token. Of attention the

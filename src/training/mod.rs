@@ -5,6 +5,7 @@
 //! layer, `stages` and `schedule` say who computes what in which order, `lower` turns that into tasks and routes, and
 //! `step` lets `simulate` run them, long ones in part (`repeat`). Memory is counted along the same schedule.
 
+mod beyond;
 mod config;
 mod cost;
 mod data;

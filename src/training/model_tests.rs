@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::hardware::Catalogue;
-use crate::kernels::{AttentionGeneration, DeviceModel, Operator, Pass, Scan};
+use crate::kernels::{DeviceModel, Operator, Pass};
 use crate::model::{Architecture, Hybrid, Preset, StateKind, StateMixer};
 
 const STATE: StateMixer =
@@ -79,9 +79,7 @@ fn a_mixed_model_is_the_mean_of_its_layers() {
         }
     }
     // The scan alone: 4,096 tokens of one sequence.
-    let scan = Scan { flops: 4096.0 * STATE.scan_flops(), updates: 0.0, bytes: 4096.0 * STATE.scan_bytes() };
-    let generation: AttentionGeneration = *Stack::named("megatron-2022").unwrap().attention;
-    assert_eq!(none.layer_forward.attention, h100().scan(scan, generation, Pass::Forward));
+    assert_eq!(none.layer_forward.attention, h100().scan(&STATE, 4096.0, 4096.0, Pass::Forward));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! All blocks count as layers of equal cost, the mean over the network, so that gradients leave in as many parts.
 
+use super::beyond::MOMENTS_RATE;
 use super::cost::{PassCost, Passes};
 use super::eager::{self, Image};
 use super::layer::{Products, Shape};
@@ -125,7 +126,7 @@ impl Shape<'_> {
             };
             let samples = Self { tokens: images, ..*self };
             let (seconds, host) = samples.launched(&eager::convolution(&image), pass);
-            let moments = if forward && c.norm == ImageNorm::Batch { elements / (self.device.units() * eager::MOMENTS_RATE) } else { 0.0 };
+            let moments = if forward && c.norm == ImageNorm::Batch { elements / (self.device.units() * MOMENTS_RATE) } else { 0.0 };
             let sums = if forward { 0.0 } else { self.accumulation(c.parameters()) };
             return (seconds + moments + sums, host);
         }

@@ -171,6 +171,8 @@ record! {
         /// Whether a layer that is computed again stops before its last product, whose result no gradient needs: checkpoints of PyTorch
         /// without re-entry from 2.1 on, XLA.
         pub early_stop: bool = false,
+        /// Whether layer norms are PyTorch's own kernels, whose arithmetic bounds them before memory does.
+        pub eager_norms: bool = false,
         /// Memory traffic of copying gathered weights to where products read them: bytes per local parameter and gather.
         pub gather_copy_bytes: Plain = 0.0,
         /// Whether products of weights' gradients add to their sum over microbatches (gradient accumulation fusion).

@@ -126,6 +126,6 @@ impl Cost<'_> {
         let seen = self.shape.window.map_or(0.0, |w| batch.chunk_pairs.min((batch.chunk_tokens * w.tokens) as f64));
         let near = if near > 0 { near as f64 * layer(seen) } else { 0.0 };
         let full = if full > 0 { full as f64 * layer(batch.chunk_pairs) } else { 0.0 };
-        self.state_scan(batch.chunk_tokens) + full + near
+        self.state_scan(batch.chunk_tokens, batch.chunks) + full + near
     }
 }

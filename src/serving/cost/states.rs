@@ -2,7 +2,7 @@
 
 use super::Cost;
 use super::layers::{SMALL_GAP, SMALL_MEMORY};
-use crate::kernels::{AttentionGeneration, Pass, Scan};
+use crate::kernels::Pass;
 
 /// Kernels of one step of a state: convolution and update (reference implementations have one each).
 const STEP_KERNELS: f64 = 2.0;
@@ -15,14 +15,11 @@ impl Cost<'_> {
         h.state_layers as f64 * products.into_iter().map(|(n, k)| self.gemm(self.formats.attention, (m, n, k), prefill)).sum::<f64>()
     }
 
-    /// Scans of all layers over the tokens of prompts.
-    pub(super) fn state_scan(&self, tokens: u64) -> f64 {
+    /// Scans of all layers over the tokens of so many prompts.
+    pub(super) fn state_scan(&self, tokens: u64, prompts: u64) -> f64 {
         let Some(h) = self.shape.hybrid else { return 0.0 };
-        let (state, tokens) = (h.state.split(self.tensor), tokens as f64);
-        let (flops, updates) =
-            if state.is_chunked() { (tokens * state.scan_flops(), 0.0) } else { (0.0, tokens * state.state_elements() as f64) };
-        let scan = Scan { flops, updates, bytes: tokens * state.scan_bytes() };
-        h.state_layers as f64 * self.device.scan(scan, AttentionGeneration::Second, Pass::Forward)
+        h.state_layers as f64
+            * self.device.scan(&h.state.split(self.tensor), tokens as f64, tokens as f64 / prompts.max(1) as f64, Pass::Forward)
     }
 
     /// Every decoding sequence reads and writes its states, whatever its context.
