@@ -295,16 +295,22 @@ impl Shape<'_> {
         };
         let comm = if self.tensor > 1 { 2.0 * norms } else { 0.0 };
         let kernels = norms * kernels + self.apart_softmax(pass);
-        (self.elementwise(norms * bytes, split, kernels) + norms * self.norms_beyond(pass), self.host(kernels, launch, comm))
+        (self.elementwise(norms * bytes, split, kernels) + norms * self.beyond(pass), self.host(kernels, launch, comm))
     }
 
-    /// Seconds of PyTorch's own layer norms beyond their memory traffic.
-    fn norms_beyond(&self, pass: Pass) -> f64 {
-        if !self.config.stack.eager_norms.value || self.config.model.norm != Norm::Layernorm {
-            return 0.0;
+    /// Seconds of PyTorch's own layer norms and sums of biases beyond their memory traffic.
+    fn beyond(&self, pass: Pass) -> f64 {
+        let (model, stack) = (&self.config.model, &self.config.stack);
+        let hidden = model.hidden as f64;
+        let mut beyond = Beyond::default();
+        if model.norm == Norm::Layernorm && stack.eager_norms.value {
+            beyond = Beyond::layer_norms(hidden);
+        }
+        if model.norm == Norm::Layernorm && stack.eager_bias_sums.value {
+            beyond.columns = (model.qkv_width() + model.ffn_hidden) as f64 / self.tensor as f64 + 2.0 * hidden;
         }
         let rate = 1.0 / self.device.stream(1.0, 0.0);
-        self.tokens as f64 * Beyond::layer_norms(self.config.model.hidden as f64).seconds(pass, 4.0, self.device.units(), rate)
+        self.tokens as f64 * beyond.seconds(pass, 4.0, self.device.units(), rate)
     }
 
     fn layer_forward(&self) -> PassCost {

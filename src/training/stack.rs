@@ -173,6 +173,8 @@ record! {
         pub early_stop: bool = false,
         /// Whether layer norms are PyTorch's own kernels, whose arithmetic bounds them before memory does.
         pub eager_norms: bool = false,
+        /// Whether gradients of biases are sums over tokens by PyTorch's own kernel, whose arithmetic bounds it.
+        pub eager_bias_sums: bool = false,
         /// Memory traffic of copying gathered weights to where products read them: bytes per local parameter and gather.
         pub gather_copy_bytes: Plain = 0.0,
         /// Whether products of weights' gradients add to their sum over microbatches (gradient accumulation fusion).

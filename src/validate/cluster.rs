@@ -16,8 +16,9 @@ pub(super) struct Shape {
     pub(super) fabric: String,
     /// Scale-up links of each accelerator that the site has wired; absent: all.
     pub(super) links: Option<u64>,
-    /// Whether PCIe cards copy straight into each other's memory.
+    /// Whether PCIe cards copy straight into each other's memory, and what all copies of a box share, bytes a second; absent: the default.
     pub(super) peer_access: bool,
+    pub(super) peer_copies: Option<f64>,
 }
 
 /// A NIC of the catalogue by fabric and rate.
@@ -102,6 +103,10 @@ pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
 fn wiring(shape: &Shape) -> String {
     if !shape.peer_access {
         return "peer_access = false\n".into();
+    }
+    let part = Catalogue::embedded().accelerators.get(&shape.accelerator);
+    if let (Some(rate), true) = (shape.peer_copies, part.is_some_and(|p| p.scale_up.is_none())) {
+        return format!("peer_copy_limit = \"{} GB/s\"\n", rate / 1e9);
     }
     if let Some(links) = shape.links {
         return format!("scale_up_links = {links}\n");

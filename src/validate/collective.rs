@@ -84,6 +84,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, S
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
         links: None,
         peer_access: true,
+        peer_copies: None,
     };
     let fabric = measured(fabric(&shape)?, profiles);
     // Part of each node takes part: its first accelerators.

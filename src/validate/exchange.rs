@@ -43,6 +43,7 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
         peer_access: true,
+        peer_copies: None,
         links: None,
     };
     let fabric = fabric(&shape)?;

@@ -5,6 +5,7 @@
 
 use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
+use super::recipes::adapter_tensor;
 use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
 use crate::kernels::{OptimizerKind, Profiles};
@@ -49,6 +50,10 @@ struct Job {
     microbatches: Vec<u64>,
     recompute: &'static [Recompute],
 }
+
+/// Submitted PCIe systems have switches under which cards copy to each other (NVIDIA's runs tensor parallelism of 4 over L40S), not the shared way
+/// through host memory of rented ones: more than their links, bytes a second.
+const FREE_COPIES: f64 = 1e12;
 
 fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {
     Parallel {
@@ -130,14 +135,15 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     Ok(Job { config, layouts: vec![parallel(1, 1, 1, ranks)], microbatches, recompute: &[Recompute::None] })
 }
 
-/// Adapters beside frozen weights: every layout of powers of two that the batch allows.
+/// Adapters beside frozen weights: every layout of powers of two that the batch allows, of the tensor degree of public configurations.
 fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Job, String> {
     let mut model = Preset::named(base).ok_or_else(|| format!("`{base}` is no preset"))?.architecture();
     model.sequence_length = record.count("seq_len")?;
     let batch = record.count("global_batch")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);
+    let known = adapter_tensor(record.text("accelerator"), record.text("date"), ranks / per_node.max(1));
     let mut layouts = Vec::new();
-    for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t)) {
+    for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t) && known.is_none_or(|k| k == *t)) {
         for pipeline in doublings(8).filter(|p| model.layers.is_multiple_of(*p)) {
             for context in doublings(64) {
                 let model_ranks = tensor * pipeline * context;
@@ -155,8 +161,13 @@ fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Jo
     Ok(Job { config, layouts, microbatches: vec![1], recompute: &[Recompute::None, Recompute::Full] })
 }
 
+/// Whether a row is a submission to MLPerf.
+fn submitted(record: &Record<'_>) -> bool {
+    record.text("framework").starts_with("mlperf")
+}
+
 fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
-    let submitted = record.text("framework").starts_with("mlperf");
+    let submitted = submitted(record);
     match record.text("model").split_once("-lora-r") {
         Some((base, rank)) => adapters(record, base, rank.parse().map_err(|_| "the rank of the adapters is no number")?, ranks),
         None => replicated(record, record.text("model"), submitted, ranks),
@@ -212,6 +223,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
         fabric: record.text("fabric").to_owned(),
         links: None,
         peer_access: true,
+        peer_copies: Some(FREE_COPIES).filter(|_| submitted(record)),
     };
     fastest(&job, &measured(fabric(&shape)?, profiles), profiles, part.memory.get())
 }

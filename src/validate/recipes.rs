@@ -16,6 +16,19 @@ pub(super) fn foundry(accelerator: &str, date: &str, tokens: u64, accelerators: 
     }
 }
 
+/// Tensor-parallel degree of submissions that train adapters, by the public configurations of MLPerf Training: NVIDIA's of 4.0 (H100 and L40S 4,
+/// H200 2) and 5.0 (Blackwell 1, context ranks take the rest of the accelerators of a sequence), Dell's and Cisco's on one node of H200 (1), Krai's
+/// and HPE's on several (4), MangoBoost's on MI300X (1). Other parts may have any.
+pub(super) fn adapter_tensor(accelerator: &str, date: &str, nodes: u64) -> Option<u64> {
+    match accelerator {
+        a if a.starts_with("h100") || a.starts_with("l40s") => Some(4),
+        a if a.starts_with("h200") && date < "2025" => Some(2),
+        a if a.starts_with("h200") => Some(if nodes == 1 { 1 } else { 4 }),
+        a if a.starts_with('b') || a.starts_with("gb") || a.starts_with("mi3") => Some(1),
+        _ => None,
+    }
+}
+
 /// How a row ran its experts: `scripts/performance` of the release of Megatron-Bridge that it names (25.11 to 26.08), by model and part.
 /// Rows of other frameworks, and recipes that are not there, are any of the stacks.
 pub(super) fn experts(record: &Record<'_>) -> Result<Vec<&'static ExpertStack>, String> {

@@ -95,6 +95,7 @@ fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, ar
         fabric: "none".into(),
         links: None,
         peer_access: true,
+        peer_copies: None,
     };
     let fabric = fabric(&cluster)?;
     let mut pool = deployment.pool(&fabric, Profiles::embedded(), stack).map_err(|e| e.to_string())?;

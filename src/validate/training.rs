@@ -240,6 +240,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
         fabric: record.text("fabric").to_owned(),
         links: wired_links(record),
         peer_access: true,
+        peer_copies: None,
     };
     let fabric = measured(fabric(&shape)?, profiles);
     let config = with_remainder_last(config);
