@@ -342,12 +342,12 @@ fn best_bound(open: &Open, want: &Want) -> f64 {
 
 /// Least bound by way to pay over the layouts from each one on.
 fn least_from(open: &[Open], payments: usize, want: &Want) -> Vec<Vec<f64>> {
-    let mut out = vec![vec![f64::INFINITY; payments]; open.len() + 1];
-    for (i, o) in open.iter().enumerate().rev() {
-        for p in 0..payments {
-            out[i][p] = out[i + 1][p].min(o.bounds[p].value(want.objective));
-        }
+    let mut out = vec![vec![f64::INFINITY; payments]];
+    for o in open.iter().rev() {
+        let after = &out[out.len() - 1];
+        out.push(o.bounds.iter().zip(after).map(|(bound, least)| bound.value(want.objective).min(*least)).collect());
     }
+    out.reverse();
     out
 }
 
