@@ -141,19 +141,24 @@ fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Jo
     model.sequence_length = record.count("seq_len")?;
     let batch = record.count("global_batch")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);
-    let known = adapter_tensor(record.text("accelerator"), record.text("date"), ranks / per_node.max(1));
-    let mut layouts = Vec::new();
-    for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t) && known.is_none_or(|k| k == *t)) {
-        for pipeline in doublings(8).filter(|p| model.layers.is_multiple_of(*p)) {
-            for context in doublings(64) {
-                let model_ranks = tensor * pipeline * context;
-                let data = ranks / model_ranks.max(1);
-                if data * model_ranks == ranks && data > 0 && batch.is_multiple_of(data) && batch / data >= pipeline.min(2) {
-                    layouts.push(parallel(tensor, pipeline, context, data));
+    let layouts = |degrees: &dyn Fn(u64) -> bool| {
+        let mut layouts = Vec::new();
+        for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t) && degrees(*t)) {
+            for pipeline in doublings(8).filter(|p| model.layers.is_multiple_of(*p)) {
+                for context in doublings(64) {
+                    let model_ranks = tensor * pipeline * context;
+                    let data = ranks / model_ranks.max(1);
+                    if data * model_ranks == ranks && data > 0 && batch.is_multiple_of(data) && batch / data >= pipeline.min(2) {
+                        layouts.push(parallel(tensor, pipeline, context, data));
+                    }
                 }
             }
         }
-    }
+        layouts
+    };
+    let known = adapter_tensor(record.text("accelerator"), record.text("date"), ranks / per_node.max(1));
+    let public = known.map_or_else(Vec::new, |k| layouts(&|t| t == k));
+    let layouts = if public.is_empty() { layouts(&|_| true) } else { public };
     if layouts.is_empty() {
         return Err("no layout divides the batch and the accelerators".into());
     }
