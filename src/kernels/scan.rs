@@ -1,7 +1,7 @@
 //! Scans of layers with a state: element by element on the vector units, or in chunks of products on the matrix units.
 //!
 //! Chunked scans were measured on an H100 (`reports/calibration/h100-sxm/scans.csv`: the Triton kernels of Mamba-2's authors and of
-//! flash-linear-attention, 11 shapes); the rate of the selective scan is that of a data sheet.
+//! flash-linear-attention, 10 shapes); the rate of the selective scan is that of a data sheet.
 
 use super::attention::Pass;
 use super::device::{DeviceModel, moved};

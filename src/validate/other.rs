@@ -52,7 +52,7 @@ struct Job {
 }
 
 /// Submitted PCIe systems have switches under which cards copy to each other (NVIDIA's runs tensor parallelism of 4 over L40S), not the shared way
-/// through host memory of rented ones: more than their links, bytes a second.
+/// through host memory of rented ones: more than their links, bytes a second. Assumed, with the four rows of L40S known.
 const FREE_COPIES: f64 = 1e12;
 
 fn parallel(tensor: u64, pipeline: u64, context: u64, data: u64) -> Parallel {

@@ -18,7 +18,7 @@ pub(super) fn foundry(accelerator: &str, date: &str, tokens: u64, accelerators: 
 
 /// Tensor-parallel degree of submissions that train adapters, by the public configurations of MLPerf Training: NVIDIA's of 4.0 (H100 and L40S 4,
 /// H200 2) and 5.0 (Blackwell 1, context ranks take the rest of the accelerators of a sequence), Dell's and Cisco's on one node of H200 (1), Krai's
-/// and HPE's on several (4), MangoBoost's on MI300X (1). Other parts may have any.
+/// on several (4; HPE's four nodes with 2 hold a batch of 32, which no row has), MangoBoost's on MI300X (1). Other parts may have any.
 pub(super) fn adapter_tensor(accelerator: &str, date: &str, nodes: u64) -> Option<u64> {
     match accelerator {
         a if a.starts_with("h100") || a.starts_with("l40s") => Some(4),
