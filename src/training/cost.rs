@@ -17,6 +17,8 @@ pub struct PassCost {
     pub comm_bytes: f64,
     /// How many of them are all-reduces (or pairs of gather and scatter).
     pub comm_count: f64,
+    /// How many of those no product runs beside, whatever the stack overlaps.
+    pub comm_bare: f64,
     /// Gathers of keys and values over the context ranks (a backward pass also returns their gradients: two).
     pub context_count: f64,
     /// Exchanges of tokens with the ranks of their experts: dispatches and combines.
@@ -73,6 +75,7 @@ impl PassCost {
             host: self.host * n,
             comm_bytes: self.comm_bytes,
             comm_count: self.comm_count * n,
+            comm_bare: self.comm_bare * n,
             context_count: self.context_count * n,
             expert_count: self.expert_count * n,
             expert_compute: self.expert_compute * n,
@@ -90,6 +93,7 @@ impl PassCost {
             host: self.host + other.host,
             comm_bytes: self.comm_bytes.max(other.comm_bytes),
             comm_count: self.comm_count + other.comm_count,
+            comm_bare: self.comm_bare + other.comm_bare,
             context_count: self.context_count + other.context_count,
             expert_count: self.expert_count + other.expert_count,
             expert_compute: self.expert_compute + other.expert_compute,

@@ -2,7 +2,8 @@
 
 use super::config::Precision;
 use super::cost::PassCost;
-use super::layer::{Products, Shape};
+use super::layer::Shape;
+use super::products::Products;
 use crate::diag::{Decode, Diagnostics, Finite, List, Name, Node, NonNeg, Share, Style, Text, Whole, render};
 use crate::kernels::{Gemm, Pass, common_alignment};
 use crate::units::Seconds;
@@ -150,12 +151,13 @@ impl Shape<'_> {
         let rope = self.latent_traffic(forward);
         let count = if self.tensor > 1 { 1.0 + f64::from(u8::from(experts.shared > 0)) } else { 0.0 };
         let (host, late) = self.expert_host(usize::from(!forward), count);
+        let copies = self.sequence_copies(products, count);
         let exchanged = self.config.parallel.expert > 1;
         let cost = PassCost {
             matrix: before + between.matrix + shared,
             weight,
             attention: self.attention(pass),
-            elementwise: self.elementwise(norm, split, 20.0) + between.elementwise + activation + accumulation + rope,
+            elementwise: self.elementwise(norm, split, 20.0) + between.elementwise + activation + accumulation + rope + copies,
             host,
             context_count: self.context(if forward { 1.0 } else { 2.0 }),
             expert_count: if exchanged { 2.0 } else { 0.0 },

@@ -1,14 +1,14 @@
 //! Time of one microbatch through one layer, the embedding and the head, on one rank.
 //!
-//! Matrix products, attention and element-wise kernels come from the kernel models; how often each rank talks to others is counted
+//! Attention and element-wise kernels come from the kernel models, products from `products`; how often each rank talks to others is counted
 //! here, and how long that takes follows from the routes of its stage.
 
 use super::beyond::Beyond;
 use super::config::{Attention, Config, Precision, Sharding};
 use super::cost::{PassCost, Passes};
 use super::eager::{Launched, stacked_layer};
-use crate::hardware::Dtype;
-use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Operator, Pass, common_alignment};
+use super::products::Products;
+use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Pass};
 use crate::model::{Entry, Norm};
 
 /// Sizes of a job's microbatch on one rank.
@@ -18,16 +18,6 @@ pub(super) struct Shape<'a> {
     pub(super) launch_factor: f64,
     pub(super) tokens: u64,
     pub(super) tensor: u64,
-}
-
-/// Which products of a linear layer are computed.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Products {
-    Forward,
-    /// Gradients of inputs and weights.
-    Backward,
-    /// Gradients of weights alone.
-    Weights,
 }
 
 impl Passes {
@@ -64,76 +54,6 @@ impl Passes {
 }
 
 impl Shape<'_> {
-    /// Seconds of one product with operands of `dtype` that lie on multiples of `alignment` elements.
-    pub(super) fn product(&self, dtype: Dtype, [m, n, k]: [u64; 3], alignment: u64, output_bytes: f64) -> f64 {
-        self.device.gemm_aligned(dtype, Gemm { m, n, k, batch: 1, output_bytes }, alignment)
-    }
-
-    /// Seconds of casting elements to the low precision of the products: a cast reads 2 bytes, writes 1 and writes a transposed copy of
-    /// 1 (Transformer Engine, torchao); a scale of the whole tensor by its own elements takes another reading.
-    pub(super) fn cast(&self, elements: f64) -> f64 {
-        let blocks = matches!(self.config.precision, Precision::Mxfp8 | Precision::Fp8Block);
-        let amax_pass = self.config.stack.dynamic_scales.value && !blocks;
-        let cast = Operator::Cast { elements, from: 2.0, to: 1.0, transposed: true, amax_pass };
-        if self.config.precision.casts() { self.device.operator(&cast) } else { 0.0 }
-    }
-
-    /// Seconds of the products of a linear layer with `n` outputs and `k` inputs, casts to low precision included.
-    pub(super) fn linear(&self, n: u64, k: u64, products: Products, dtype: Dtype) -> f64 {
-        let m = self.tokens;
-        let cast = |elements: u64| if dtype == self.config.precision.linear() { self.cast(elements as f64) } else { 0.0 };
-        let out = self.config.precision.activation_bytes();
-        // Rows of inputs, weights and outputs have so many elements; tokens stand beside each other in none.
-        let along = common_alignment(&[n, k]);
-        match products {
-            Products::Forward => self.product(dtype, [m, n, k], along, out) + cast(m * k),
-            Products::Weights if self.config.adapter_rank.is_some() => 0.0,
-            Products::Weights => self.product(dtype, [n, k, m], along, self.gradient_traffic()),
-            // Frozen weights need the gradient of the input only.
-            Products::Backward if self.config.adapter_rank.is_some() => self.product(dtype, [m, k, n], along, out) + cast(m * n),
-            // The gradient of the input, and that of the weight.
-            Products::Backward => {
-                self.product(dtype, [m, k, n], along, out) + self.product(dtype, [n, k, m], along, self.gradient_traffic()) + cast(m * n)
-            }
-        }
-    }
-
-    /// Bytes that a product writes for each weight's gradient: the sum over microbatches where the stack adds inside products, whose reading
-    /// steps do not show (with it H100 would keep 0.90 of its 8-bit rate in training, where 0.86 was measured).
-    pub(super) fn gradient_traffic(&self) -> f64 {
-        let config = self.config;
-        if config.stack.adds_gradients.value { config.gradient_bytes() } else { config.precision.activation_bytes() }
-    }
-
-    /// The linear layers of attention, and of states in its place: the mean over the layers.
-    pub(super) fn projections(&self, products: Products) -> f64 {
-        let share = self.config.model.attention_share();
-        let own = if share > 0.0 { share * self.attention_products(products) } else { 0.0 };
-        own + self.state_products(products)
-    }
-
-    fn attention_products(&self, products: Products) -> f64 {
-        let model = &self.config.model;
-        let t = self.tensor;
-        let dtype = self.config.precision.linear();
-        if let Some(latent) = model.latent {
-            // What has heads is split over tensor ranks; the compressions are not.
-            let all = latent.products(model.hidden, (model.heads / t).max(1));
-            return all.into_iter().map(|(n, k)| self.linear(n, k, products, dtype)).sum();
-        }
-        self.linear(model.qkv_width() / t, model.hidden, products, dtype)
-            + self.linear(model.hidden, model.heads * model.head_dim / t, products, dtype)
-    }
-
-    /// A feed-forward network of a width.
-    pub(super) fn feed_forward(&self, width: u64, products: Products) -> f64 {
-        let model = &self.config.model;
-        let dtype = self.config.precision.linear();
-        let first = if model.gated_mlp { 2 * width } else { width };
-        self.linear((first / self.tensor).max(1), model.hidden, products, dtype)
-            + self.linear(model.hidden, (width / self.tensor).max(1), products, dtype)
-    }
-
     /// The attention core, and the scan of states in its place: the mean over the layers.
     pub(super) fn attention(&self, pass: Pass) -> f64 {
         let share = self.config.model.attention_share();
@@ -238,8 +158,7 @@ impl Shape<'_> {
         }
         let config = self.config;
         // Of a pair of gather and scatter, the gather may be of the products' operands.
-        let narrow = config.stack.narrow_gathers.value && config.parallel.sequence && config.precision.casts();
-        let width = if narrow { 1.5 } else { config.precision.activation_bytes() };
+        let width = if self.narrow_gathers() { 1.5 } else { config.precision.activation_bytes() };
         PassCost { comm_bytes: width * (self.tokens * config.model.hidden) as f64, comm_count: count, ..cost }
     }
 
@@ -320,7 +239,10 @@ impl Shape<'_> {
         let cost = PassCost {
             matrix: self.projections(Products::Forward) + wide * self.feed_forward(model.ffn_hidden, Products::Forward),
             attention: self.attention(Pass::Forward),
-            elementwise: elementwise + self.adapters(1.0) + self.gathered(self.layer_part()),
+            elementwise: elementwise
+                + self.adapters(1.0)
+                + self.gathered(self.layer_part())
+                + self.sequence_copies(Products::Forward, 2.0 * norms),
             host,
             context_count: self.context(1.0),
             ..PassCost::default()
@@ -332,16 +254,17 @@ impl Shape<'_> {
         let model = &self.config.model;
         let (norms, wide) = (model.norm_share(), model.feed_forward_share());
         let (elementwise, host) = self.small_kernels(Pass::Backward);
+        let weights = self.accumulation(self.layer_part()) + self.gathered(self.layer_part());
         let cost = PassCost {
             matrix: self.projections(Products::Backward) + wide * self.feed_forward(model.ffn_hidden, Products::Backward),
             weight: self.projections(Products::Weights) + wide * self.feed_forward(model.ffn_hidden, Products::Weights),
             attention: self.attention(Pass::Backward),
-            elementwise: elementwise + self.accumulation(self.layer_part()) + self.gathered(self.layer_part()) + self.adapters(2.0),
+            elementwise: elementwise + weights + self.adapters(2.0) + self.sequence_copies(Products::Backward, 2.0 * norms),
             host,
             context_count: self.context(2.0),
             ..PassCost::default()
         };
-        self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
+        self.with_bare_scatters(self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 }))
     }
 
     /// Weights of a dense layer on one rank, where they are gathered.
@@ -367,7 +290,7 @@ impl Shape<'_> {
     pub(super) fn embedding(&self, products: Products) -> PassCost {
         let bytes = if products == Products::Forward { 6.0 } else { 8.0 };
         let hidden = self.config.model.hidden;
-        let elementwise = self.device.stream(bytes * self.tokens as f64 * hidden as f64, 2.0);
+        let elementwise = self.device.stream(bytes * self.tokens as f64 * hidden as f64, 2.0) + self.end_copies();
         let matrix = match self.config.model.entry {
             Entry::Patches { side, channels } => {
                 let part = if products == Products::Forward { Products::Forward } else { Products::Weights };
@@ -400,7 +323,7 @@ impl Shape<'_> {
         };
         let share = if products == Products::Forward { 0.7 } else { 0.3 };
         let loss = share * *stack.logit_bytes * (predicted * columns) as f64;
-        let elementwise = self.device.stream(loss + 8.0 * self.tokens as f64 * self.norm_width(), 10.0);
+        let elementwise = self.device.stream(loss + 8.0 * self.tokens as f64 * self.norm_width(), 10.0) + self.end_copies();
         let host = self.host(16.0, stack.launch_forward.get(), 0.0) + self.batch_host(products);
         let count = if self.tensor > 1 { 0.5 } else { 0.0 };
         self.comm(PassCost { matrix, weight, elementwise, host, ..PassCost::default() }, count)

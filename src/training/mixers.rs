@@ -1,6 +1,7 @@
 //! Layers with a state in place of attention: products, scan, small kernels, what they keep.
 
-use super::layer::{Products, Shape};
+use super::layer::Shape;
+use super::products::Products;
 use crate::kernels::Pass;
 use crate::model::{Architecture, StateKind, StateMixer};
 

@@ -154,3 +154,62 @@ fn stacks_move_what_their_operators_move() {
         assert_eq!(pick(Stack::named("pytorch-ddp-2021").unwrap()), separate, "{pass:?}");
     }
 }
+
+/// Sequence-parallel ranks of torchtitan copy what they gather and scatter, and sum gradients of separate projections over whole hidden
+/// states, by hand: bytes per element of a hidden state.
+#[test]
+fn sequence_parallel_ranks_copy_around_their_collectives() {
+    let device = h100();
+    let with = |stack: &str, precision, copies: bool, recompute| {
+        let base = config(llama(None), 1, 32);
+        let mut stack = Stack::named(stack).unwrap().clone();
+        stack.sequence_copies.value = copies;
+        let parallel = Parallel { tensor: 8, sequence: true, ..base.parallel };
+        Passes::new(&Config { parallel, stack, precision, recompute, ..base }, &device, 1.0)
+    };
+    let (none, full) = (Recompute::None, Recompute::Full);
+    for (stack, precision, recompute, [forward, backward]) in [
+        // Forward (gather, result) twice; backward gathers of gradients, sums of three and of two products.
+        ("torchtitan-compile-2024", Precision::Bf16, none, [2.0 * (4.0 + 4.0), 2.0 * 4.0 + 8.0 + 6.0]),
+        ("torchtitan-compile-2024", Precision::Fp8, none, [2.0 * (2.0 + 4.0), 2.0 * 2.0 + 8.0 + 6.0]),
+        // Layers that run again stop before the last scatter.
+        ("torchtitan-compile-2024", Precision::Bf16, full, [16.0, 22.0 + 4.0 + 4.0 + 4.0]),
+        // Every second product again: what is gathered is copied again, results are kept.
+        ("torchtitan-compile-2024", Precision::Bf16, Recompute::Selective, [16.0, 22.0 + 2.0 * 4.0]),
+        // Parts that travel as products write them are summed when all are there; sums of products are scattered as before.
+        ("torchtitan-asynctp-2024", Precision::Bf16, none, [2.0 * 2.25, 8.0 + 6.0]),
+    ] {
+        let (on, off) = (with(stack, precision, true, recompute), with(stack, precision, false, recompute));
+        let more = |get: fn(&Passes) -> f64| (get(&on) - get(&off)) / device.stream(4096.0 * 4096.0 * 32.0, 0.0);
+        let seen = [more(|p| p.layer_forward.elementwise), more(|p| p.layer_backward.elementwise)];
+        for (seen, bytes) in seen.into_iter().zip([forward, backward]) {
+            assert!((seen / bytes - 1.0).abs() < 0.01, "{stack} {precision:?} {recompute:?}: {seen} for {bytes}");
+        }
+    }
+    let bare = |stack| with(stack, Precision::Bf16, true, none).layer_backward;
+    assert_eq!((bare("torchtitan-asynctp-2024").comm_count, bare("torchtitan-asynctp-2024").comm_bare), (2.0, 1.0));
+}
+
+/// Separate projections are products of their own widths on one input, which is cast once.
+#[test]
+fn separate_projections_are_products_of_their_own() {
+    let with = |separate: bool, precision| {
+        let base = config(llama(None), 1, 4);
+        let mut stack = base.stack.clone();
+        stack.separate_projections.value = separate;
+        let parallel = Parallel { tensor: 8, sequence: true, ..base.parallel };
+        Passes::new(&Config { parallel, stack, precision, ..base }, &h100(), 1.0)
+    };
+    let (apart, joined) = (with(true, Precision::Bf16), with(false, Precision::Bf16));
+    assert!(
+        apart.layer_forward.matrix > 1.02 * joined.layer_forward.matrix
+            && apart.layer_backward.matrix > 1.02 * joined.layer_backward.matrix
+    );
+    let device = h100();
+    let product =
+        |n, k| device.gemm_aligned(crate::hardware::Dtype::Bf16, crate::kernels::Gemm { m: 16_384, n, k, batch: 1, output_bytes: 2.0 }, 64);
+    let by_hand = product(512, 4096) + 2.0 * product(128, 4096) + product(4096, 512) + 2.0 * product(1792, 4096) + product(4096, 1792);
+    assert!((apart.layer_forward.matrix / by_hand - 1.0).abs() < 1e-9);
+    let casts = |p: bool| with(p, Precision::Fp8).layer_forward.matrix;
+    assert!(casts(true) > casts(false));
+}

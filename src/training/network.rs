@@ -5,7 +5,8 @@
 use super::beyond::MOMENTS_RATE;
 use super::cost::{PassCost, Passes};
 use super::eager::{self, Image};
-use super::layer::{Products, Shape};
+use super::layer::Shape;
+use super::products::Products;
 use crate::hardware::Dtype;
 use crate::kernels::{AttentionForm, Convolve, FlashAttention, Gemm, Operator, Pass};
 use crate::model::{Block, Convolution, Entry, ImageNorm, Layer, Linear};

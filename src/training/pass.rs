@@ -202,7 +202,7 @@ impl Lowering<'_, '_> {
         }
         let parts = self.config.parallel.tensor as f64;
         let product = cost.matrix / cost.comm_count;
-        let hidden = tensor.seconds.min(product) * (1.0 - 1.0 / parts);
+        let hidden = tensor.seconds.min(product) * (1.0 - 1.0 / parts) * (1.0 - cost.comm_bare / cost.comm_count);
         tensor.seconds - hidden * (1.0 - tensor.share)
     }
 

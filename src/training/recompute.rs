@@ -2,7 +2,8 @@
 
 use super::config::{Config, Recompute};
 use super::cost::PassCost;
-use super::layer::{Products, Shape};
+use super::layer::Shape;
+use super::products::Products;
 use super::stack::Selective;
 
 impl Shape<'_> {
@@ -11,7 +12,7 @@ impl Shape<'_> {
         let stack = &self.config.stack;
         let checkpoint = stack.launch_checkpoint.get() * self.launch_factor;
         let core = PassCost { attention: forward.attention, context_count: forward.context_count, ..PassCost::default() };
-        let elementwise = PassCost { elementwise: forward.elementwise, ..PassCost::default() };
+        let elementwise = PassCost { elementwise: forward.elementwise - self.scatter_copies(forward.comm_count), ..PassCost::default() };
         let again = match (self.config.recompute, *stack.selective) {
             (Recompute::None, _) => PassCost::default(),
             (Recompute::Selective, Selective::Attention) => core,
@@ -47,7 +48,7 @@ impl Shape<'_> {
         let joined = if self.config.parallel.sequence { 0.5 } else { 1.0 };
         PassCost {
             matrix: (forward.matrix - share * last).max(0.0),
-            elementwise: (forward.elementwise - share * self.elementwise(6.0, 0.0, 0.0)).max(0.0),
+            elementwise: (forward.elementwise - share * (self.elementwise(6.0, 0.0, 0.0) + self.scatter_copies(1.0))).max(0.0),
             comm_count: (forward.comm_count - share * joined).max(0.0),
             ..forward
         }

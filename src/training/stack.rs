@@ -190,6 +190,11 @@ record! {
         pub dynamic_scales: bool = false,
         /// Whether sequence-parallel ranks gather operands of 8-bit products in 8 bit.
         pub narrow_gathers: bool = false,
+        /// Whether queries, keys and values, and the two inputs of a gate, are products of their own; else their weights are one matrix.
+        pub separate_projections: bool = false,
+        /// Whether sequence-parallel ranks copy what they gather and scatter: collectives join and split along the first dimension,
+        /// sequences are the second.
+        pub sequence_copies: bool = false,
         /// Whether inputs of activation functions are kept in 8 bit beside 8-bit products.
         pub narrow_activations: bool = false,
         /// Whether a pipeline cuts the sequences of a rank into as many microbatches as it has stages, unless told otherwise.
