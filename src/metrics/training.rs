@@ -229,6 +229,12 @@ fn hidden(step: &Step, class: ClassId, parts: &BreakdownSeconds) -> f64 {
     (all + inside - parts.data_comm - parts.tensor_comm).max(0.0)
 }
 
+/// What is computed again, in words.
+fn recompute(config: &Config) -> String {
+    let layers = config.recompute_layers.map(|n| format!(" of {n} layers"));
+    format!("{}{}", config.recompute, layers.unwrap_or_default())
+}
+
 fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacity: f64) -> Detail {
     let time = step.time_s();
     let p = &config.parallel;
@@ -266,7 +272,7 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
                 config.microbatches()
             ),
         ),
-        fact("Precision", format!("{}, recompute {}, attention {}", config.precision, config.recompute, config.attention)),
+        fact("Precision", format!("{}, recompute {}, attention {}", config.precision, recompute(config), config.attention)),
         fact("Software", config.stack.title.value.clone()),
     ];
     facts.extend(elsewhere(config, fabric).map(|text| fact("Offload", text)));

@@ -103,6 +103,9 @@ record! {
         pub precision: Precision = Precision::Bf16,
         /// What is computed again in the backward pass.
         pub recompute: Recompute = Recompute::None,
+        /// Layers of the model that `recompute = "full"` computes again, spread evenly over its stages; the others keep their activations.
+        /// Absent: all.
+        pub recompute_layers: Option<Count>,
         /// Attention kernels.
         pub attention: Attention = Attention::Flash,
         /// Whether optimizer state is sharded over the data-parallel ranks (ZeRO-1): the older word for `sharding = "optimizer"`.

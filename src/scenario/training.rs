@@ -61,6 +61,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
     let uneven = stages(input, &model, &parallel, &stack, diags);
     let sharding = sharding(input, &parallel, &stack, diags);
     kinds(input, &model, &parallel, diags);
+    partly_again(input, &model, diags);
     with_experts(input, &model, &parallel, diags);
     let sharded = Sharded { sharding, parallel: &parallel, stack: &stack };
     let shares = batch_shares(input, &sharded, diags);
@@ -90,6 +91,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         microbatch: input.sequences_of_a_pass(),
         precision: *input.precision,
         recompute: *input.recompute,
+        recompute_layers: *input.recompute_layers,
         attention: *input.attention,
         optimizer: *input.optimizer,
         sharding,
@@ -171,6 +173,19 @@ fn sharding(input: &TrainingInput, parallel: &Parallel, stack: &Stack, diags: &m
         }
     }
     if parallel.replicas() == 1 { Sharding::None } else { chosen }
+}
+
+/// Layers that are computed again where not all are.
+fn partly_again(input: &TrainingInput, model: &Architecture, diags: &mut Diagnostics) {
+    let Some(layers) = *input.recompute_layers else { return };
+    let span = input.recompute_layers.span;
+    if *input.recompute != Recompute::Full {
+        let message = "`recompute_layers` counts the layers that are computed again from their input";
+        conflict(span, message, "set recompute = \"full\", or leave it out", diags);
+    } else if layers > model.layers {
+        let message = format!("the model has {} layers, fewer than {layers}", model.layers);
+        conflict(span, &message, "leave it out to compute all layers again", diags);
+    }
 }
 
 /// Fewest columns of a table's part on one rank: 64 bytes of 32-bit elements.

@@ -239,6 +239,8 @@ pub struct Config {
     pub precision: Precision,
     /// What is computed again.
     pub recompute: Recompute,
+    /// Layers of the model that are computed again where whole layers are, spread over the stages; absent: all.
+    pub recompute_layers: Option<u64>,
     /// Attention kernels.
     pub attention: Attention,
     /// Optimizer.
@@ -282,6 +284,15 @@ impl Config {
     /// When the layers cannot be split that way.
     pub fn layers(&self) -> Result<Vec<Vec<u64>>, SplitError> {
         split(self.model.layers, &self.parallel, &self.uneven, *self.stack.split, 2 * self.model.prediction_layers)
+    }
+    /// Share of the layers that are computed again.
+    #[must_use]
+    pub fn recomputed_share(&self) -> f64 {
+        match (self.recompute, self.recompute_layers) {
+            (Recompute::None, _) => 0.0,
+            (Recompute::Full, Some(layers)) => (layers as f64 / self.model.layers as f64).min(1.0),
+            _ => 1.0,
+        }
     }
     /// Tokens of one microbatch on one rank.
     #[must_use]

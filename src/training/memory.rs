@@ -59,7 +59,9 @@ pub(super) fn layer_activations(config: &Config) -> f64 {
         return config.precision.activation_bytes() * config.microbatch as f64 * elements / model.layers as f64;
     }
     if config.recompute == Recompute::Full {
-        return config.precision.activation_bytes() * tokens * h / unsplit_by;
+        let (again, input) = (config.recomputed_share(), config.precision.activation_bytes() * tokens * h / unsplit_by);
+        let whole = if again < 1.0 { layer_kept(config, Recompute::None, unsplit_by) } else { 0.0 };
+        return again * input + (1.0 - again) * whole;
     }
     layer_kept(config, config.recompute, unsplit_by)
 }
@@ -253,6 +255,8 @@ pub fn advice(config: &Config, plan: &MemoryPlan, capacity: f64) -> Vec<String> 
         out.push("recompute = \"selective\" or \"full\" keeps fewer activations".to_owned());
     } else if config.recompute == Recompute::Selective && plan.activations > over {
         out.push("recompute = \"full\" keeps one activation a layer".to_owned());
+    } else if config.recomputed_share() < 1.0 {
+        out.push("more recompute_layers keep one activation a layer".to_owned());
     }
     if config.sharding == Sharding::None && config.parallel.replicas() > 1 {
         let saved = plan.optimizer * (1.0 - 1.0 / config.parallel.replicas() as f64);

@@ -32,6 +32,7 @@ fn config(model: Architecture, ranks: u64, microbatch: u64) -> Config {
         microbatch,
         precision: Precision::Bf16,
         recompute: Recompute::None,
+        recompute_layers: None,
         attention: Attention::Flash,
         optimizer: crate::kernels::OptimizerKind::Adam,
         sharding: Sharding::None,

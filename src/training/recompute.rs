@@ -33,11 +33,11 @@ impl Shape<'_> {
         };
         let forward = if self.config.recompute == Recompute::Full {
             // Saving the random state takes about half of what restoring it takes.
-            PassCost { host: forward.host + 0.5 * checkpoint, ..forward }
+            PassCost { host: forward.host + 0.5 * self.config.recomputed_share() * checkpoint, ..forward }
         } else {
             forward
         };
-        (forward, backward.plus(again))
+        (forward, backward.plus(again.times(self.config.recomputed_share())))
     }
 
     /// A layer forward up to its last product: without that, the collective that joins its parts and the residual sum.
@@ -87,7 +87,7 @@ impl Config {
             }
             (Recompute::Full, _) => model.layers_forward_flops(),
         };
-        self.model_flops_per_step() + self.tokens_per_step() * again
+        self.model_flops_per_step() + self.tokens_per_step() * self.recomputed_share() * again
     }
     /// Share of a layer's products in every second one, of queries, keys, values, output, gated input, input and output in this order; the
     /// last of all is never needed again. Half where layers are of another kind.

@@ -42,6 +42,7 @@ fn config(tensor: u64, sequence: bool, recompute: Recompute) -> Config {
         microbatch: 4,
         precision: Precision::Fp16,
         recompute,
+        recompute_layers: None,
         attention: Attention::Unfused,
         optimizer: crate::kernels::OptimizerKind::Adam,
         sharding: Sharding::None,

@@ -5,7 +5,7 @@
 
 use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
-use super::recipes::adapter_tensor;
+use super::recipes::{adapter_layers, adapter_tensor};
 use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
 use crate::kernels::{OptimizerKind, Profiles};
@@ -48,7 +48,8 @@ struct Job {
     /// Degrees that may be tried.
     layouts: Vec<Parallel>,
     microbatches: Vec<u64>,
-    recompute: &'static [Recompute],
+    /// What may be computed again, and in how many layers.
+    recompute: Vec<(Recompute, Option<u64>)>,
 }
 
 /// Submitted PCIe systems have switches under which cards copy to each other (NVIDIA's runs tensor parallelism of 4 over L40S), not the shared way
@@ -97,6 +98,7 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         batch_shares: None,
         precision: Precision::from_word(dtype).ok_or_else(|| format!("training in `{dtype}` is not modelled yet"))?,
         recompute: Recompute::None,
+        recompute_layers: None,
         optimizer,
         attention: if submitted { Attention::Flash } else { Attention::Unfused },
         sharding: if submitted && ranks > 1 && adapter_rank.is_none() { Sharding::Optimizer } else { Sharding::None },
@@ -132,7 +134,7 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     microbatches.push(own);
     microbatches.reverse();
     microbatches.truncate(6);
-    Ok(Job { config, layouts: vec![parallel(1, 1, 1, ranks)], microbatches, recompute: &[Recompute::None] })
+    Ok(Job { config, layouts: vec![parallel(1, 1, 1, ranks)], microbatches, recompute: vec![(Recompute::None, None)] })
 }
 
 /// Adapters beside frozen weights: every layout of powers of two that the batch allows, of the tensor degree of public configurations.
@@ -163,7 +165,11 @@ fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Jo
         return Err("no layout divides the batch and the accelerators".into());
     }
     let config = config(record, model, true, Some(rank), ranks)?;
-    Ok(Job { config, layouts, microbatches: vec![1], recompute: &[Recompute::None, Recompute::Full] })
+    let recompute = match adapter_layers(record.text("accelerator")) {
+        None => vec![(Recompute::None, None), (Recompute::Full, None)],
+        layers => vec![(Recompute::Full, layers)],
+    };
+    Ok(Job { config, layouts, microbatches: vec![1], recompute })
 }
 
 /// Whether a row is a submission to MLPerf.
@@ -183,10 +189,10 @@ fn job(record: &Record<'_>, ranks: u64) -> Result<Job, String> {
 fn fastest(job: &Job, fabric: &Fabric, profiles: &Profiles, memory: f64) -> Result<Predicted, String> {
     let (mut best, mut least, mut failure) = (None::<Predicted>, None::<(f64, Predicted)>, "no layout was tried".to_owned());
     for &parallel in &job.layouts {
-        for &recompute in job.recompute {
+        for &(recompute, recompute_layers) in &job.recompute {
             // Larger microbatches first: the first that fits is taken.
             for &microbatch in &job.microbatches {
-                let config = Config { parallel, microbatch, recompute, ..job.config.clone() };
+                let config = Config { parallel, microbatch, recompute, recompute_layers, ..job.config.clone() };
                 let step = match simulate_step_with(&config, fabric, profiles) {
                     Ok(step) => step,
                     Err(error) => {

@@ -29,6 +29,12 @@ pub(super) fn adapter_tensor(accelerator: &str, date: &str, nodes: u64) -> Optio
     }
 }
 
+/// Layers that the same configurations compute again (`ACM=block`, `ACL=21` of 80): MangoBoost's of 5.1 on MI300X, on one node and on two; none
+/// on MI325X with its larger memory.
+pub(super) fn adapter_layers(accelerator: &str) -> Option<u64> {
+    (accelerator == "mi300x").then_some(21)
+}
+
 /// How a row ran its experts: `scripts/performance` of the release of Megatron-Bridge that it names (25.11 to 26.08), by model and part.
 /// Rows of other frameworks, and recipes that are not there, are any of the stacks.
 pub(super) fn experts(record: &Record<'_>) -> Result<Vec<&'static ExpertStack>, String> {

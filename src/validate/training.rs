@@ -199,6 +199,7 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
         batch_shares: None,
         precision: Precision::from_word(&word("dtype")).ok_or_else(|| format!("training in `{}` is not modelled yet", word("dtype")))?,
         recompute: Recompute::from_word(&word("recompute")).ok_or_else(|| format!("recompute `{}` is unknown", word("recompute")))?,
+        recompute_layers: None,
         attention: Attention::from_word(&word("attention")).ok_or_else(|| format!("attention `{}` is unknown", word("attention")))?,
         optimizer: OptimizerKind::Adam,
         sharding,

@@ -247,7 +247,13 @@ fn megatron(c: &Config) -> Vec<String> {
         Recompute::None => {}
         Recompute::Selective => out.extend(["--recompute-granularity".into(), "selective".into()]),
         Recompute::Full => {
-            out.extend(["--recompute-granularity", "full", "--recompute-method", "uniform", "--recompute-num-layers", "1"].map(Into::into))
+            out.extend(["--recompute-granularity", "full"].map(Into::into));
+            // The first layers of every chunk, or all of them one by one.
+            let (method, layers) = match c.recompute_layers {
+                Some(layers) => ("block", layers.div_ceil(p.pipeline * p.virtual_stages)),
+                None => ("uniform", 1),
+            };
+            out.extend(["--recompute-method".into(), method.into(), "--recompute-num-layers".into(), layers.to_string()]);
         }
     }
     out
