@@ -4,6 +4,8 @@ use super::question::{CandidateInput, DeploymentInput, GoalInput, GoalKind, Obje
 use super::serve::ratio;
 use crate::diag::{At, Diagnostic, Diagnostics, Span, Value, codes, nearest};
 use crate::model::presets;
+use crate::scenario::Base;
+use crate::training::Recompute;
 
 /// Keys of the base that a candidate may not change: they say which job is planned for, or are what the plan varies.
 const JOB_KEYS: [&str; 13] = [
@@ -31,6 +33,25 @@ pub(super) fn check(input: &PlanInput, diags: &mut Diagnostics) {
     goal(input, diags);
     tables(input, diags);
     input.candidate.iter().for_each(|c| candidate(c, diags));
+}
+
+/// Reports keys of the base that only some of the layouts could have.
+pub(super) fn base(input: &PlanInput, base: &Base, diags: &mut Diagnostics) -> Option<()> {
+    let layout = input.layout.value.as_ref();
+    let full = layout.and_then(|l| l.recompute.as_ref()).is_some_and(|l| l.iter().all(|r| r.value == Recompute::Full));
+    let shared = layout.and_then(|l| l.context.as_ref()).is_some_and(|l| l.iter().all(|n| n.value > 1));
+    let mut fits = true;
+    for (key, all, hint) in [
+        ("training.recompute_layers", full, "list recompute = [\"full\"] in [layout], or leave it out of the base"),
+        ("training.parallel.context_exchange", shared, "list the context degrees above 1 in [layout], or leave it out of the base"),
+    ] {
+        if base.value(key).is_some() && !all {
+            fits = false;
+            let message = format!("the base sets `{key}`, which some of the layouts to try cannot have");
+            diags.push(Diagnostic::error(codes::CONFLICT, message).at(input.base.span, "this base").hint(hint));
+        }
+    }
+    fits.then_some(())
 }
 
 fn conflict(message: String, span: Span, other: Span, diags: &mut Diagnostics) {

@@ -85,6 +85,7 @@ pub(super) fn base_name(input: &PlanInput, source: SourceId, diags: &Diagnostics
 
 fn training(input: &PlanInput, base: Base, source: SourceId, diags: &mut Diagnostics) -> Option<TrainingPlan> {
     let job = job(&base, input, diags)?;
+    keys::base(input, &base, diags)?;
     let site = Site::of(input.site.value.as_ref());
     let (mut clusters, mut barred, mut first) = (Vec::new(), Vec::new(), None);
     for model in models(input, &job) {

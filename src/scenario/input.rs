@@ -11,7 +11,7 @@ use crate::diag::{
 use crate::fabric::{DegradedInput, TopologyInput};
 use crate::kernels::OptimizerKind;
 use crate::model::ModelInput;
-use crate::training::{Attention, Framework, Precision, Recompute, Schedule, Sharding};
+use crate::training::{Attention, ContextExchange, Framework, Precision, Recompute, Schedule, Sharding};
 use crate::units::{Bytes, Date, KilogramsPerJoule, Seconds, UsdPerJoule, UsdPerSecond};
 use crate::{choice, record};
 
@@ -40,6 +40,8 @@ record! {
         pub data: Option<Count>,
         /// Context-parallel degree: ranks that share every sequence.
         pub context: Count = 1,
+        /// How context ranks see each other's parts; absent: as the stack does.
+        pub context_exchange: Option<ContextExchange>,
         /// Expert-parallel degree: ranks of a stage (tensor, context and data ranks in order) that share the experts.
         pub expert: Count = 1,
         /// Model chunks on each stage (interleaved schedule).

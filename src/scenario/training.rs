@@ -2,7 +2,7 @@
 
 use super::input::{ScenarioInput, TrainingInput};
 use super::load::head;
-use super::training_layout::{divisible, layout, stages};
+use super::training_layout::{divisible, layout, stages, swaps};
 use super::training_options::{Sharded, batch_shares, channels, fuse, horovod, offload, schedule};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes, nearest};
 use crate::fabric::Fabric;
@@ -57,7 +57,9 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
     if *input.cuda_graphs {
         graphs(input, &model, &mut stack, diags);
     }
+    exchange(input, &parallel, &mut stack, diags);
     divisible(input, &model, &parallel, diags);
+    swaps(input, &model, &parallel, &stack, diags);
     let uneven = stages(input, &model, &parallel, &stack, diags);
     let sharding = sharding(input, &parallel, &stack, diags);
     kinds(input, &model, &parallel, diags);
@@ -118,6 +120,16 @@ fn with_microbatch(input: &TrainingInput, parallel: &Parallel, stack: &Stack) ->
         out.microbatch.value = Some((own / parallel.pipeline).max(1));
     }
     out
+}
+
+/// How context ranks see each other's parts, where the stack is not asked.
+fn exchange(input: &TrainingInput, parallel: &Parallel, stack: &mut Stack, diags: &mut Diagnostics) {
+    let Some(exchange) = *input.parallel.context_exchange else { return };
+    if parallel.context == 1 {
+        let span = input.parallel.context_exchange.span;
+        conflict(span, "`context_exchange` does nothing without context parallelism", "set context, or leave it out", diags);
+    }
+    stack.context_exchange.value = exchange;
 }
 
 /// Captured graphs: the host launches nothing by itself.

@@ -7,7 +7,7 @@ use super::training_options::chunks;
 use crate::diag::{Diagnostic, Diagnostics, codes};
 use crate::fabric::Fabric;
 use crate::model::Architecture;
-use crate::training::{Parallel, SplitError, Stack, Uneven, split};
+use crate::training::{ContextExchange, Parallel, SplitError, Stack, Uneven, split};
 
 /// Parallel degrees that multiply to the accelerators of the cluster.
 pub(super) fn layout(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<Parallel> {
@@ -110,6 +110,24 @@ pub(super) fn divisible(input: &TrainingInput, model: &Architecture, parallel: &
         );
     }
     batch(input, parallel, diags);
+}
+
+/// Heads over context ranks, where those swap sequences for heads.
+pub(super) fn swaps(input: &TrainingInput, model: &Architecture, parallel: &Parallel, stack: &Stack, diags: &mut Diagnostics) {
+    let (t, c) = (parallel.tensor, parallel.context);
+    if c == 1 || *stack.context_exchange != ContextExchange::AllToAll {
+        return;
+    }
+    for (name, heads) in [("heads", model.heads), ("key-value heads", model.kv_heads)] {
+        if !heads.is_multiple_of(t * c) {
+            let message = format!("{heads} {name} over tensor = {t} cannot be swapped among {c} context ranks");
+            diags.push(
+                Diagnostic::error(codes::NOT_DIVISIBLE, message)
+                    .at(input.parallel.context.span, "does not divide")
+                    .hint("tensor × context has to divide them, or context_exchange = \"ring\""),
+            );
+        }
+    }
 }
 
 /// Sequences over ranks and microbatches.

@@ -159,7 +159,7 @@ impl Shape<'_> {
             attention: self.attention(pass),
             elementwise: self.elementwise(norm, split, 20.0) + between.elementwise + activation + accumulation + rope + copies,
             host,
-            context_count: self.context(if forward { 1.0 } else { 2.0 }),
+            context_count: self.context(pass),
             expert_count: if exchanged { 2.0 } else { 0.0 },
             expert_compute: between.compute() + shared + activation,
             expert_host: late,

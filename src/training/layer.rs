@@ -8,7 +8,7 @@ use super::config::{Attention, Config, Precision, Sharding};
 use super::cost::{PassCost, Passes};
 use super::eager::{Launched, stacked_layer};
 use super::products::Products;
-use crate::kernels::{AttentionForm, DeviceModel, FlashAttention, Gemm, Pass};
+use crate::kernels::{DeviceModel, Gemm, Pass};
 use crate::model::{Entry, Norm};
 
 /// Sizes of a job's microbatch on one rank.
@@ -61,46 +61,8 @@ impl Shape<'_> {
         core + self.state_scan(pass)
     }
 
-    /// Scores, softmax, product with the values.
-    fn attention_core(&self, pass: Pass) -> f64 {
-        let model = &self.config.model;
-        let heads = (model.heads / self.tensor).max(1);
-        let (s, context) = (model.sequence_length, self.config.parallel.context);
-        if self.config.attention == Attention::Flash {
-            let head_dim = model.latent.map_or(model.head_dim, |l| (l.nope + l.rope + l.value) / 2);
-            let generation = *self.config.stack.attention;
-            let shape = FlashAttention { batch: self.config.microbatch, heads, sequence: s, head_dim, generation };
-            // Context ranks share the causal work evenly where each takes an early and a late part of the sequence; else the last
-            // one, which sees nearly all, sets the pace.
-            let balanced = context == 1 || self.config.stack.context_balanced.value || !model.causal;
-            let slowest = if balanced { 1.0 } else { 2.0 - 1.0 / context as f64 };
-            return self.flash(shape, pass) * slowest / context as f64;
-        }
-        self.unfused(pass, self.config.microbatch * heads, s / context)
-    }
-
-    /// Flash attention, the mean over layers with and without a window: kernels reach what the number of keys lets them, and leave out what
-    /// mask and window hide where the stack's do.
-    fn flash(&self, shape: FlashAttention, pass: Pass) -> f64 {
-        let (model, stack) = (&self.config.model, &self.config.stack);
-        let (dim, causal) = (shape.head_dim, model.causal && stack.causal_skip.value);
-        let one = |window| {
-            let form = AttentionForm { key_dim: dim, value_dim: dim, window, causal, ..AttentionForm::default() };
-            self.device.flash_attention_form(shape, form, pass)
-        };
-        let kernel = match model.window {
-            Some(w) if stack.window_skip.value => (1.0 - w.share()) * one(None) + w.share() * one(Some(w.tokens)),
-            _ => one(None),
-        };
-        if !model.dropout {
-            return kernel;
-        }
-        let square = (shape.batch * shape.heads) as f64 * shape.sequence as f64 * shape.sequence as f64;
-        kernel + self.device.attention_dropout(if causal { 0.5 * square } else { square }, pass)
-    }
-
     /// Batched products with the scores in memory.
-    fn unfused(&self, pass: Pass, batch: u64, own: u64) -> f64 {
+    pub(super) fn unfused(&self, pass: Pass, batch: u64, own: u64) -> f64 {
         let model = &self.config.model;
         let (s, d) = (model.sequence_length, model.head_dim);
         let dtype = self.config.precision.wide();
@@ -160,10 +122,6 @@ impl Shape<'_> {
         // Of a pair of gather and scatter, the gather may be of the products' operands.
         let width = if self.narrow_gathers() { 1.5 } else { config.precision.activation_bytes() };
         PassCost { comm_bytes: width * (self.tokens * config.model.hidden) as f64, comm_count: count, ..cost }
-    }
-
-    pub(super) fn context(&self, count: f64) -> f64 {
-        if self.config.parallel.context > 1 { count * self.config.model.attention_share() } else { 0.0 }
     }
 
     /// Traffic of adapters beside the query-key-value and output projections: they read the input again and add to the output.
@@ -244,7 +202,7 @@ impl Shape<'_> {
                 + self.gathered(self.layer_part())
                 + self.sequence_copies(Products::Forward, 2.0 * norms),
             host,
-            context_count: self.context(1.0),
+            context_count: self.context(Pass::Forward),
             ..PassCost::default()
         };
         self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 })
@@ -261,7 +219,7 @@ impl Shape<'_> {
             attention: self.attention(Pass::Backward),
             elementwise: elementwise + weights + self.adapters(2.0) + self.sequence_copies(Products::Backward, 2.0 * norms),
             host,
-            context_count: self.context(2.0),
+            context_count: self.context(Pass::Backward),
             ..PassCost::default()
         };
         self.with_bare_scatters(self.comm(cost, if self.tensor > 1 { 2.0 * norms } else { 0.0 }))

@@ -4,13 +4,14 @@
 //! the routes sum their traffic over all of them. Data-parallel collectives join the variants of a stage. `pass` holds the pieces of
 //! passes, `data` what the replicas exchange.
 
+use super::context::ContextRoute;
 use super::config::Config;
 use super::cost::Passes;
 use super::exchange::ExpertRoute;
 use super::offload::{Away, HostRoutes};
 use super::pass::{Part, Priced};
 use super::repeat::Repeat;
-use super::routes::{ContextRoute, DataRoutes, TensorRoutes};
+use super::routes::{DataRoutes, TensorRoutes};
 use super::schedule::{Op, Pass, Placement, program_of};
 use super::stack::{DataSync, PipelineComm};
 use super::variants::{Pace, Variant};

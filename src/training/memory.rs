@@ -86,13 +86,16 @@ fn layer_kept(config: &Config, recompute: Recompute, unsplit_by: f64) -> f64 {
     let operand = if config.precision.casts() { 1.0 } else { wide };
     let dropout = if *config.stack.norm_bytes_forward > 20.0 { 2.0 } else { 0.0 };
     let selected = if recompute == Recompute::Selective { Some(*config.stack.selective) } else { None };
+    // Frozen weights need no input for a gradient of theirs; those of attention are inputs of the adapters beside them.
+    let frozen = config.adapter_rank.is_some();
     // Inputs of the two column-split products, inputs of the two norms, dropout masks; norms that are computed again keep no result.
-    let products = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { 2.0 * operand };
+    let inputs = if frozen { 1.0 } else { 2.0 };
+    let products = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { inputs * operand };
     let unsplit = model.norm_share() * tokens * h * (products + 2.0 * wide + dropout) / unsplit_by;
     let (a, state) = (model.attention_share(), super::mixers::kept(model));
     let heads = a * (model.heads * model.head_dim) as f64 + state.1;
     let (first, second) = feed_forward_elements(config);
-    let second = if selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { second };
+    let second = if frozen || selected.is_some_and(|s| s != Selective::Attention) { 0.0 } else { second };
     let alternate = if selected == Some(Selective::AlternateProducts) { 0.5 } else { 1.0 };
     // Tokens that visit experts are kept as rows, the operands of their products.
     let rows = model.experts.map_or(0.0, |e| operand * e.per_token as f64 * config.expert_imbalance * h);

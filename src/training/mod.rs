@@ -7,6 +7,7 @@
 
 mod beyond;
 mod config;
+mod context;
 mod cost;
 mod data;
 mod eager;
@@ -49,7 +50,7 @@ pub use memory::{MemoryPlan, advice, stage_memory};
 pub use offload::{Offload, Shelf};
 pub use repeat::Repeat;
 pub use schedule::{Messages, Op, Pass, Placement, Schedule, program, program_of};
-pub use stack::{DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
+pub use stack::{ContextExchange, DataSync, Framework, PipelineComm, Selective, Split, Stack, stacks};
 pub use stages::{SplitError, split};
 pub use state::{Shard, readers, shards};
 pub use step::{Step, StepError, simulate_step, simulate_step_beside, simulate_step_folded, simulate_step_with, trace_step};

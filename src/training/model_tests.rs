@@ -214,3 +214,59 @@ fn separate_projections_are_products_of_their_own() {
     let casts = |p: bool| with(p, Precision::Fp8).layer_forward.matrix;
     assert!(casts(true) > casts(false));
 }
+
+/// Three exchanges among four context ranks: what each rank computes and how often it exchanges, by hand.
+#[test]
+fn context_ranks_share_attention_as_their_exchange_says() {
+    let device = h100();
+    let with = |exchange, context: u64| {
+        let base = config(Architecture { sequence_length: 32_768, ..llama(None) }, 1, 1);
+        let mut stack = base.stack.clone();
+        stack.context_exchange.value = exchange;
+        let parallel = Parallel { context, ..base.parallel };
+        Passes::new(&Config { parallel, stack, ..base }, &device, 1.0)
+    };
+    let flash = |batch, heads, sequence, causal, pass| {
+        let shape = crate::kernels::FlashAttention { batch, heads, sequence, head_dim: 128, generation: crate::kernels::AttentionGeneration::Second };
+        let form = crate::kernels::AttentionForm { causal, ..crate::kernels::AttentionForm::default() };
+        device.flash_attention_form(shape, form, pass)
+    };
+    for pass in [Pass::Forward, Pass::Backward] {
+        let of = |p: &Passes| if pass == Pass::Forward { p.layer_forward } else { p.layer_backward };
+        let whole = of(&with(ContextExchange::Ring, 1));
+        assert_eq!((whole.attention, whole.context_count), (flash(1, 32, 32_768, true, pass), 0.0));
+        // All keys in one kernel, a quarter of the queries.
+        let gather = of(&with(ContextExchange::Gather, 4));
+        assert!((gather.attention / (0.25 * whole.attention) - 1.0).abs() < 1e-9);
+        // A quarter of the heads on whole sequences; queries, keys, values and result (32 + 2 of 8 + 32 heads) copied twice.
+        let swap = of(&with(ContextExchange::AllToAll, 4));
+        let copies = device.stream(8.0 * 8192.0 * 80.0 * 128.0, 8.0);
+        assert!((swap.attention / (flash(1, 8, 32_768, true, pass) + copies) - 1.0).abs() < 1e-9);
+        // Steps: the own quarter causal, three times all queries against half of the keys; results merged.
+        let ring = of(&with(ContextExchange::Ring, 4));
+        let steps = flash(1, 32, 8192, true, pass) + 3.0 * flash(2, 32, 4096, false, pass);
+        let (each, keys, kernels) = if pass == Pass::Forward { (6.0, 2.0 + 4.0 * 2.0, 16.0) } else { (20.0, 4.0 + 4.0 * 10.0, 28.0) };
+        let merges = device.stream(8192.0 * 128.0 * (4.0 * each * 32.0 + keys * 16.0), kernels);
+        assert!((ring.attention / (steps + merges) - 1.0).abs() < 1e-9, "{pass:?}");
+        assert!(ring.attention > gather.attention);
+        let back = if pass == Pass::Forward { 1.0 } else { 2.0 };
+        assert_eq!([ring.context_count, gather.context_count, swap.context_count], [back, back, 2.0]);
+    }
+}
+
+/// Half of the layers again costs half of what all of them do, and keeps the mean of both ways' activations.
+#[test]
+fn layers_may_be_computed_again_in_part() {
+    let with = |recompute, recompute_layers| Config { recompute, recompute_layers, ..config(llama(None), 1, 1) };
+    let (none, all, half) = (with(Recompute::None, None), with(Recompute::Full, None), with(Recompute::Full, Some(16)));
+    assert_eq!(with(Recompute::Full, Some(32)).recomputed_share(), 1.0);
+    let mean = |of: &dyn Fn(&Config) -> f64| (of(&half) / (0.5 * (of(&none) + of(&all))) - 1.0).abs();
+    let pass = |c: &Config| Passes::new(c, &h100(), 1.0);
+    assert!(mean(&|c| pass(c).layer_backward.matrix) < 1e-12);
+    assert!(mean(&|c| pass(c).layer_forward.host + pass(c).layer_backward.host) < 1e-12);
+    assert!(mean(&|c| c.hardware_flops_per_step()) < 1e-12);
+    let kept = |c: &Config| stage_memory(c, &[vec![32]], 0).activations;
+    let one = (kept(&with(Recompute::Full, Some(2))) - kept(&with(Recompute::Full, Some(1)))).abs();
+    // Each layer more that is computed again keeps as much less.
+    assert!((kept(&with(Recompute::Full, Some(1))) - kept(&all) - 31.0 * one).abs() < 1e-3 * one);
+}

@@ -206,18 +206,6 @@ impl Lowering<'_, '_> {
         tensor.seconds - hidden * (1.0 - tensor.share)
     }
 
-    /// Seconds of context-parallel exchange in a pass that its attention does not hide: a ring passes the parts of keys and values
-    /// on while attention works on the part before, so all but one part runs beside it.
-    fn exposed_context(&self, class: u64, cost: &PassCost) -> f64 {
-        let route = &self.context[class as usize];
-        if cost.context_count == 0.0 {
-            return 0.0;
-        }
-        let all = route.seconds * cost.context_count;
-        let parts = self.config.parallel.context as f64;
-        all - all.min(cost.attention) * (1.0 - 1.0 / parts) * (1.0 - route.share)
-    }
-
     /// Seconds of exchange with the ranks of the experts in a pass that shows: all of it, or what the stack does not run under the
     /// compute of another microbatch, of which each exchange has an equal part beside it. Passes side by side hide as much as they can.
     fn exposed_exchange(&self, class: u64, cost: &PassCost, paired: bool) -> f64 {

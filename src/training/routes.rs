@@ -2,7 +2,7 @@
 
 use super::config::Sharding;
 use super::lower::Lowering;
-use super::place::{context_groups, copy_groups, expert_replica_groups, shard_groups, stage_pairs, tensor_groups};
+use super::place::{copy_groups, expert_replica_groups, shard_groups, stage_pairs, tensor_groups};
 use super::schedule::Placement;
 use super::weights::stage_weights;
 use crate::collectives::{Communicator, Library, Op as Collective};
@@ -23,19 +23,6 @@ pub(super) struct TensorRoutes {
     pub(super) with_pipeline: bool,
     /// Whether data-parallel traffic uses the same links.
     pub(super) with_data: bool,
-}
-
-/// Exchange of keys and values among context ranks.
-#[derive(Clone, Copy, Default)]
-pub(super) struct ContextRoute {
-    pub(super) route: Option<RouteId>,
-    /// Keys and values of all context ranks, bytes.
-    pub(super) bytes: f64,
-    /// Seconds of one gather on idle links.
-    pub(super) seconds: f64,
-    pub(super) share: f64,
-    /// Gathers inside the passes of the stage.
-    pub(super) inside: f64,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -155,23 +142,8 @@ impl<'f> Lowering<'_, 'f> {
         }
     }
 
-    fn members(&self, class: u64) -> &[u64] {
+    pub(super) fn members(&self, class: u64) -> &[u64] {
         &self.variants[(class / self.stages()) as usize].members
-    }
-
-    fn add_context_route(&mut self, class: u64, library: &Library) -> ContextRoute {
-        let parallel = self.config.parallel;
-        if parallel.context == 1 {
-            return ContextRoute::default();
-        }
-        let model = &self.config.model;
-        let heads = (model.kv_heads / parallel.tensor).max(1) * model.head_dim;
-        let bytes = 2.0 * self.config.precision.activation_bytes() * (heads * self.config.microbatch * model.sequence_length) as f64;
-        let stage = self.stage(class);
-        let group = self.communicator(context_groups(&parallel, self.members(class), stage), library);
-        let route = self.route(format!("context parallel of stage {stage}"), &group, Collective::AllGather, &[class]);
-        let plan = self.network.plan(route, bytes);
-        ContextRoute { route: Some(route), bytes, seconds: self.network.time_alone(route, bytes), share: plan.kernel_sm_share, inside: 0.0 }
     }
 
     fn add_tensor_routes(&mut self, class: u64, library: &Library, marks: Option<&Marks>) -> TensorRoutes {

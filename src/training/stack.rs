@@ -76,6 +76,18 @@ choice! {
     }
 }
 
+choice! {
+    /// How context ranks see each other's parts of a sequence.
+    pub enum ContextExchange {
+        /// Keys and values pass round while attention works on the part before, step by step.
+        Ring = "ring",
+        /// Keys and values of all ranks are gathered, then attention is one kernel.
+        Gather = "gather",
+        /// Every rank swaps its part of all heads for all parts of some heads, and back (DeepSpeed-Ulysses).
+        AllToAll = "all-to-all",
+    }
+}
+
 record! {
     /// A software stack.
     pub struct Stack {
@@ -143,6 +155,12 @@ record! {
         pub window_skip: bool = true,
         /// Whether context ranks take an early and a late part of every sequence, so that all have the same work.
         pub context_balanced: bool = true,
+        /// How context ranks see each other's parts of a sequence.
+        pub context_exchange: ContextExchange = ContextExchange::Ring,
+        /// Memory traffic of one step of a ring beside attention, forward: bytes per element of the queries (results merged).
+        pub ring_bytes_forward: Plain = 6.0,
+        /// The same, backward: gradients of queries added, set to nothing and cast, results read again for their sums over rows.
+        pub ring_bytes_backward: Plain = 20.0,
         /// Gradient reduction.
         pub data_sync: DataSync,
         /// Whether each layer gathers its weights before it computes and reduces its gradients after it (FSDP), where weights or

@@ -5,7 +5,7 @@
 
 use super::cluster::{Shape, fabric, measured};
 use super::gemm::part;
-use super::recipes::{adapter_layers, adapter_tensor};
+use super::recipes::{adapter_exchange, adapter_layers, adapter_tensor, adapters_keep_narrow};
 use super::table::{Columns, Predicted, Record};
 use crate::fabric::Fabric;
 use crate::kernels::{OptimizerKind, Profiles};
@@ -137,16 +137,17 @@ fn replicated(record: &Record<'_>, id: &str, submitted: bool, ranks: u64) -> Res
     Ok(Job { config, layouts: vec![parallel(1, 1, 1, ranks)], microbatches, recompute: vec![(Recompute::None, None)] })
 }
 
-/// Adapters beside frozen weights: every layout of powers of two that the batch allows, of the tensor degree of public configurations.
+/// Adapters beside frozen weights: every layout of powers of two that the batch allows; of the tensor degree of public configurations, which have
+/// no pipelines, where there are any.
 fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Job, String> {
     let mut model = Preset::named(base).ok_or_else(|| format!("`{base}` is no preset"))?.architecture();
     model.sequence_length = record.count("seq_len")?;
     let batch = record.count("global_batch")?;
     let per_node = record.count("accelerators_per_node")?.min(ranks);
-    let layouts = |degrees: &dyn Fn(u64) -> bool| {
+    let layouts = |degrees: &dyn Fn(u64) -> bool, most: u64| {
         let mut layouts = Vec::new();
         for tensor in doublings(per_node).filter(|t| model.kv_heads.is_multiple_of(*t) && degrees(*t)) {
-            for pipeline in doublings(8).filter(|p| model.layers.is_multiple_of(*p)) {
+            for pipeline in doublings(most).filter(|p| model.layers.is_multiple_of(*p)) {
                 for context in doublings(64) {
                     let model_ranks = tensor * pipeline * context;
                     let data = ranks / model_ranks.max(1);
@@ -159,13 +160,16 @@ fn adapters(record: &Record<'_>, base: &str, rank: u64, ranks: u64) -> Result<Jo
         layouts
     };
     let known = adapter_tensor(record.text("accelerator"), record.text("date"), ranks / per_node.max(1));
-    let public = known.map_or_else(Vec::new, |k| layouts(&|t| t == k));
-    let layouts = if public.is_empty() { layouts(&|_| true) } else { public };
+    let public = known.map_or_else(Vec::new, |k| layouts(&|t| t == k, 1));
+    let layouts = if public.is_empty() { layouts(&|_| true, 8) } else { public };
     if layouts.is_empty() {
         return Err("no layout divides the batch and the accelerators".into());
     }
-    let config = config(record, model, true, Some(rank), ranks)?;
-    let recompute = match adapter_layers(record.text("accelerator")) {
+    let mut config = config(record, model, true, Some(rank), ranks)?;
+    let (accelerator, date) = (record.text("accelerator"), record.text("date"));
+    config.stack.context_exchange.value = adapter_exchange(accelerator, date);
+    config.stack.narrow_activations.value = adapters_keep_narrow(date);
+    let recompute = match adapter_layers(accelerator) {
         None => vec![(Recompute::None, None), (Recompute::Full, None)],
         layers => vec![(Recompute::Full, layers)],
     };

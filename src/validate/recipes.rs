@@ -1,7 +1,7 @@
 //! How published training rows were launched, where the history of the project's scripts says so and the table does not.
 
 use super::table::Record;
-use crate::training::{ExpertStack, expert_stacks};
+use crate::training::{ContextExchange, ExpertStack, expert_stacks};
 
 /// Which of its scripts launched a row of llm-foundry's benchmark tables, as the history of the tables shows: those of A100 40 GB, and of
 /// A100 80 GB from 8,192 tokens on, stand since May 2023 (PyTorch 1.13, gradients reduced in 16 bit); H100 from 128 parts on came in January
@@ -27,6 +27,18 @@ pub(super) fn adapter_tensor(accelerator: &str, date: &str, nodes: u64) -> Optio
         a if a.starts_with('b') || a.starts_with("gb") || a.starts_with("mi3") => Some(1),
         _ => None,
     }
+}
+
+/// How context ranks of adapters exchange: NVIDIA's configurations of 5.0 swap sequences for heads (`cp_comm_type`, a2a unless set); those of 4.0
+/// and AMD's, which started from them, know no other way than a ring.
+pub(super) fn adapter_exchange(accelerator: &str, date: &str) -> ContextExchange {
+    if date < "2025" || accelerator.starts_with("mi") { ContextExchange::Ring } else { ContextExchange::AllToAll }
+}
+
+/// Whether adapters keep inputs of activation functions in 8 bit: all that were read of 5.0 and 5.1 do (`FP8_ACT`, `FP8_ACTIVATION`: Dell, ASUSTeK,
+/// GigaComputing, MangoBoost), NVIDIA's of 4.0 do not.
+pub(super) fn adapters_keep_narrow(date: &str) -> bool {
+    date >= "2025"
 }
 
 /// Layers that the same configurations compute again (`ACM=block`, `ACL=21` of 80): MangoBoost's of 5.1 on MI300X, on one node and on two; none

@@ -119,6 +119,16 @@ fn keys_that_do_nothing_are_refused() {
         ("preset = \"llama-3.1-8b\"", "preset = \"nemotron-h-8b\"", ""),
         ("global_batch = 16", "global_batch = 16\ncuda_graphs = true\nstack = \"mlperf-2024\"", "captures its passes"),
         ("global_batch = 16", "global_batch = 16\noptimizer = \"adamm\"", "did you mean \"adam\"?"),
+        ("global_batch = 16", "global_batch = 16\nrecompute = \"full\"\nrecompute_layers = 8", ""),
+        ("global_batch = 16", "global_batch = 16\nrecompute_layers = 8", "set recompute = \"full\""),
+        ("global_batch = 16", "global_batch = 16\nrecompute = \"full\"\nrecompute_layers = 33", "32 layers, fewer than 33"),
+        ("tensor = 2", "tensor = 2\ncontext_exchange = \"gather\"", "nothing without context"),
+        ("tensor = 2", "context = 2\ncontext_exchange = \"all-to-all\"", ""),
+        (
+            "4096\n[training.parallel]\ntensor = 2",
+            "4096\nkv_heads = 4\n[training.parallel]\ncontext = 8\ncontext_exchange = \"all-to-all\"",
+            "4 key-value heads over tensor = 1",
+        ),
     ] {
         match load(&TRAINING.replace(from, to)) {
             Ok(()) => assert_eq!(word, "", "{to} was taken"),
