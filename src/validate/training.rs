@@ -8,7 +8,7 @@ use crate::kernels::{AttentionGeneration, OptimizerKind, Profiles};
 use crate::metrics::step_interval;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
-    Attention, Config, ExpertStack, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks,
+    Attention, Config, ExpertStack, Framework, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks, stage_memory,
     simulate_step_with,
 };
 
@@ -61,6 +61,9 @@ fn stack(record: &Record<'_>) -> Result<Stack, String> {
     let id = match framework {
         f if f.starts_with("megatron-deepspeed") => "megatron-deepspeed-2022",
         f if f.starts_with("megatron-bridge") => "megatron-bridge-recipes-2025",
+        // Megatron-Core's releases, by other names: overlapped gradients and weights, transfers beside products.
+        f if f.starts_with("megatron-core") || f.starts_with("primus") => "nemo-2024",
+        f if f.starts_with("megatron-lm") && date >= "2024-06" => "nemo-2024",
         f if f.starts_with("megatron-lm") => "megatron-2022",
         f if f.starts_with("nemo-mlperf") && date < "2025" => "mlperf-2024",
         f if f.starts_with("nemo-mlperf") => "mlperf-2025",
@@ -73,7 +76,10 @@ fn stack(record: &Record<'_>) -> Result<Stack, String> {
         f if f.starts_with("torchtitan") => "torchtitan-eager-2024",
         f if f.starts_with("fms-fsdp") => "fms-fsdp-2024",
         f if f.starts_with("deepspeed") => "deepspeed-2023",
-        "fsdp" | "pytorch-fsdp" => "fsdp-2023",
+        f if f.starts_with("pytorch-ddp") || f.starts_with("ddp") => "pytorch-ddp-2021",
+        f if f.starts_with("horovod") => "horovod-2021",
+        f if f.starts_with("pytorch-fsdp2") || f.starts_with("fsdp2") => "fsdp2-2024",
+        f if f.starts_with("pytorch-fsdp") || f.starts_with("fsdp") => "fsdp-2023",
         f if f.starts_with("maxtext") => "maxtext-2023",
         other => return Err(format!("the framework `{}` is not modelled yet", other.split('-').next().unwrap_or(other))),
     };
@@ -214,6 +220,19 @@ fn config(record: &Record<'_>) -> Result<Config, String> {
     })
 }
 
+/// What fms-fsdp selects is whole layers, every k-th (`selective_checkpointing`): where a row does not say how many, as few as memory needs.
+fn layers_that_memory_needs(config: Config, memory: f64) -> Config {
+    if *config.stack.framework != Framework::FmsFsdp || config.recompute != Recompute::Selective {
+        return config;
+    }
+    let again = |n| Config { recompute: Recompute::Full, recompute_layers: Some(n), ..config.clone() };
+    let fits = |n: &u64| {
+        let job = again(*n);
+        job.layers().is_ok_and(|layers| stage_memory(&job, &layers, 0).total() <= memory)
+    };
+    again((1..config.model.layers).find(fits).unwrap_or(config.model.layers))
+}
+
 /// Recipes of models with experts list the layers of every stage; where equal parts do not work out, the remainder is on the last.
 fn with_remainder_last(mut config: Config) -> Config {
     if config.has_experts() && config.layers().is_err() {
@@ -244,7 +263,7 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predic
         peer_copies: None,
     };
     let fabric = measured(fabric(&shape)?, profiles);
-    let config = with_remainder_last(config);
+    let config = layers_that_memory_needs(with_remainder_last(config), part.memory.get());
     let time = |experts: &ExpertStack| -> Result<Predicted, String> {
         let config = Config { experts: experts.clone(), ..config.clone() };
         let step = simulate_step_with(&config, &fabric, profiles).map_err(|e| e.to_string())?;

@@ -71,7 +71,7 @@ fn the_sample_comparison_is_current_and_quantifies_every_aspect() {
 
 #[test]
 fn validation_pages_are_current() {
-    for kind in ["training", "training_other"] {
+    for kind in ["training", "training_other", "training_partial"] {
         let folder = tempfile::tempdir().unwrap();
         let table = format!("tests/validation/{kind}.csv");
         let out = orrery(&["validate", "training", &table, "--out", folder.path().to_str().unwrap()]);

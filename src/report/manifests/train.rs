@@ -3,7 +3,7 @@
 use super::Cannot;
 use super::ground::{DOMAIN, GI, Ground, Kind, LEAF, NAMESPACE, NODE, POD, slug};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::training::{Attention, Config, Framework, Precision, Recompute, Sharding};
+use crate::training::{Attention, Config, ContextExchange, Framework, Precision, Recompute, Sharding};
 use serde_json::{Map, Value as Json, json};
 
 /// Pods of a job, alike.
@@ -243,6 +243,14 @@ fn megatron(c: &Config) -> Vec<String> {
         (c.precision == Precision::Fp16, "fp16"),
     ];
     out.extend(flags.into_iter().filter(|f| f.0).map(|f| format!("--{}", f.1)));
+    if p.context > 1 {
+        let exchange = match *c.stack.context_exchange {
+            ContextExchange::Ring => "p2p",
+            ContextExchange::Gather => "all_gather",
+            ContextExchange::AllToAll => "a2a",
+        };
+        out.extend(["--cp-comm-type", exchange].map(Into::into));
+    }
     match c.recompute {
         Recompute::None => {}
         Recompute::Selective => out.extend(["--recompute-granularity".into(), "selective".into()]),
