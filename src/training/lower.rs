@@ -4,8 +4,8 @@
 //! the routes sum their traffic over all of them. Data-parallel collectives join the variants of a stage. `pass` holds the pieces of
 //! passes, `data` what the replicas exchange.
 
-use super::context::ContextRoute;
 use super::config::Config;
+use super::context::ContextRoute;
 use super::cost::Passes;
 use super::exchange::ExpertRoute;
 use super::offload::{Away, HostRoutes};

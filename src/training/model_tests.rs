@@ -227,7 +227,13 @@ fn context_ranks_share_attention_as_their_exchange_says() {
         Passes::new(&Config { parallel, stack, ..base }, &device, 1.0)
     };
     let flash = |batch, heads, sequence, causal, pass| {
-        let shape = crate::kernels::FlashAttention { batch, heads, sequence, head_dim: 128, generation: crate::kernels::AttentionGeneration::Second };
+        let shape = crate::kernels::FlashAttention {
+            batch,
+            heads,
+            sequence,
+            head_dim: 128,
+            generation: crate::kernels::AttentionGeneration::Second,
+        };
         let form = crate::kernels::AttentionForm { causal, ..crate::kernels::AttentionForm::default() };
         device.flash_attention_form(shape, form, pass)
     };

@@ -8,8 +8,8 @@ use crate::kernels::{AttentionGeneration, OptimizerKind, Profiles};
 use crate::metrics::step_interval;
 use crate::model::{Architecture, Experts, Norm, Position, Preset};
 use crate::training::{
-    Attention, Config, ExpertStack, Framework, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven, expert_stacks, stage_memory,
-    simulate_step_with,
+    Attention, Config, ExpertStack, Framework, Offload, Parallel, Precision, Recompute, Schedule, Sharding, Split, Stack, Uneven,
+    expert_stacks, simulate_step_with, stage_memory,
 };
 
 pub(super) const COLUMNS: Columns = Columns {
