@@ -8,7 +8,7 @@ use crate::scenario::Base;
 use crate::training::Recompute;
 
 /// Keys of the base that a candidate may not change: they say which job is planned for, or are what the plan varies.
-const JOB_KEYS: [&str; 13] = [
+const JOB_KEYS: [&str; 14] = [
     "topology",
     "nodes",
     "run",
@@ -18,6 +18,7 @@ const JOB_KEYS: [&str; 13] = [
     "training.microbatch",
     "training.parallel",
     "training.recompute",
+    "training.recompute_layers",
     "serving.traffic",
     "serving.slo",
     "serving.parallel",

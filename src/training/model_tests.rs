@@ -276,3 +276,11 @@ fn layers_may_be_computed_again_in_part() {
     // Each layer more that is computed again keeps as much less.
     assert!((kept(&with(Recompute::Full, Some(1))) - kept(&all) - 31.0 * one).abs() < 1e-3 * one);
 }
+
+/// Frozen weights need no inputs for gradients of their own: of a layer in 16 bit, that of the gated inputs and that of the output stay out.
+#[test]
+fn frozen_weights_keep_no_inputs() {
+    let kept = |adapter_rank| stage_memory(&Config { adapter_rank, ..config(llama(None), 1, 1) }, &[vec![32]], 0).activations;
+    let inputs = 32.0 * 4096.0 * 2.0 * (4096.0 + 14_336.0);
+    assert!(((kept(None) - kept(Some(16))) / inputs - 1.0).abs() < 1e-9);
+}

@@ -233,6 +233,34 @@ fn faults_of_plans_point_into_the_file() {
     insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "errors"}, { insta::assert_snapshot!("plan", all) });
 }
 
+/// Keys of the base that only some layouts could have are refused, unless the plan tries no others.
+#[test]
+fn keys_of_the_base_suit_every_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = root().join("topologies/dgx-h100-ndr.toml").display().to_string();
+    for (key, parallel, layout, word) in [
+        ("recompute = \"full\"\nrecompute_layers = 8\n", "", "", "list recompute = [\"full\"]"),
+        ("recompute = \"full\"\nrecompute_layers = 8\n", "", "recompute = [\"full\"]", ""),
+        ("", "context = 2\ncontext_exchange = \"gather\"\n", "", "context degrees above 1"),
+        ("", "context = 2\ncontext_exchange = \"gather\"\n", "context = [2, 4]", ""),
+    ] {
+        let base = format!(
+            "title = \"b\"\ntopology = \"{topology}\"\nnodes = 1\n[training]\nglobal_batch = 16\n{key}[training.model]\npreset = \"llama-3.1-8b\"\n\
+             sequence_length = 16384\n[training.parallel]\n{parallel}"
+        );
+        std::fs::write(folder.path().join("base.toml"), base).unwrap();
+        let path = folder.path().join("plan.toml");
+        let text = format!(
+            "title = \"t\"\nbase = \"base.toml\"\n[goal]\nkind = \"layout\"\n[layout]\nvirtual_stages = [1]\nmicrobatch = [1]\n{layout}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let out = orrery(&["plan", path.to_str().unwrap(), "--json"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(if word.is_empty() { 0 } else { 2 }), "{said}");
+        assert!(said.contains(word), "{said}");
+    }
+}
+
 /// A base without a topology is a job alone: the answer is that of a base whose own cluster no candidate uses; a candidate that names none
 /// is refused, each of them; and without candidates there is nothing to buy.
 #[test]
