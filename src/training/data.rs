@@ -7,6 +7,7 @@ use super::config::Config;
 use super::config::Sharding;
 use super::lower::Lowering;
 use super::pass::{Part, Piece};
+use super::step::launch_factor;
 use super::variants::Pace;
 use super::weights::{Weights, stage_weights};
 use crate::workload::{ClassId, Label, RouteId, Task, TaskId, TaskKind, Track, Work};
@@ -245,11 +246,25 @@ impl Lowering<'_, '_> {
         self.data_seen.fill([0; 2]);
         for class in 0..classes {
             let id = if self.config.offload.optimizer.is_some() { self.host_optimizer(class, norm) } else { self.optimizer(class, norm) };
+            let id = self.metrics(class, id);
             if serial || self.config.stack.late_gather.value && !self.config.gathers_layers() {
                 let weights = stage_weights(self.config, self.layers, self.stage(class)).trained(self.config);
                 self.gather(class, weights, 0, &[id]);
             }
         }
+    }
+
+    /// The metrics of a step: after a barrier the host launches two kernels for every rank and number (torchmetrics, `gather_all_tensors`).
+    fn metrics(&mut self, class: u64, after: TaskId) -> TaskId {
+        let stack = &self.config.stack;
+        if *stack.metric_states == 0 {
+            return after;
+        }
+        let kernels = (*stack.metric_states * self.config.parallel.ranks()) as f64;
+        let seconds = launch_factor(self.network.fabric()) * kernels * (stack.launch_forward.get() + stack.launch_backward.get());
+        let label = Label { microbatch: self.microbatch, ..Label::default() };
+        let task = Task { label, ..Task::new(ClassId(class as u32), Track::Compute, TaskKind::Other, Work::Compute { seconds }) };
+        self.graph.add(task, &[after])
     }
 
     /// The optimizer of a class: its share of the state, and the local gradients that are scaled and cleared.

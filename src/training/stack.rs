@@ -232,6 +232,8 @@ record! {
         pub keeps_outputs: bool = false,
         /// Memory traffic of the optimizer per owned parameter.
         pub optimizer_bytes: Finite,
+        /// Numbers that a trainer's metrics gather from all ranks after every step, each as a tensor a rank: the host makes room for it and copies it.
+        pub metric_states: Whole = 0,
         /// Smallest gradient bucket, parameters.
         pub bucket_parameters: Count,
         /// Time between two rounds in which ranks agree on what is reduced next (tensor fusion of Horovod); 0: buckets leave when full.

@@ -143,6 +143,11 @@ pub(super) struct Prepared {
     variants: Vec<Variant>,
 }
 
+/// Launch time of the host of the first rank relative to the host of the stacks' figures.
+pub(super) fn launch_factor(fabric: &Fabric) -> f64 {
+    *fabric.host(fabric.site(AcceleratorId(0)).node).launch_factor
+}
+
 /// Lowers a step onto the fabric that a network sees; `repeat` is what it leaves out.
 pub(super) fn prepare(
     config: &Config,
@@ -155,7 +160,7 @@ pub(super) fn prepare(
     let (fabric, parallel) = (network.fabric(), &config.parallel);
     let layers = config.layers().map_err(StepError::Split)?;
     let parts = parts_of(fabric, parallel.ranks());
-    let launch_factor = *fabric.host(fabric.site(AcceleratorId(0)).node).launch_factor;
+    let launch_factor = launch_factor(fabric);
     let mut paces = Vec::new();
     let mut devices = Vec::new();
     for part in &parts {

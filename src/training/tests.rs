@@ -125,6 +125,23 @@ fn layer_s(config: &Config) -> [f64; 2] {
     [passes.layer_forward.compute(), passes.layer_backward.compute()]
 }
 
+/// Every number of a trainer's metrics costs the host two launches for each rank of the job, after the step.
+#[test]
+fn metrics_are_gathered_from_every_rank() {
+    let of = |states, nodes: u64| {
+        let mut job = sharded_job("llm-foundry-0.4", Sharding::Weights, 8 * nodes);
+        job.stack.metric_states.value = states;
+        simulate_step(&job, &cluster(nodes, "")).unwrap().time_s()
+    };
+    assert_eq!(*Stack::named("llm-foundry-0.4").unwrap().metric_states, 4);
+    let factor = *crate::hardware::Catalogue::embedded().hosts["dgx-h100"].launch_factor;
+    for nodes in [1, 4] {
+        let kernels = 4.0 * 8.0 * nodes as f64;
+        let more = of(4, nodes) - of(0, nodes);
+        assert!((more / (factor * kernels * (27.5e-6 + 22e-6)) - 1.0).abs() < 1e-6, "{more}");
+    }
+}
+
 #[test]
 fn checkpoints_that_stop_early_leave_out_the_last_product() {
     let job = |recompute, early: bool| {
