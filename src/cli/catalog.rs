@@ -9,113 +9,108 @@ use crate::training::{expert_stacks, stacks};
 use comfy_table::Table;
 use serde_json::{Value as Json, json};
 
+/// Named values of one part.
+type Row = Vec<(&'static str, Json)>;
+
 /// One list as rows of named values.
-fn rows(kind: CatalogKind) -> Vec<Vec<(&'static str, Json)>> {
+fn rows(kind: CatalogKind) -> Vec<Row> {
     let c = Catalogue::embedded();
     match kind {
         CatalogKind::Accelerators => c.accelerators.values().map(accelerator).collect(),
-        CatalogKind::Links => c
-            .links
-            .values()
-            .map(|l| {
-                vec![
-                    ("id", json!(*l.id)),
-                    ("name", json!(*l.name)),
-                    ("bandwidth_bytes_per_s", json!(*l.bandwidth)),
-                    ("efficiency", json!(*l.efficiency)),
-                    ("latency_s", json!(*l.latency)),
-                    ("source", json!(*l.source)),
-                ]
-            })
-            .collect(),
-        CatalogKind::Nics => c
-            .nics
-            .values()
-            .map(|n| {
-                vec![
-                    ("id", json!(*n.id)),
-                    ("name", json!(*n.name)),
-                    ("protocol", json!(n.protocol.word())),
-                    ("bandwidth_bytes_per_s", json!(*n.bandwidth)),
-                    ("efficiency", json!(*n.efficiency)),
-                    ("latency_s", json!(*n.latency)),
-                    ("messages_per_s", json!(*n.message_rate)),
-                    ("source", json!(*n.source)),
-                ]
-            })
-            .collect(),
-        CatalogKind::Switches => c
-            .switches
-            .values()
-            .map(|s| {
-                vec![
-                    ("id", json!(*s.id)),
-                    ("name", json!(*s.name)),
-                    ("kind", json!(s.kind.word())),
-                    ("ports", json!(*s.ports)),
-                    ("port_bandwidth_bytes_per_s", json!(*s.port_bandwidth)),
-                    ("latency_s", json!(*s.latency)),
-                    ("power_w", json!(*s.power)),
-                    ("source", json!(*s.source)),
-                ]
-            })
-            .collect(),
-        CatalogKind::Hosts => c
-            .hosts
-            .values()
-            .map(|h| {
-                vec![
-                    ("id", json!(*h.id)),
-                    ("name", json!(*h.name)),
-                    ("sockets", json!(*h.sockets)),
-                    ("cores", json!(*h.cores)),
-                    ("memory_bytes", json!(*h.memory)),
-                    ("power_w", json!(*h.power)),
-                    ("source", json!(*h.source)),
-                ]
-            })
-            .collect(),
-        CatalogKind::Storage => c
-            .drives
-            .values()
-            .map(|d| {
-                vec![
-                    ("id", json!(*d.id)),
-                    ("name", json!(*d.name)),
-                    ("capacity_bytes", json!(*d.capacity)),
-                    ("read_bytes_per_s", json!(*d.read_bandwidth)),
-                    ("write_bytes_per_s", json!(*d.write_bandwidth)),
-                    ("read_iops", json!(*d.read_iops)),
-                    ("source", json!(*d.source)),
-                ]
-            })
-            .collect(),
+        CatalogKind::Links => c.links.values().map(link).collect(),
+        CatalogKind::Nics => c.nics.values().map(nic).collect(),
+        CatalogKind::Switches => c.switches.values().map(switch).collect(),
+        CatalogKind::Hosts => c.hosts.values().map(host).collect(),
+        CatalogKind::Storage => c.drives.values().map(drive).collect(),
         CatalogKind::Prices => c.prices.iter().map(price).collect(),
         CatalogKind::Models => presets().iter().map(model).collect(),
-        CatalogKind::Stacks => {
-            let row = |id: &str, title: &str, serves: &str, source: &str| {
-                vec![("id", json!(id)), ("title", json!(title)), ("serves", json!(serves)), ("source", json!(source))]
-            };
-            let frameworks = stacks().iter().map(|s| row(&s.id, &s.title, s.framework.word(), &s.source));
-            frameworks.chain(expert_stacks().iter().map(|s| row(&s.id, &s.title, "experts", &s.source))).collect()
-        }
-        CatalogKind::Engines => crate::serving::stacks()
-            .iter()
-            .map(|s| {
-                vec![
-                    ("id", json!(*s.id)),
-                    ("title", json!(*s.title)),
-                    ("batching", json!(s.batching.word())),
-                    ("max_tokens", json!(*s.max_tokens)),
-                    ("max_sequences", json!(*s.max_sequences)),
-                    ("source", json!(*s.source)),
-                ]
-            })
-            .collect(),
+        CatalogKind::Stacks => training_stacks(),
+        CatalogKind::Engines => crate::serving::stacks().iter().map(engine).collect(),
     }
 }
 
-fn accelerator(a: &crate::hardware::Accelerator) -> Vec<(&'static str, Json)> {
+fn link(l: &crate::hardware::LinkTechnology) -> Row {
+    vec![
+        ("id", json!(*l.id)),
+        ("name", json!(*l.name)),
+        ("bandwidth_bytes_per_s", json!(*l.bandwidth)),
+        ("efficiency", json!(*l.efficiency)),
+        ("latency_s", json!(*l.latency)),
+        ("source", json!(*l.source)),
+    ]
+}
+
+fn nic(n: &crate::hardware::Nic) -> Row {
+    vec![
+        ("id", json!(*n.id)),
+        ("name", json!(*n.name)),
+        ("protocol", json!(n.protocol.word())),
+        ("bandwidth_bytes_per_s", json!(*n.bandwidth)),
+        ("efficiency", json!(*n.efficiency)),
+        ("latency_s", json!(*n.latency)),
+        ("messages_per_s", json!(*n.message_rate)),
+        ("source", json!(*n.source)),
+    ]
+}
+
+fn switch(s: &crate::hardware::Switch) -> Row {
+    vec![
+        ("id", json!(*s.id)),
+        ("name", json!(*s.name)),
+        ("kind", json!(s.kind.word())),
+        ("ports", json!(*s.ports)),
+        ("port_bandwidth_bytes_per_s", json!(*s.port_bandwidth)),
+        ("latency_s", json!(*s.latency)),
+        ("power_w", json!(*s.power)),
+        ("source", json!(*s.source)),
+    ]
+}
+
+fn host(h: &crate::hardware::Host) -> Row {
+    vec![
+        ("id", json!(*h.id)),
+        ("name", json!(*h.name)),
+        ("sockets", json!(*h.sockets)),
+        ("cores", json!(*h.cores)),
+        ("memory_bytes", json!(*h.memory)),
+        ("power_w", json!(*h.power)),
+        ("source", json!(*h.source)),
+    ]
+}
+
+fn drive(d: &crate::hardware::Drive) -> Row {
+    vec![
+        ("id", json!(*d.id)),
+        ("name", json!(*d.name)),
+        ("capacity_bytes", json!(*d.capacity)),
+        ("read_bytes_per_s", json!(*d.read_bandwidth)),
+        ("write_bytes_per_s", json!(*d.write_bandwidth)),
+        ("read_iops", json!(*d.read_iops)),
+        ("source", json!(*d.source)),
+    ]
+}
+
+/// Stacks of training, and of layers with experts.
+fn training_stacks() -> Vec<Row> {
+    let row = |id: &str, title: &str, serves: &str, source: &str| {
+        vec![("id", json!(id)), ("title", json!(title)), ("serves", json!(serves)), ("source", json!(source))]
+    };
+    let frameworks = stacks().iter().map(|s| row(&s.id, &s.title, s.framework.word(), &s.source));
+    frameworks.chain(expert_stacks().iter().map(|s| row(&s.id, &s.title, "experts", &s.source))).collect()
+}
+
+fn engine(s: &crate::serving::StackRow) -> Row {
+    vec![
+        ("id", json!(*s.id)),
+        ("title", json!(*s.title)),
+        ("batching", json!(s.batching.word())),
+        ("max_tokens", json!(*s.max_tokens)),
+        ("max_sequences", json!(*s.max_sequences)),
+        ("source", json!(*s.source)),
+    ]
+}
+
+fn accelerator(a: &crate::hardware::Accelerator) -> Row {
     let mut row = vec![
         ("id", json!(*a.id)),
         ("name", json!(*a.name)),
@@ -136,7 +131,7 @@ fn accelerator(a: &crate::hardware::Accelerator) -> Vec<(&'static str, Json)> {
     row
 }
 
-fn price(p: &crate::hardware::Price) -> Vec<(&'static str, Json)> {
+fn price(p: &crate::hardware::Price) -> Row {
     let mut row = vec![("part", json!(*p.part)), ("kind", json!(p.kind.word()))];
     row.extend(p.rent.map(|r| ("usd_per_hour", json!(r.get() * 3600.0))));
     row.extend(p.price.map(|u| ("usd", json!(u))));
@@ -144,7 +139,7 @@ fn price(p: &crate::hardware::Price) -> Vec<(&'static str, Json)> {
     row
 }
 
-fn model(m: &crate::model::Preset) -> Vec<(&'static str, Json)> {
+fn model(m: &crate::model::Preset) -> Row {
     vec![
         ("id", json!(*m.id)),
         ("title", json!(*m.title)),

@@ -7,7 +7,7 @@ use super::stream::Stream;
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op, Protocol};
 use crate::diag::{Diagnostics, codes, nearest};
 use crate::fabric::{AcceleratorId, Fabric};
-use crate::metrics::{Detail, Fact, Identity, Outcome, SimulationOutcome};
+use crate::metrics::{CollectiveOutcome, Detail, Fact, Identity, Outcome, SimulationOutcome};
 use crate::report;
 use crate::scenario::{Sweep, constants_of, load_topology, routing_of, run_sweep};
 use crate::units::Bytes;
@@ -15,60 +15,15 @@ use std::time::Instant;
 
 pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
     let start = Instant::now();
-    let (op, algorithm, engine, launch) = match words(args) {
-        Ok(words) => words,
-        Err(message) => {
-            out.note(&message);
-            return Status::BadInput;
-        }
-    };
-    if let Err(message) = exchange(args, op) {
-        out.note(&message);
-        return Status::BadInput;
-    }
-    let text = args.bytes.as_deref().unwrap_or("1KiB..8GiB");
-    let mut sizes = match sizes(text) {
-        Ok(sizes) => sizes,
-        Err(message) => {
-            out.note(&format!("error: --bytes {text}: {message}\nhint: write 64MiB or 1KiB..8GiB"));
-            return Status::BadInput;
-        }
-    };
     let mut diags = Diagnostics::new();
-    let Some((fabric, _)) = load_topology(&args.file, &args.set, &mut diags) else {
-        return out.refuse(&diags, MessageFormat::Human);
-    };
-    let all = fabric.accelerator_count() as u32;
-    let Some(ranks) = ranks(args.ranks.as_deref(), all) else {
-        out.note(&format!("error: --ranks needs at least two accelerators, such as 0-{}", all.saturating_sub(1)));
-        return Status::BadInput;
-    };
-    let mut routing = None;
-    if let Some(text) = &args.routing {
-        let Some(read) = routing_of(text, ranks.len(), &mut diags) else { return out.refuse(&diags, MessageFormat::Human) };
-        (sizes, routing) = (read.0, Some(read.1));
-    }
-    let protocol = match protocol(args) {
-        Ok(protocol) => protocol,
-        Err(message) => {
+    let (op, fabric, sweep) = match asked(args, &mut diags) {
+        Ok(asked) => asked,
+        Err(None) => return out.refuse(&diags, MessageFormat::Human),
+        Err(Some(message)) => {
             out.note(&message);
             return Status::BadInput;
         }
     };
-    let library = Library { channels: args.channels, ..Library::of(engine) };
-    if let Some(message) = channels(args, op, &library, &fabric, &ranks) {
-        out.note(&message);
-        return Status::BadInput;
-    }
-    let plain = Sweep { protocol, ..Sweep::plain(op, sizes, ranks, algorithm) };
-    let sweep = Sweep { library, launch, explicit: args.explicit.then_some(64), routing, ..plain };
-    if sweep.work() > MOST_FLOWS {
-        out.note(&format!(
-            "error: about {:.0e} messages would be simulated\nhint: leave out --explicit, or take fewer ranks or sizes",
-            sweep.work()
-        ));
-        return Status::BadInput;
-    }
     let Some((list, events)) = run_sweep(&fabric, &sweep, 1) else {
         out.note(&format!(
             "error: {op} has no form `{}` with protocol {} over these ranks\nhint: use --algorithm auto and --protocol auto, and --explicit only without reduction in switches",
@@ -76,23 +31,8 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         ));
         return Status::BadInput;
     };
-    let fact = |name: &str, value: String| Fact { name: name.into(), value };
-    let facts = vec![fact("Operation", sweep.title()), fact("Cluster", fabric.title().to_owned())];
-    let outcome = Outcome {
-        serving: None,
-        orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: 1, scenario_hash: String::new(), synthetic: false },
-        title: format!("{op} on {}", fabric.title()),
-        kind: "collective",
-        training: None,
-        run: None,
-        storage: None,
-        collective: Some(list),
-        trace: None,
-        fleet: None,
-        cost: None,
-        simulation: SimulationOutcome { events, wall_s: start.elapsed().as_secs_f64() },
-        detail: Detail { facts, profile: constants_of(&fabric, &sweep), ..Detail::default() },
-    };
+    let simulation = SimulationOutcome { events, wall_s: start.elapsed().as_secs_f64() };
+    let outcome = outcome(format!("{op} on {}", fabric.title()), &fabric, &sweep, list, simulation);
     if let Some(folder) = &args.out
         && let Err(error) = write_folder_of(folder, &outcome)
     {
@@ -102,6 +42,56 @@ pub(super) fn run(args: &CollectiveArgs, out: &mut Stream) -> Status {
         return report::json(&[outcome]).map_or(Status::Internal, |text| out.result(&text));
     }
     out.result(&report::text(&outcome))
+}
+
+/// The cluster and what is asked of it; else what is wrong with a word of the command, or nothing where the file is at fault.
+fn asked(args: &CollectiveArgs, diags: &mut Diagnostics) -> Result<(Op, Fabric, Sweep), Option<String>> {
+    let (op, algorithm, engine, launch) = words(args)?;
+    exchange(args, op)?;
+    let text = args.bytes.as_deref().unwrap_or("1KiB..8GiB");
+    let mut sizes = sizes(text).map_err(|message| format!("error: --bytes {text}: {message}\nhint: write 64MiB or 1KiB..8GiB"))?;
+    let (fabric, _) = load_topology(&args.file, &args.set, diags).ok_or(None)?;
+    let all = fabric.accelerator_count() as u32;
+    let few = || format!("error: --ranks needs at least two accelerators, such as 0-{}", all.saturating_sub(1));
+    let ranks = ranks(args.ranks.as_deref(), all).ok_or_else(few)?;
+    let mut routing = None;
+    if let Some(text) = &args.routing {
+        let read = routing_of(text, ranks.len(), diags).ok_or(None)?;
+        (sizes, routing) = (read.0, Some(read.1));
+    }
+    let protocol = protocol(args)?;
+    let library = Library { channels: args.channels, ..Library::of(engine) };
+    if let Some(message) = channels(args, op, &library, &fabric, &ranks) {
+        return Err(Some(message));
+    }
+    let plain = Sweep { protocol, ..Sweep::plain(op, sizes, ranks, algorithm) };
+    let sweep = Sweep { library, launch, explicit: args.explicit.then_some(64), routing, ..plain };
+    let work = sweep.work();
+    if work > MOST_FLOWS {
+        let hint = "leave out --explicit, or take fewer ranks or sizes";
+        return Err(Some(format!("error: about {work:.0e} messages would be simulated\nhint: {hint}")));
+    }
+    Ok((op, fabric, sweep))
+}
+
+fn outcome(title: String, fabric: &Fabric, sweep: &Sweep, list: Vec<CollectiveOutcome>, simulation: SimulationOutcome) -> Outcome {
+    let fact = |name: &str, value: String| Fact { name: name.into(), value };
+    let facts = vec![fact("Operation", sweep.title()), fact("Cluster", fabric.title().to_owned())];
+    Outcome {
+        serving: None,
+        orrery: Identity { version: env!("CARGO_PKG_VERSION").into(), seed: 1, scenario_hash: String::new(), synthetic: false },
+        title,
+        kind: "collective",
+        training: None,
+        run: None,
+        storage: None,
+        collective: Some(list),
+        trace: None,
+        fleet: None,
+        cost: None,
+        simulation,
+        detail: Detail { facts, profile: constants_of(fabric, sweep), ..Detail::default() },
+    }
 }
 
 /// Whether `--routing`, `--bytes` and `--engine` fit the operation.

@@ -25,87 +25,73 @@ struct Loaded {
 }
 
 pub(super) fn run(args: &RunArgs, out: &mut Stream) -> Status {
+    run_all(&with_flags(args), out).unwrap_or_else(|status| status)
+}
+
+/// The arguments with flags that stand for keys of the files.
+fn with_flags(args: &RunArgs) -> RunArgs {
+    let mut args = args.clone();
+    let flags = [(args.skip_bad_rows, "serving.traffic.skip_bad_rows=true"), (args.allow_synthetic, "allow_synthetic=true")];
+    args.set.extend(flags.into_iter().filter(|f| f.0).map(|f| f.1.to_owned()));
+    args
+}
+
+/// Reads, runs, writes, shows; an error is the status of what went wrong, which was said.
+fn run_all(args: &RunArgs, out: &mut Stream) -> Result<Status, Status> {
     if args.max_work.is_nan() || args.max_work <= 0.0 {
         out.note("error: --max-work needs a number of seconds above 0");
-        return Status::BadInput;
+        return Err(Status::BadInput);
     }
-    let with_skip;
-    let args = if args.skip_bad_rows || args.allow_synthetic {
-        let mut set = args.set.clone();
-        for (given, assignment) in
-            [(args.skip_bad_rows, "serving.traffic.skip_bad_rows=true"), (args.allow_synthetic, "allow_synthetic=true")]
-        {
-            set.extend(given.then(|| assignment.to_owned()));
-        }
-        with_skip = RunArgs { set, ..args.clone() };
-        &with_skip
-    } else {
-        args
-    };
-    let loaded = match load_all(args, out) {
-        Ok(loaded) => loaded,
-        Err(status) => return status,
-    };
-    if args.chakra.is_some()
-        && let Err(status) = have_workloads(&loaded, args.message_format, out)
-    {
-        return status;
+    let (loaded, format) = (load_all(args, out)?, args.message_format);
+    if args.chakra.is_some() {
+        have_workloads(&loaded, format, out)?;
     }
-    if args.metrics.is_some()
-        && let Err(status) = have_series(&loaded, args.message_format, out)
-    {
-        return status;
+    if args.metrics.is_some() {
+        have_series(&loaded, format, out)?;
     }
-    if args.manifests.is_some()
-        && let Err(status) = have_manifests(&loaded, args.message_format, out)
-    {
-        return status;
+    if args.manifests.is_some() {
+        have_manifests(&loaded, format, out)?;
     }
-    let ran = match execute_all(loaded, args.max_work, args.chakra.is_some(), args.message_format, out) {
-        Ok(ran) => ran,
-        Err(status) => return status,
-    };
-    if let Some(folder) = &args.manifests
-        && let Err(error) = write_manifests(folder, &ran)
-    {
-        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
-    }
+    let ran = execute_all(loaded, args.max_work, args.chakra.is_some(), format, out)?;
+    let mut written = args.manifests.as_ref().map_or(Ok(()), |folder| write_manifests(folder, &ran));
     let (outcomes, traces): (Vec<Outcome>, Vec<Option<Trace>>) = ran.into_iter().map(|(_, outcome, trace)| (outcome, trace)).unzip();
-    if let Some(folder) = &args.chakra
-        && let Err(error) = write_traces(folder, &traces)
-    {
-        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    if written.is_ok() {
+        written = args.chakra.as_ref().map_or(Ok(()), |folder| write_traces(folder, &traces));
     }
-    if let Err(error) = write_files(args, &outcomes) {
-        return out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to");
+    if let Err(error) = written.and_then(|()| write_files(args, &outcomes)) {
+        return Err(out.refuse_file(&error.path, codes::CANNOT_WRITE, error.to_string(), "choose a folder that you may write to"));
     }
-    let shown = if args.json {
-        match report::json(&outcomes) {
+    let shown = show(args, &outcomes, out);
+    if shown != Status::Done {
+        return Err(shown);
+    }
+    match args.mlflow.as_deref().map_or(Status::Done, |url| log_all(url, &outcomes, out)) {
+        Status::Done => Ok(verdict(&outcomes)),
+        status => Err(status),
+    }
+}
+
+/// Prints the outcomes as JSON or as text.
+fn show(args: &RunArgs, outcomes: &[Outcome], out: &mut Stream) -> Status {
+    if args.json {
+        return match report::json(outcomes) {
             Ok(text) => out.result(&text),
             Err(error) => {
                 out.note(&format!("internal error: {error}"));
                 Status::Internal
             }
-        }
-    } else {
-        let mut text = String::new();
-        for outcome in &outcomes {
-            text.push_str(&report::text(outcome));
-            if args.explain {
-                text.push('\n');
-                text.push_str(&report::explain(outcome));
-            }
+        };
+    }
+    let mut text = String::new();
+    for outcome in outcomes {
+        text.push_str(&report::text(outcome));
+        if args.explain {
             text.push('\n');
+            text.push_str(&report::explain(outcome));
         }
-        out.result(&text)
-    };
-    if shown != Status::Done {
-        return shown;
+        text.push('\n');
     }
-    match args.mlflow.as_deref().map_or(Status::Done, |url| log_all(url, &outcomes, out)) {
-        Status::Done => verdict(&outcomes),
-        status => status,
-    }
+    out.result(&text)
 }
 
 /// Logs outcomes to MLflow, each as a run.

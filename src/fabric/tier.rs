@@ -1,6 +1,6 @@
 //! A storage tier as the models see it: rates of its servers and clients, latency, size, price, from what the topology says.
 
-use super::tiers::StorageTierInput;
+use super::tiers::{LocalDrivesInput, ObjectStoreInput, ServersInput, StorageTierInput};
 use crate::diag::At;
 use crate::units::{Bytes, BytesPerSecond, MONTH, Seconds, Usd};
 
@@ -104,29 +104,8 @@ impl StorageTierInput {
     /// memory: bytes and bytes per second of a node, and the number of nodes.
     pub(super) fn tier(&self, ports: f64, drives: Option<Drives>, memory: (f64, f64, f64)) -> Option<Tier> {
         let price = |usd: Option<Usd>| usd.map(|p| p.get() / 1e9 / MONTH);
-        let few = |count: u64| count.min(1 << 20) as u32;
         Some(match self {
-            Self::Local(t) => {
-                let d = drives?;
-                let no = f64::INFINITY;
-                let rates = |bandwidth, iops| Rates { bandwidth, iops, client: no, client_iops: no, client_opens: no, requests: no };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: TierKind::Local,
-                    servers: d.count,
-                    read: rates(d.read, d.read_iops),
-                    write: rates(d.write, d.write_iops),
-                    latency: d.latency,
-                    request: t.request.get(),
-                    depth: *t.depth as f64,
-                    stream: f64::INFINITY,
-                    metadata_rate: f64::INFINITY,
-                    stripes: 1,
-                    capacity: d.capacity,
-                    price: price(*t.price_per_gb_month),
-                    region: None,
-                }
-            }
+            Self::Local(t) => local_tier(t, drives?, price(*t.price_per_gb_month)),
             Self::HostMemory(t) => {
                 let capacity = *t.share * memory.0 * memory.2;
                 memory_tier((&t.name, TierKind::HostMemory), 1, (memory.1, HOST_LATENCY), capacity, price(*t.price_per_gb_month))
@@ -137,70 +116,104 @@ impl StorageTierInput {
                 let capacity = t.capacity.get() * (memory.2 / f64::from(nodes)).ceil();
                 memory_tier((&t.name, TierKind::CxlPool), nodes, (rate, t.latency.get()), capacity, price(*t.price_per_gb_month))
             }
-            Self::FileSystem(t) | Self::DiskArray(t) => {
-                let array = matches!(self, Self::DiskArray(_));
-                let port = t.port_bandwidth.map_or(ports, BytesPerSecond::get);
-                let share = if array { (ARRAY_READ, ARRAY_WRITE) } else { (CLIENT_READ, CLIENT_WRITE) };
-                let client = |given: Option<BytesPerSecond>, share: f64| given.map_or(share * port, BytesPerSecond::get);
-                let rates = |bandwidth: f64, iops, client| Rates {
-                    bandwidth,
-                    iops,
-                    client,
-                    client_iops: *t.client_iops,
-                    client_opens: *t.client_opens,
-                    requests: f64::INFINITY,
-                };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: if array { TierKind::DiskArray } else { TierKind::FileSystem },
-                    servers: few(*t.servers),
-                    read: rates(t.server_read.get(), *t.server_read_iops, client(*t.client_read, share.0)),
-                    write: rates(t.server_write.get(), *t.server_write_iops, client(*t.client_write, share.1)),
-                    latency: t.latency.get(),
-                    request: t.request.get(),
-                    depth: *t.depth as f64,
-                    stream: f64::INFINITY,
-                    metadata_rate: *t.metadata_rate,
-                    stripes: few(t.stripes.unwrap_or(4).min(*t.servers)),
-                    capacity: t.capacity.get(),
-                    price: price(*t.price_per_gb_month),
-                    region: None,
-                }
-            }
-            Self::ObjectStore(t) => {
-                let no = f64::INFINITY;
-                let rates = |limit: f64| Rates {
-                    bandwidth: t.gateway_bandwidth.get(),
-                    iops: no,
-                    client: no,
-                    client_iops: no,
-                    client_opens: no,
-                    requests: limit * *t.prefixes as f64,
-                };
-                Tier {
-                    name: t.name.value.clone(),
-                    kind: TierKind::ObjectStore,
-                    servers: few(*t.gateways),
-                    read: rates(*t.get_rate),
-                    write: rates(*t.put_rate),
-                    // Far requests wait for the way there and back too.
-                    latency: t.first_byte.get() + t.wan_round_trip.map_or(0.0, Seconds::get),
-                    request: t.part.get(),
-                    depth: *t.streams as f64,
-                    stream: t.stream_bandwidth.get(),
-                    metadata_rate: f64::INFINITY,
-                    stripes: 1,
-                    capacity: t.capacity.map_or(f64::INFINITY, Bytes::get),
-                    price: price(*t.price_per_gb_month),
-                    region: t.region.value.clone().zip(t.wan_bandwidth.map(BytesPerSecond::get)),
-                }
-            }
+            Self::FileSystem(t) => server_tier(t, TierKind::FileSystem, ports, price(*t.price_per_gb_month)),
+            Self::DiskArray(t) => server_tier(t, TierKind::DiskArray, ports, price(*t.price_per_gb_month)),
+            Self::ObjectStore(t) => store_tier(t, price(*t.price_per_gb_month)),
         })
     }
 }
 
 /// Seconds of an access to the memory of a CPU.
 const HOST_LATENCY: f64 = 1e-7;
+
+/// A count of machines, no more than there could be.
+fn few(count: u64) -> u32 {
+    count.min(1 << 20) as u32
+}
+
+/// Drives of the nodes.
+fn local_tier(t: &LocalDrivesInput, d: Drives, price: Option<f64>) -> Tier {
+    let no = f64::INFINITY;
+    let rates = |bandwidth, iops| Rates { bandwidth, iops, client: no, client_iops: no, client_opens: no, requests: no };
+    Tier {
+        name: t.name.value.clone(),
+        kind: TierKind::Local,
+        servers: d.count,
+        read: rates(d.read, d.read_iops),
+        write: rates(d.write, d.write_iops),
+        latency: d.latency,
+        request: t.request.get(),
+        depth: *t.depth as f64,
+        stream: f64::INFINITY,
+        metadata_rate: f64::INFINITY,
+        stripes: 1,
+        capacity: d.capacity,
+        price,
+        region: None,
+    }
+}
+
+/// Servers of a file system, or controllers of an array.
+fn server_tier(t: &ServersInput, kind: TierKind, ports: f64, price: Option<f64>) -> Tier {
+    let array = kind == TierKind::DiskArray;
+    let port = t.port_bandwidth.map_or(ports, BytesPerSecond::get);
+    let share = if array { (ARRAY_READ, ARRAY_WRITE) } else { (CLIENT_READ, CLIENT_WRITE) };
+    let client = |given: Option<BytesPerSecond>, share: f64| given.map_or(share * port, BytesPerSecond::get);
+    let rates = |bandwidth: f64, iops, client| Rates {
+        bandwidth,
+        iops,
+        client,
+        client_iops: *t.client_iops,
+        client_opens: *t.client_opens,
+        requests: f64::INFINITY,
+    };
+    Tier {
+        name: t.name.value.clone(),
+        kind,
+        servers: few(*t.servers),
+        read: rates(t.server_read.get(), *t.server_read_iops, client(*t.client_read, share.0)),
+        write: rates(t.server_write.get(), *t.server_write_iops, client(*t.client_write, share.1)),
+        latency: t.latency.get(),
+        request: t.request.get(),
+        depth: *t.depth as f64,
+        stream: f64::INFINITY,
+        metadata_rate: *t.metadata_rate,
+        stripes: few(t.stripes.unwrap_or(4).min(*t.servers)),
+        capacity: t.capacity.get(),
+        price,
+        region: None,
+    }
+}
+
+/// Gateways of an object store.
+fn store_tier(t: &ObjectStoreInput, price: Option<f64>) -> Tier {
+    let no = f64::INFINITY;
+    let rates = |limit: f64| Rates {
+        bandwidth: t.gateway_bandwidth.get(),
+        iops: no,
+        client: no,
+        client_iops: no,
+        client_opens: no,
+        requests: limit * *t.prefixes as f64,
+    };
+    Tier {
+        name: t.name.value.clone(),
+        kind: TierKind::ObjectStore,
+        servers: few(*t.gateways),
+        read: rates(*t.get_rate),
+        write: rates(*t.put_rate),
+        // Far requests wait for the way there and back too.
+        latency: t.first_byte.get() + t.wan_round_trip.map_or(0.0, Seconds::get),
+        request: t.part.get(),
+        depth: *t.streams as f64,
+        stream: t.stream_bandwidth.get(),
+        metadata_rate: f64::INFINITY,
+        stripes: 1,
+        capacity: t.capacity.map_or(f64::INFINITY, Bytes::get),
+        price,
+        region: t.region.value.clone().zip(t.wan_bandwidth.map(BytesPerSecond::get)),
+    }
+}
 
 /// A tier that is memory: any number of accesses at once.
 fn memory_tier(

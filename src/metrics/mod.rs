@@ -13,6 +13,7 @@ mod serving_models;
 mod timeline;
 mod trace;
 mod training;
+mod training_facts;
 mod uncertainty;
 
 pub use detail::{Detail, Fact, LinkUse, ProfileUse, StageMemory, TraceRank};

@@ -5,14 +5,14 @@
 //! for is followed backwards: as far as that chain is a transfer, the wait counts as that communication, and as far as
 //! it is work of other stages, as bubble. So the parts sum to the step time and agree with the timeline.
 
-use super::detail::{Detail, Fact, LinkUse, ProfileUse, StageMemory};
+use super::detail::{Detail, LinkUse, StageMemory};
 use super::outcome::{BreakdownSeconds, Filled, MemoryBytes, TrainingOutcome};
 use super::timeline::{Slice, SliceKind, SliceName, Timeline};
+use super::training_facts::{facts, profile_uses};
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
 use crate::ids::Id;
-use crate::kernels::DeviceModel;
-use crate::training::{Attention, Config, MemoryPlan, PassCost, Recompute, Repeat, Schedule, Sharding, Shelf, Step, advice};
+use crate::training::{Config, MemoryPlan, PassCost, Recompute, Repeat, Shelf, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -229,60 +229,8 @@ fn hidden(step: &Step, class: ClassId, parts: &BreakdownSeconds) -> f64 {
     (all + inside - parts.data_comm - parts.tensor_comm).max(0.0)
 }
 
-/// What is computed again, in words.
-fn recompute(config: &Config) -> String {
-    let layers = config.recompute_layers.map(|n| format!(" of {n} layers"));
-    format!("{}{}", config.recompute, layers.unwrap_or_default())
-}
-
 fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacity: f64) -> Detail {
     let time = step.time_s();
-    let p = &config.parallel;
-    let fact = |name: &str, value: String| Fact { name: name.into(), value };
-    let mut names: Vec<String> = Vec::new();
-    for rank in 0..if fabric.is_uniform() { 1 } else { p.ranks() } {
-        let name = &fabric.part(AcceleratorId(rank as u32)).name.value;
-        if names.last() != Some(name) && !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    let sequence = if p.sequence { " + sequence" } else { "" };
-    let context = if p.context > 1 { format!(" × CP {}", p.context) } else { String::new() };
-    let experts = if p.expert > 1 { format!(", EP {}", p.expert) } else { String::new() };
-    let shards = match (config.sharding, config.shard_group) {
-        (Sharding::None, _) => String::new(),
-        (what, Some(group)) => format!(", {what} sharded over {group}"),
-        (what, None) => format!(", {what} sharded"),
-    };
-    let mut chunks = if p.virtual_stages > 1 { format!(" × {} virtual stages", p.virtual_stages) } else { String::new() };
-    if p.schedule != Schedule::OneForwardOneBackward {
-        chunks += &format!(" ({})", p.schedule);
-    }
-    let mut facts = vec![
-        fact("Model", format!("{}, {} parameters", config.model.title, crate::units::si(config.model.parameters(), "").trim())),
-        fact("Accelerators", format!("{} × {} ({})", p.ranks(), names.join(" and "), fabric.title())),
-        fact("Layout", format!("TP {}{sequence}{context} × PP {}{chunks} × DP {}{experts}{shards}", p.tensor, p.pipeline, p.data)),
-        fact(
-            "Batch",
-            format!(
-                "{} sequences of {} tokens, microbatch {}, {} microbatches",
-                config.global_batch,
-                config.model.sequence_length,
-                config.microbatch,
-                config.microbatches()
-            ),
-        ),
-        fact("Precision", format!("{}, recompute {}, attention {}", config.precision, recompute(config), config.attention)),
-        fact("Software", config.stack.title.value.clone()),
-    ];
-    facts.extend(elsewhere(config, fabric).map(|text| fact("Offload", text)));
-    if let Some(shares) = &config.batch_shares {
-        let ends = [shares.iter().min(), shares.iter().max()].map(|n| n.copied().unwrap_or(0) / config.microbatch);
-        facts.push(fact("Shares", format!("{} to {} microbatches on a data-parallel rank", ends[0], ends[1])));
-    }
-    if config.hierarchical {
-        facts.push(fact("All-reduce", "inside nodes, then between them through host memory".into()));
-    }
     let stage_name = |s: usize| format!("stage {s}");
     let stages =
         step.memory.iter().enumerate().map(|(s, plan)| StageMemory { name: stage_name(s), memory: memory_bytes(plan, capacity) }).collect();
@@ -291,52 +239,21 @@ fn detail(config: &Config, fabric: &Fabric, step: &Step, class: ClassId, capacit
         bytes: l.bytes,
         utilization: l.bytes / l.capacity / time,
     });
-    let served = |d: &DeviceModel| d.training_provenance(config.precision.linear(), *config.stack.attention);
-    let unfused = config.attention == Attention::Unfused;
-    let provenance = step.devices.iter().flat_map(served).filter(|p| !(unfused && p.operator == "flash attention"));
-    let profile = provenance.map(|u| ProfileUse { operator: u.operator, entry: u.entry, source: u.source });
-    let own = ProfileUse { operator: "framework".into(), entry: config.stack.id.value.clone(), source: config.stack.source.value.clone() };
-    let expert_stack = &config.experts;
-    let experts = config.has_experts().then(|| ProfileUse {
-        operator: "experts".into(),
-        entry: expert_stack.id.value.clone(),
-        source: expert_stack.source.value.clone(),
-    });
-    let assumed =
-        |operator: &str, entry: &str, source: &str| ProfileUse { operator: operator.into(), entry: entry.into(), source: source.into() };
-    let rate = "rate of flash attention (chunks) or of exponentials (data sheet); assumed, nothing measured";
-    let states = config.model.hybrid.map(|_| assumed("scans of states", rate, "docs/models/hybrids.md"));
-    let rows = "memory_efficiency of whole sectors; counted, nothing measured";
-    let bags = config.model.bags.map(|_| assumed("embedding bags", rows, "docs/models/other-networks.md"));
     let hosted = step.graph.tasks().iter().any(|t| t.track == Track::Host);
     Detail {
         serving: None,
         fleet: None,
-        facts,
+        facts: facts(config, fabric),
         stages,
         processes: (0..step.layers.len() * step.variants.len()).map(|c| process_name(config, fabric, step, c)).collect(),
         tracks: Track::ALL.iter().filter(|t| **t != Track::Host || hosted).map(|t| t.name().to_owned()).collect(),
         timeline: timeline(step),
         links: links.collect(),
         operators: operators(config, step, class),
-        profile: profile.chain([own]).chain(experts).chain(states).chain(bags).collect(),
+        profile: profile_uses(config, step),
         ranks: Vec::new(),
         run_segments: Vec::new(),
     }
-}
-
-/// What lies elsewhere, in words.
-fn elsewhere(config: &Config, fabric: &Fabric) -> Option<String> {
-    let place = |shelf: Shelf| match shelf {
-        Shelf::Host => "host memory".to_owned(),
-        Shelf::Tier(tier) => fabric.tier(tier).name.clone(),
-    };
-    let o = &config.offload;
-    let mut parts = Vec::new();
-    parts.extend(o.optimizer.map(|s| format!("optimizer in {}", place(s))));
-    parts.extend(o.weights.map(|s| format!("weights in {}", place(s))));
-    parts.extend(o.activations.then(|| "activations in host memory".to_owned()));
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// The name of a stage in the timeline, with the nodes that its ranks sit on: all of them do what it shows.

@@ -33,108 +33,157 @@ fn steps(most: f64) -> Vec<f64> {
 }
 
 pub(super) fn scatter(o: &PlanOutcome, rows: &[Dot<'_>]) -> String {
-    const LEFT: f64 = 80.0;
-    const WIDTH: f64 = 790.0;
-    const HEIGHT: f64 = 360.0;
-    let unit = if rows.iter().any(|(_, c)| c.time_s >= 2.0 * DAY) { DAY } else { 1.0 };
-    let across = if serves(o) {
-        "mean time to the last token, seconds"
-    } else if unit == DAY {
-        "days"
-    } else {
-        "seconds"
-    };
-    let most = |of: &dyn Fn(&Choice) -> f64| rows.iter().map(|(_, c)| of(c)).fold(0.0, f64::max) * 1.08;
-    let (xm, ym) = (
-        most(&|c| c.time_s / unit).max(o.within_s.map_or(0.0, |w| 1.05 * w / unit)),
-        most(&|c| c.usd).max(o.budget_usd.map_or(0.0, |b| 1.05 * b)),
-    );
-    let (x, y) = (|v: f64| LEFT + WIDTH * v / xm, |v: f64| 12.0 + HEIGHT * (1.0 - v / ym));
+    let plot = Scatter::of(o, rows);
     let mut out =
         "<svg viewBox=\"0 0 900 440\" role=\"img\" aria-label=\"money over time\" font-size=\"12\" fill=\"currentColor\">".to_owned();
-    for v in steps(xm) {
-        let _ = write!(
-            out,
-            "<path d=\"M{0:.1} 12V{1:.1}\" stroke=\"var(--line)\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>",
-            x(v),
-            y(0.0),
-            y(0.0) + 18.0,
-            three(v)
-        );
-    }
-    for v in steps(ym) {
-        let _ = write!(
-            out,
-            "<path d=\"M{LEFT} {0:.1}H{1:.1}\" stroke=\"var(--line)\"/><text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
-            y(v),
-            LEFT + WIDTH,
-            LEFT - 8.0,
-            y(v) + 4.0,
-            si(v, "")
-        );
-    }
-    let _ = write!(out, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>", LEFT + WIDTH / 2.0, y(0.0) + 42.0, across);
-    let _ = write!(
-        out,
-        "<text x=\"16\" y=\"{0:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {0:.0})\">USD</text>",
-        12.0 + HEIGHT / 2.0
-    );
-    let limit = "stroke=\"#d55e00\" stroke-dasharray=\"6 4\" stroke-width=\"1.5\"";
-    if let Some(within) = o.within_s {
-        let at = x(within / unit);
-        let _ = write!(
-            out,
-            "<path d=\"M{at:.1} 12V{:.1}\" {limit}/><text x=\"{:.1}\" y=\"24\" text-anchor=\"end\" fill=\"#d55e00\">time allowed</text>",
-            y(0.0),
-            at - 6.0
-        );
-    }
-    if let Some(budget) = o.budget_usd {
-        let at = y(budget);
-        let _ = write!(
-            out,
-            "<path d=\"M{LEFT} {at:.1}H{:.1}\" {limit}/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#d55e00\">budget</text>",
-            LEFT + WIDTH,
-            LEFT + 6.0,
-            at - 5.0
-        );
-    }
-    let mut front: Vec<&Choice> = rows.iter().map(|(_, c)| *c).collect();
-    front.sort_by(|a, b| a.time_s.total_cmp(&b.time_s).then(a.usd.total_cmp(&b.usd)));
-    let mut least = f64::INFINITY;
-    front.retain(|c| {
-        let better = c.usd < least;
-        least = least.min(c.usd);
-        better
-    });
-    let line: Vec<String> = front.iter().map(|c| format!("{:.1} {:.1}", x(c.time_s / unit), y(c.usd))).collect();
-    let _ =
-        write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>", line.join("L"), PALETTE[2]);
+    plot.axes(&mut out);
+    plot.limits(&mut out);
+    plot.front(&mut out);
     for (row, c) in rows {
         let words = format!("{}, {}: {}, {}; {}", row.cluster, row.payment, time(c.time_s), usd(c.usd), c.layout);
         let radius = if is_best(o, row) { 7.0 } else { 5.0 };
+        let (x, y) = plot.at(c);
         let _ = write!(
             out,
-            "<circle class=\"dot\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\" fill=\"{}\" stroke=\"var(--page)\"><title>{}</title></circle>",
-            x(c.time_s / unit),
-            y(c.usd),
+            "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{}\" stroke=\"var(--page)\"><title>{}</title></circle>",
             ink(o, row),
             escaped(&words)
         );
     }
-    if let Some(best) = &o.best {
-        let (cx, cy) = (x(best.time_s / unit), y(best.usd));
+    plot.name_of_best(&mut out);
+    out.push_str("</svg>");
+    out
+}
+
+/// Money over time: what is drawn, and its scales.
+struct Scatter<'a> {
+    plan: &'a PlanOutcome,
+    rows: &'a [Dot<'a>],
+    /// Seconds of one unit of the time axis.
+    unit: f64,
+    /// Ends of the axes, units and USD.
+    most: (f64, f64),
+}
+
+impl<'a> Scatter<'a> {
+    const LEFT: f64 = 80.0;
+    const TOP: f64 = 12.0;
+    const WIDTH: f64 = 790.0;
+    const HEIGHT: f64 = 360.0;
+    const LIMIT: &'static str = "stroke=\"#d55e00\" stroke-dasharray=\"6 4\" stroke-width=\"1.5\"";
+
+    fn of(plan: &'a PlanOutcome, rows: &'a [Dot<'a>]) -> Self {
+        let unit = if rows.iter().any(|(_, c)| c.time_s >= 2.0 * DAY) { DAY } else { 1.0 };
+        let most = |of: &dyn Fn(&Choice) -> f64| rows.iter().map(|(_, c)| of(c)).fold(0.0, f64::max) * 1.08;
+        let ends = (
+            most(&|c| c.time_s / unit).max(plan.within_s.map_or(0.0, |w| 1.05 * w / unit)),
+            most(&|c| c.usd).max(plan.budget_usd.map_or(0.0, |b| 1.05 * b)),
+        );
+        Self { plan, rows, unit, most: ends }
+    }
+
+    fn x(&self, units: f64) -> f64 {
+        Self::LEFT + Self::WIDTH * units / self.most.0
+    }
+
+    fn y(&self, usd: f64) -> f64 {
+        Self::TOP + Self::HEIGHT * (1.0 - usd / self.most.1)
+    }
+
+    fn at(&self, c: &Choice) -> (f64, f64) {
+        (self.x(c.time_s / self.unit), self.y(c.usd))
+    }
+
+    fn axes(&self, out: &mut String) {
+        let (left, right, floor) = (Self::LEFT, Self::LEFT + Self::WIDTH, self.y(0.0));
+        for v in steps(self.most.0) {
+            let _ = write!(
+                out,
+                "<path d=\"M{0:.1} 12V{1:.1}\" stroke=\"var(--line)\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{3}</text>",
+                self.x(v),
+                floor,
+                floor + 18.0,
+                three(v)
+            );
+        }
+        for v in steps(self.most.1) {
+            let _ = write!(
+                out,
+                "<path d=\"M{left} {0:.1}H{right:.1}\" stroke=\"var(--line)\"/><text x=\"{1:.1}\" y=\"{2:.1}\" text-anchor=\"end\">{3}</text>",
+                self.y(v),
+                left - 8.0,
+                self.y(v) + 4.0,
+                si(v, "")
+            );
+        }
+        let across = match (serves(self.plan), self.unit == DAY) {
+            (true, _) => "mean time to the last token, seconds",
+            (false, true) => "days",
+            (false, false) => "seconds",
+        };
+        let _ =
+            write!(out, "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>", left + Self::WIDTH / 2.0, floor + 42.0, across);
+        let _ = write!(
+            out,
+            "<text x=\"16\" y=\"{0:.0}\" text-anchor=\"middle\" transform=\"rotate(-90 16 {0:.0})\">USD</text>",
+            Self::TOP + Self::HEIGHT / 2.0
+        );
+    }
+
+    /// The time and the money that the plan allows.
+    fn limits(&self, out: &mut String) {
+        let (left, limit) = (Self::LEFT, Self::LIMIT);
+        if let Some(within) = self.plan.within_s {
+            let at = self.x(within / self.unit);
+            let _ = write!(
+                out,
+                "<path d=\"M{at:.1} 12V{:.1}\" {limit}/><text x=\"{:.1}\" y=\"24\" text-anchor=\"end\" fill=\"#d55e00\">time allowed</text>",
+                self.y(0.0),
+                at - 6.0
+            );
+        }
+        if let Some(budget) = self.plan.budget_usd {
+            let at = self.y(budget);
+            let _ = write!(
+                out,
+                "<path d=\"M{left} {at:.1}H{:.1}\" {limit}/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#d55e00\">budget</text>",
+                left + Self::WIDTH,
+                left + 6.0,
+                at - 5.0
+            );
+        }
+    }
+
+    /// The line of what nothing else is cheaper and faster than.
+    fn front(&self, out: &mut String) {
+        let mut front: Vec<&Choice> = self.rows.iter().map(|(_, c)| *c).collect();
+        front.sort_by(|a, b| a.time_s.total_cmp(&b.time_s).then(a.usd.total_cmp(&b.usd)));
+        let mut least = f64::INFINITY;
+        front.retain(|c| {
+            let better = c.usd < least;
+            least = least.min(c.usd);
+            better
+        });
+        let point = |c: &&Choice| {
+            let (x, y) = self.at(c);
+            format!("{x:.1} {y:.1}")
+        };
+        let line = front.iter().map(point).collect::<Vec<_>>().join("L");
+        let _ = write!(out, "<path d=\"M{line}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\" stroke-opacity=\".6\"/>", PALETTE[2]);
+    }
+
+    fn name_of_best(&self, out: &mut String) {
+        let Some(best) = &self.plan.best else { return };
+        let at = (self.x(best.time_s / self.unit), self.y(best.usd));
         let name = format!("{}, {}", best.cluster, best.payment);
-        let dots: Vec<(f64, f64)> = rows.iter().map(|(_, c)| (x(c.time_s / unit), y(c.usd))).collect();
-        let (left, top) = free_place((cx, cy), 7.2 * name.chars().count() as f64, (LEFT, LEFT + WIDTH), &dots);
+        let dots: Vec<(f64, f64)> = self.rows.iter().map(|(_, c)| self.at(c)).collect();
+        let (left, top) = free_place(at, 7.2 * name.chars().count() as f64, (Self::LEFT, Self::LEFT + Self::WIDTH), &dots);
         let _ = write!(
             out,
             "<text x=\"{left:.1}\" y=\"{top:.1}\" font-weight=\"600\" stroke=\"var(--page)\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>",
             escaped(&name)
         );
     }
-    out.push_str("</svg>");
-    out
 }
 
 /// Where a name of a width next to a dot hides the fewest others: left end and base line.

@@ -58,15 +58,7 @@ pub(in crate::scenario) fn fleet_job(
     let before = diags.error_count();
     let span = input.fleet.span;
     let mut names = Names::default();
-    given.team.iter().for_each(|t| {
-        names.team(&t.name);
-    });
-    for (i, team) in given.team.iter().enumerate() {
-        if given.team[..i].iter().any(|t| t.name.value == team.name.value) {
-            let message = format!("there are two teams named `{}`", *team.name);
-            diags.push(Diagnostic::error(codes::DUPLICATE_NAME, message).at(team.name.span, "second"));
-        }
-    }
+    teams_once(given, &mut names, diags);
     let mut kube = if given.kubernetes.is_empty() { None } else { Some(super::kubernetes::read(given, diags)?) };
     if given.kubernetes_duration.is_some() && kube.is_none() {
         conflict(given.kubernetes_duration.span, "`kubernetes_duration` does nothing without `kubernetes`", "leave it out", diags);
@@ -94,19 +86,7 @@ pub(in crate::scenario) fn fleet_job(
     let classes: Vec<_> = given.job.iter().map(|j| drawn(j, &place, &mut names, &mut models, &mut links, diags)).collect();
     let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, &mut links, diags)).collect();
     let waits = waits(&given.job, diags);
-    let total = given.job.iter().map(|j| *j.count).fold(0, u64::saturating_add);
-    if total > MOST_JOBS {
-        let told = Diagnostic::error(codes::OUT_OF_RANGE, format!("{total} jobs: at most {MOST_JOBS}"));
-        diags.push(told.at(head(given.job.span, diags), "these jobs"));
-    }
-    if given.trace.is_none() && given.job.is_empty() && given.service.is_empty() && kube_jobs.is_empty() {
-        let told = Diagnostic::error(codes::MISSING_KEY, "the fleet has nothing to do").at(head(span, diags), "this fleet");
-        diags.push(told.hint("add `trace`, a [[fleet.job]] or a [[fleet.service]]"));
-    }
-    if !given.service.is_empty() && given.horizon.is_none() {
-        let told = Diagnostic::error(codes::MISSING_KEY, "a fleet with services needs `horizon`: they never end");
-        diags.push(told.at(head(span, diags), "this fleet"));
-    }
+    enough(given, kube_jobs.len(), span, diags);
     if names.teams.len() > 60_000 || names.classes.len() > 60_000 {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "more than 60,000 teams or classes").at(head(span, diags), "this fleet"));
     }
@@ -139,6 +119,36 @@ pub(in crate::scenario) fn fleet_job(
         scenarios: links.classes,
         synthetic: links.synthetic,
     })
+}
+
+/// Teams by their names, each once.
+fn teams_once(given: &FleetInput, names: &mut Names, diags: &mut Diagnostics) {
+    given.team.iter().for_each(|t| {
+        names.team(&t.name);
+    });
+    for (i, team) in given.team.iter().enumerate() {
+        if given.team[..i].iter().any(|t| t.name.value == team.name.value) {
+            let message = format!("there are two teams named `{}`", *team.name);
+            diags.push(Diagnostic::error(codes::DUPLICATE_NAME, message).at(team.name.span, "second"));
+        }
+    }
+}
+
+/// Whether there is something to do, not too much of it, and an end; beside the jobs of Kubernetes.
+fn enough(given: &FleetInput, queued: usize, span: Span, diags: &mut Diagnostics) {
+    let total = given.job.iter().map(|j| *j.count).fold(0, u64::saturating_add);
+    if total > MOST_JOBS {
+        let told = Diagnostic::error(codes::OUT_OF_RANGE, format!("{total} jobs: at most {MOST_JOBS}"));
+        diags.push(told.at(head(given.job.span, diags), "these jobs"));
+    }
+    if given.trace.is_none() && given.job.is_empty() && given.service.is_empty() && queued == 0 {
+        let told = Diagnostic::error(codes::MISSING_KEY, "the fleet has nothing to do").at(head(span, diags), "this fleet");
+        diags.push(told.hint("add `trace`, a [[fleet.job]] or a [[fleet.service]]"));
+    }
+    if !given.service.is_empty() && given.horizon.is_none() {
+        let told = Diagnostic::error(codes::MISSING_KEY, "a fleet with services needs `horizon`: they never end");
+        diags.push(told.at(head(span, diags), "this fleet"));
+    }
 }
 
 fn teams(given: &FleetInput, kube: Option<&Kubernetes>, names: &Names) -> Vec<Team> {

@@ -76,12 +76,7 @@ pub(super) fn drawn(
     let (given, file) = &link::job(given, place, diags)?;
     let several = place.cluster.pools().iter().any(|p| p.region > 0);
     fits_together(given, at, several, diags);
-    let sizes: Vec<(u32, f64)> = if given.sizes.is_empty() {
-        vec![(given.accelerators.unwrap_or(1).min(1 << 24) as u32, 1.0)]
-    } else {
-        let share = |i: usize| given.shares.get(i).map_or(1.0, |s| **s);
-        given.sizes.iter().enumerate().map(|(i, s)| ((**s).min(1 << 24) as u32, share(i))).collect()
-    };
+    let sizes = sizes(given);
     let largest = sizes.iter().map(|s| s.0).max().unwrap_or(1);
     let thousandths = given.share.map_or(1000, |s| (s * 1000.0).round() as u16);
     let ask = Ask {
@@ -117,23 +112,8 @@ pub(super) fn drawn(
         mean = if step.is_none() { alone } else { mean };
         links.named(&given.name, &file.file, alone);
     }
-    let like = Job {
-        submit: 0.0,
-        ask,
-        work,
-        class: names.class(&given.name),
-        team: names.team(given.team.value.as_deref().unwrap_or("")),
-        priority: (*given.priority).min(1_000_000) as i32,
-        spot: *given.spot,
-        preemptible: *given.preemptible,
-        checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
-        checkpoint_cost: given.checkpoint_cost.map_or(0.0, Seconds::get),
-        copies: given
-            .copy_every
-            .map(|every| Copying { every: every.min(1 << 20) as u32, takes: given.copy_time.map_or(0.0, Seconds::get) }),
-        restart: given.restart.map_or(place.restart, Seconds::get),
-        elastic: given.most.map(|most| Elastic { most: most.min(1 << 24) as u32, serial: given.serial.unwrap_or(0.0) }),
-    };
+    let team = names.team(given.team.value.as_deref().unwrap_or(""));
+    let like = like(given, ask, work, place.restart, (names.class(&given.name), team));
     Some(JobClass {
         name: given.name.value.clone(),
         count: *given.count,
@@ -150,6 +130,37 @@ pub(super) fn drawn(
         sizes,
         like,
     })
+}
+
+/// Accelerators of a class's jobs, with their shares.
+fn sizes(given: &JobInput) -> Vec<(u32, f64)> {
+    if given.sizes.is_empty() {
+        vec![(given.accelerators.unwrap_or(1).min(1 << 24) as u32, 1.0)]
+    } else {
+        let share = |i: usize| given.shares.get(i).map_or(1.0, |s| **s);
+        given.sizes.iter().enumerate().map(|(i, s)| ((**s).min(1 << 24) as u32, share(i))).collect()
+    }
+}
+
+/// A job like all of a class; of which class and team.
+fn like(given: &JobInput, ask: Ask, work: Work, restart: f64, (class, team): (u16, u16)) -> Job {
+    Job {
+        submit: 0.0,
+        ask,
+        work,
+        class,
+        team,
+        priority: (*given.priority).min(1_000_000) as i32,
+        spot: *given.spot,
+        preemptible: *given.preemptible,
+        checkpoint: given.checkpoint.map_or(0.0, Seconds::get),
+        checkpoint_cost: given.checkpoint_cost.map_or(0.0, Seconds::get),
+        copies: given
+            .copy_every
+            .map(|every| Copying { every: every.min(1 << 20) as u32, takes: given.copy_time.map_or(0.0, Seconds::get) }),
+        restart: given.restart.map_or(restart, Seconds::get),
+        elastic: given.most.map(|most| Elastic { most: most.min(1 << 24) as u32, serial: given.serial.unwrap_or(0.0) }),
+    }
 }
 
 /// The model of a class that trains: its layout fits the accelerators, and a step of it can be simulated on each kind that it may use.
@@ -199,8 +210,23 @@ fn fits_together(given: &JobInput, at: Span, several: bool, diags: &mut Diagnost
         }
         _ => {}
     }
+    for (bad, span, message) in idle_keys(given, several) {
+        if bad {
+            conflict(span, message, "leave it out", diags);
+        }
+    }
+    if cores_only && given.cpus.is_none() {
+        diags.push(Diagnostic::error(codes::MISSING_KEY, "a job without accelerators needs `cpus`").at(at, "this class"));
+    }
+    amounts(given, diags);
+}
+
+/// Keys of a class that do nothing beside what else it says, or contradict it.
+fn idle_keys(given: &JobInput, several: bool) -> Vec<(bool, Span, &'static str)> {
+    let trains = given.training.is_some();
+    let cores_only = *given.accelerators == Some(0);
     let lognormal = *given.durations == Some(Durations::Lognormal);
-    let rules = [
+    vec![
         (given.steps.is_some() && !trains, given.steps.span, "`steps` does nothing without `training`"),
         (given.arrivals.is_some() && given.every.is_none(), given.arrivals.span, "`arrivals` does nothing without `every`"),
         (given.sigma.is_some() && !lognormal, given.sigma.span, "`sigma` does nothing unless durations = \"lognormal\""),
@@ -230,15 +256,11 @@ fn fits_together(given: &JobInput, at: Span, several: bool, diags: &mut Diagnost
             given.within.span,
             "`within` does nothing without accelerators: the job is on one node",
         ),
-    ];
-    for (bad, span, message) in rules {
-        if bad {
-            conflict(span, message, "leave it out", diags);
-        }
-    }
-    if cores_only && given.cpus.is_none() {
-        diags.push(Diagnostic::error(codes::MISSING_KEY, "a job without accelerators needs `cpus`").at(at, "this class"));
-    }
+    ]
+}
+
+/// Numbers of a class that are out of range or do not divide.
+fn amounts(given: &JobInput, diags: &mut Diagnostics) {
     if !given.shares.is_empty() && given.shares.len() != given.sizes.len() {
         let message = format!("{} sizes have {} shares", given.sizes.len(), given.shares.len());
         diags.push(Diagnostic::error(codes::CONFLICT, message).at(given.shares.span, "as many as sizes"));
