@@ -26,9 +26,11 @@ pub(super) struct ContextRoute {
 /// Memory traffic of keys and values in a ring, bytes per element: joined for the way, then at every step half of them copied (forward), or
 /// their gradients joined and added (backward; TransformerEngine, `AttnFuncWithCP`).
 const RING_KEYS: [[f64; 2]; 2] = [[2.0, 2.0], [4.0, 10.0]];
-/// Kernels of a step of a ring beside attention: copies, corrections, messages.
+/// Kernels of a step of a ring beside attention, forward and backward: copies, corrections, messages (forward counted in the same code, backward
+/// from memory).
 const RING_KERNELS: [f64; 2] = [4.0, 7.0];
-/// Memory traffic of what is swapped for heads, bytes per element: ordered by rank before, by token after.
+/// Memory traffic of what is swapped for heads, bytes per element: ordered by rank before, by token after, a copy each (2 + 2; TransformerEngine's
+/// `flash_attn_a2a_communicate`, from memory).
 const SWAPPED: f64 = 8.0;
 
 impl Shape<'_> {

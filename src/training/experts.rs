@@ -166,7 +166,8 @@ impl Shape<'_> {
             expert_wait: if forward { self.config.experts.wait.get() } else { 0.0 },
             ..PassCost::default()
         };
-        self.comm(cost, count)
+        let cost = self.comm(cost, count);
+        if forward { cost } else { self.with_bare_scatters(cost) }
     }
 
     /// Router: scores of all experts and the choice among them; backward twice that.
