@@ -74,16 +74,16 @@ pub struct Slice {
 /// Slices of a step or a trace.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Timeline {
-    /// What was run, each with its microbatch.
-    slices: Vec<(u32, Slice)>,
+    /// What was run.
+    slices: Vec<Slice>,
     /// What of it happened several times.
     repeat: Option<Repeat>,
 }
 
 impl Timeline {
-    /// Slices with their microbatches, of which a part may repeat.
+    /// Slices, of which a part may repeat.
     #[must_use]
-    pub const fn new(slices: Vec<(u32, Slice)>, repeat: Option<Repeat>) -> Self {
+    pub const fn new(slices: Vec<Slice>, repeat: Option<Repeat>) -> Self {
         Self { slices, repeat }
     }
     /// Whether there are none.
@@ -95,8 +95,8 @@ impl Timeline {
     #[must_use]
     pub fn slices(&self) -> Vec<Slice> {
         let mut out: Vec<Slice> = match &self.repeat {
-            None => self.slices.iter().map(|s| s.1.clone()).collect(),
-            Some(repeat) => self.slices.iter().flat_map(|(microbatch, slice)| times(*microbatch, slice, repeat)).collect(),
+            None => self.slices.clone(),
+            Some(repeat) => self.slices.iter().flat_map(|slice| times(slice, repeat)).collect(),
         };
         out.sort_by(|a, b| (a.process, a.track).cmp(&(b.process, b.track)).then(a.start_s.total_cmp(&b.start_s)));
         out
@@ -104,10 +104,10 @@ impl Timeline {
 }
 
 /// A slice as often as it happened.
-fn times<'a>(microbatch: u32, slice: &'a Slice, repeat: &'a Repeat) -> impl Iterator<Item = Slice> + 'a {
-    let periods = if repeat.is_in(microbatch) {
+fn times<'a>(slice: &'a Slice, repeat: &'a Repeat) -> impl Iterator<Item = Slice> + 'a {
+    let periods = if repeat.is_in(slice.start_s) {
         0..=repeat.times
-    } else if repeat.is_late(microbatch) {
+    } else if repeat.is_late(slice.start_s) {
         repeat.times..=repeat.times
     } else {
         0..=0

@@ -202,7 +202,7 @@ fn timeline(trace: &Trace, run: &Replayed) -> (Vec<String>, Timeline, usize) {
                 tracks.push(format!("communication {}", tracks.len() - 2));
             }
             let (process, name) = (class as u32, SliceName::Text(op.name.clone()));
-            out.push((0, Slice { process, track: track as u32, kind, name, start_s, duration_s: end - start_s }));
+            out.push(Slice { process, track: track as u32, kind, name, start_s, duration_s: end - start_s });
         }
     }
     (tracks, Timeline::new(out, None), shown)

@@ -12,7 +12,7 @@ use super::training_facts::{facts, profile_uses};
 use super::uncertainty::interval;
 use crate::fabric::{AcceleratorId, Fabric, NodeId};
 use crate::ids::Id;
-use crate::training::{Config, MemoryPlan, PassCost, Recompute, Repeat, Shelf, Step, advice};
+use crate::training::{Config, MemoryPlan, PassCost, Recompute, Shelf, Step, advice};
 use crate::workload::{ClassId, TaskGraph, TaskId, TaskKind, Track, Work};
 
 /// The numbers of a step, and what reports draw.
@@ -133,9 +133,8 @@ fn breakdown(step: &Step, class: ClassId) -> (BreakdownSeconds, f64) {
         (0..graph.len()).filter(|&i| graph.tasks()[i].class == class && matches!(graph.tasks()[i].work, Work::Compute { .. })).collect();
     own.sort_unstable_by(|&a, &b| run.start[a].total_cmp(&run.start[b]).then(a.cmp(&b)));
     let mut parts = passed(step, &own, 0.0, run.makespan);
-    let first = |repeat: &Repeat| own.iter().find(|&&i| graph.tasks()[i].label.microbatch == repeat.first).map(|&i| run.start[i]);
-    if let Some((repeat, from)) = step.repeat.and_then(|repeat| Some((repeat, first(&repeat)?))) {
-        parts.add(f64::from(repeat.times), &passed(step, &own, from, from + repeat.period_s));
+    if let Some(repeat) = step.repeat {
+        parts.add(f64::from(repeat.times), &passed(step, &own, repeat.from_s, repeat.from_s + repeat.period_s));
     }
     let (time, total): (f64, f64) = (step.time_s(), parts.parts().iter().map(|p| p.1).sum());
     parts.other += time - total;
@@ -325,7 +324,7 @@ fn timeline(step: &Step) -> Timeline {
             TaskKind::Other => (SliceKind::Other, SliceName::Word("other")),
         };
         let track = Track::ALL.iter().position(|t| *t == task.track).unwrap_or(0) as u32;
-        out.push((label.microbatch, Slice { process: task.class.0, track, kind, name, start_s, duration_s }));
+        out.push(Slice { process: task.class.0, track, kind, name, start_s, duration_s });
     }
     Timeline::new(out, step.repeat)
 }

@@ -237,6 +237,9 @@ fn simulate(
     let repeat = short.and_then(|s| s.settled(&lowered.graph, &execution));
     let memory = (0..config.parallel.pipeline).map(|s| stage_memory(config, &layers, s)).collect();
     let passes = paces.into_iter().map(|p| p.0).collect();
-    let Lowered { graph, inside, .. } = lowered;
+    let Lowered { mut graph, inside, .. } = lowered;
+    if let Some(repeat) = repeat {
+        graph.count(|task| if repeat.is_in(execution.start[task]) { f64::from(1 + repeat.times) } else { 1.0 });
+    }
     Ok(Step { graph, inside, execution, repeat, layers, passes, memory, devices, parts, variants })
 }

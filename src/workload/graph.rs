@@ -301,6 +301,10 @@ fn turned(start: &[u32], to: &[u32]) -> (Vec<u32>, Vec<u32>) {
 }
 
 impl TaskGraph {
+    /// Says how often each task, by its index, happens.
+    pub fn count(&mut self, times: impl Fn(usize) -> f64) {
+        self.tasks.iter_mut().enumerate().for_each(|(i, task)| task.times = times(i));
+    }
     /// The tasks in order of their ids.
     #[must_use]
     pub fn tasks(&self) -> &[Task] {

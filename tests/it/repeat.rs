@@ -61,7 +61,7 @@ fn a_long_step_is_run_in_part() {
         hold(&config, &fabric, &step);
     }
     // Too few microbatches to leave any out.
-    let (config, fabric) = job("stack = \"megatron-2022\"\n", (4, 4, 2), 12, 1);
+    let (config, fabric) = job("stack = \"megatron-2022\"\n", (4, 4, 2), 8, 1);
     assert_eq!(simulate_step(&config, &fabric).unwrap().repeat, None);
 }
 
