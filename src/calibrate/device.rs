@@ -3,7 +3,7 @@
 use crate::hardware::Catalogue;
 
 /// Words of a device's name, all of which have to be there, with the part; the first that fits counts.
-const NAMES: [(&[&str], &str); 34] = [
+const NAMES: [(&[&str], &str); 35] = [
     (&["gb300"], "gb300"),
     (&["b300"], "b300-sxm"),
     (&["gb200"], "gb200"),
@@ -12,6 +12,7 @@ const NAMES: [(&[&str], &str); 34] = [
     (&["h200", "nvl"], "h200-nvl"),
     (&["h200"], "h200-sxm"),
     (&["h100", "pcie"], "h100-pcie"),
+    (&["h100", "nvl"], "h100-nvl"),
     (&["h100"], "h100-sxm"),
     (&["h800"], "h800-sxm"),
     (&["h20"], "h20"),

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::constants::{ScaleUpRow, TunerRow, constants};
-use super::rings::rings_in;
+use super::rings::{halves, rings_in};
 use crate::choice;
 use crate::fabric::{AcceleratorId, Domain, DomainKind, Fabric};
 
@@ -181,10 +181,15 @@ pub(super) fn lines_of(fabric: &Fabric, group: &[AcceleratorId]) -> (ScaleUpLine
             let rings = rings_in(fabric, group).len() as f64;
             let rings = if rings == 0.0 { RINGS_OF_FIVE } else { rings };
             match row {
-                Some(row) => (ScaleUpLines::of(row, rings), *row.measured),
+                Some(row) => {
+                    // A ring takes a cable of a cube, a half of those between two neighbours of a mesh of few. No switch adds up.
+                    let each = fabric.direct_cables(group[0]) / f64::from(halves(fabric, group[0]));
+                    let meshed = domain.kind == DomainKind::FullMesh;
+                    (ScaleUpLines { nvls: None, ..ScaleUpLines::of(row, rings * each) }, *row.measured && !meshed)
+                }
                 None => {
                     // 0.75 of the data sheet, as MI300X (48 of 64 GB/s a link); latencies assumed.
-                    let one = 0.75 * data_sheet / (f64::from(domain.size) - 1.0).max(1.0);
+                    let one = 0.75 * data_sheet / (f64::from(domain.size) - 1.0).max(1.0) / f64::from(halves(fabric, group[0]));
                     let slow = ScaleUpLines { base: 20.0 * US, hop: 4.0 * US, bulk_base: 20.0 * US, bulk_hop: 4.0 * US, ..generic() };
                     (slow.at(rings * one), false)
                 }

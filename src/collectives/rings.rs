@@ -5,13 +5,19 @@ use crate::fabric::{AcceleratorId, Fabric};
 /// Search steps before the best set so far is taken; no shape of up to eight ranks in the catalogue needs as many.
 const MOST_STEPS: u64 = 400_000;
 
+/// Into how many parts rings cut what joins a pair: two where a full mesh has several cables a pair (four ranks have no three rings that use
+/// each pair once, but six that use it twice).
+pub(super) fn halves(fabric: &Fabric, a: AcceleratorId) -> u8 {
+    if fabric.direct_cables(a) >= 2.0 { 2 } else { 1 }
+}
+
 /// Rings over the direct links of a mesh: each lists the members of `group` by index. Empty where the links hold none.
 pub(super) fn rings_in(fabric: &Fabric, group: &[AcceleratorId]) -> Vec<Vec<usize>> {
     let n = group.len();
     if !(2..=16).contains(&n) {
         return Vec::new();
     }
-    let unit = fabric.direct_link_rate(group[0]);
+    let unit = fabric.direct_link_rate(group[0]) / f64::from(halves(fabric, group[0]));
     let cables = |a: usize, b: usize| {
         let rate = fabric.direct_link(group[a], group[b]).map_or(0.0, |l| fabric.link(l).capacity);
         (rate / unit).round() as u32

@@ -317,13 +317,32 @@ fn protocols_between_nodes_follow_the_library() {
     assert!(c.plan_by(Op::AllReduce, 8.0, Some(Algorithm::NvlsTree), Some(Protocol::Ll)).is_none());
 }
 
-#[test]
-fn boxes_of_mi300x_choose_as_rccl_does() {
-    let text = "[[node]]\nname = \"n\"\naccelerator = \"mi300x\"\naccelerators = 8\nscale_up = \"full-mesh\"\nhost = \"dgx-h100\"\n[fabric]\nkind = \"none\"\n";
+/// One node whose accelerators are joined without a switch.
+fn mesh(part: &str, accelerators: u32) -> Fabric {
+    let text = format!(
+        "[[node]]\nname = \"n\"\naccelerator = \"{part}\"\naccelerators = {accelerators}\nscale_up = \"full-mesh\"\nhost = \"dgx-h100\"\n[fabric]\nkind = \"none\"\n"
+    );
     let mut diags = Diagnostics::new();
     let source = diags.add_source("t", text);
     let built = Node::parse(source, &mut diags).and_then(|n| TopologyInput::decode(&n, &mut diags)).and_then(|t| t.build(&mut diags));
-    let fabric = built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0;
+    built.unwrap_or_else(|| panic!("{}", render(&diags, Style::Plain))).0
+}
+
+#[test]
+fn a_pair_on_a_board_of_four_has_a_third_of_the_links() {
+    let rate = |fabric: &Fabric, ranks| Communicator::new(fabric, &Library::nccl(), &[first(ranks)]).plan(Op::AllReduce, 1e9).rate_cap;
+    let (board, switched) = (mesh("h100-sxm", 4), boxes("h100-sxm", 1, 0));
+    let pair = rate(&board, 2);
+    assert!((rate(&switched, 2) / pair - 3.0).abs() < 0.05, "{pair}");
+    // Six rings of three links each use them all, and nothing adds up inside a switch.
+    let c = Communicator::new(&board, &Library::nccl(), &[first(4)]);
+    assert!((rate(&board, 4) / rate(&switched, 4) - 1.0).abs() < 0.05);
+    assert_eq!(c.plan(Op::AllReduce, 1e9).algorithm, Algorithm::Ring);
+}
+
+#[test]
+fn boxes_of_mi300x_choose_as_rccl_does() {
+    let fabric = mesh("mi300x", 8);
     let c = Communicator::new(&fabric, &Library::nccl(), &[first(8)]);
     assert!(!c.is_measured() && !c.knows_channels());
     // LL at 0.08 of the rate: 12 + 0.8 x 14 us; then the bulk protocol, seven rings of 48 GB/s.

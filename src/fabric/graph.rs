@@ -264,7 +264,14 @@ impl Fabric {
         let [i, j] = [a, b].map(|x| (self.site(x).own.0 - domain.first.0) as usize);
         domain.direct[i * domain.width + j]
     }
-    /// Rate of one cable of a mesh: the least among an accelerator's links.
+    /// Cables between each two accelerators of a full mesh; of other meshes those of the thinnest pair.
+    #[must_use]
+    pub fn direct_cables(&self, a: AcceleratorId) -> f64 {
+        let domain = self.domain(self.site(a).domain);
+        let meshed = domain.kind == DomainKind::FullMesh;
+        if meshed { *self.part(a).scale_up_links as f64 / (f64::from(domain.size) - 1.0).max(1.0) } else { 1.0 }
+    }
+    /// Rate of all cables of the thinnest pair of a mesh that an accelerator is in.
     #[must_use]
     pub fn direct_link_rate(&self, a: AcceleratorId) -> f64 {
         let domain = self.domain(self.site(a).domain);

@@ -16,9 +16,37 @@ pub(super) struct Shape {
     pub(super) fabric: String,
     /// Scale-up links of each accelerator that the site has wired; absent: all.
     pub(super) links: Option<u64>,
+    /// Whether the accelerators of a node are joined by links of their own, without a switch.
+    pub(super) direct: bool,
     /// Whether PCIe cards copy straight into each other's memory, and what all copies of a box share, bytes a second; absent: the default.
     pub(super) peer_access: bool,
     pub(super) peer_copies: Option<f64>,
+}
+
+impl Shape {
+    /// Nodes alone: no network, all links wired, through a switch where the part has one.
+    pub(super) fn of(accelerator: &str, nodes: u64, per_node: u64) -> Self {
+        Self {
+            accelerator: accelerator.to_owned(),
+            nodes,
+            per_node,
+            domain: None,
+            nics: 0,
+            gbps: 0.0,
+            fabric: "none".into(),
+            links: None,
+            direct: has_no_switch(accelerator, 0),
+            peer_access: true,
+            peer_copies: None,
+        }
+    }
+}
+
+/// Whether the accelerators of a server, as many as its maker built in, have no switch: cards with bridges, and boards of four HGX modules, of
+/// which each pair has a third of the links.
+pub(super) fn has_no_switch(accelerator: &str, built_in: u64) -> bool {
+    let modules = ["a100-sxm", "h100-sxm", "h200-sxm"].iter().any(|part| accelerator.starts_with(part));
+    accelerator.ends_with("-nvl") || modules && built_in == 4
 }
 
 /// A NIC of the catalogue by fabric and rate.
@@ -71,6 +99,7 @@ pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
         a if a.starts_with("v100") => "cube-mesh",
         a if a.starts_with("mi") => "full-mesh",
         a if a.starts_with("tpu") => "torus",
+        _ if shape.direct => "full-mesh",
         _ => "nvswitch",
     };
     let domain = shape.domain.filter(|d| d.is_multiple_of(shape.per_node)).map_or_else(String::new, |d| format!("scale_up_domain = {d}\n"));

@@ -1,6 +1,6 @@
 //! Collectives by size, on a fabric made for the row.
 
-use super::cluster::{Shape, fabric, measured};
+use super::cluster::{Shape, fabric, has_no_switch, measured};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::collectives::{Algorithm, Communicator, Engine, Launch, Library, Op};
@@ -75,16 +75,12 @@ pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<f64, S
         return Err("more accelerators than its nodes hold".into());
     }
     let shape = Shape {
-        accelerator: part.id.value.clone(),
-        nodes,
-        per_node,
         domain: domain(record, *part.scale_up_domain, ranks, per_node),
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
-        links: None,
-        peer_access: true,
-        peer_copies: None,
+        direct: has_no_switch(&part.id.value, per_node),
+        ..Shape::of(&part.id.value, nodes, per_node)
     };
     let fabric = measured(fabric(&shape)?, profiles);
     // Part of each node takes part: its first accelerators.

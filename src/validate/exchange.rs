@@ -1,6 +1,6 @@
 //! Exchanges of tokens with the ranks of their experts, on a fabric made for the row.
 
-use super::cluster::{Shape, fabric};
+use super::cluster::{Shape, fabric, has_no_switch};
 use super::gemm::part;
 use super::table::{Columns, Record};
 use crate::collectives::{Algorithm, Communicator, Library, Op, Routing};
@@ -35,16 +35,11 @@ pub(super) fn predict(record: &Record<'_>) -> Result<f64, String> {
     let (nodes, per_node) = (record.count("nodes")?, record.count("accelerators_per_node")?);
     let ranks = nodes.checked_mul(per_node).filter(|n| *n <= 1 << 16).ok_or("more than 65,536 ranks")?;
     let shape = Shape {
-        accelerator: part(record)?.id.value.clone(),
-        nodes,
-        per_node,
-        domain: None,
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: if nodes > 1 { record.text("fabric").to_owned() } else { "none".into() },
-        peer_access: true,
-        peer_copies: None,
-        links: None,
+        direct: has_no_switch(&part(record)?.id.value, per_node),
+        ..Shape::of(&part(record)?.id.value, nodes, per_node)
     };
     let fabric = fabric(&shape)?;
     let routing = Routing {

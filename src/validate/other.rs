@@ -3,7 +3,7 @@
 //! The prediction is the fastest layout that fits into memory, among those that the model allows: data parallelism with the largest
 //! microbatches for BERT and ResNet, tensor, context and pipeline degrees for adapters beside frozen weights.
 
-use super::cluster::{Shape, fabric, measured};
+use super::cluster::{Shape, fabric, has_no_switch, measured};
 use super::gemm::part;
 use super::recipes::{adapter_exchange, adapter_layers, adapter_tensor, adapters_keep_narrow};
 use super::table::{Columns, Predicted, Record};
@@ -223,22 +223,20 @@ fn fastest(job: &Job, fabric: &Fabric, profiles: &Profiles, memory: f64) -> Resu
 pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predicted, String> {
     let part = part(record)?;
     let ranks = record.count("accelerators")?;
-    let per_node = record.count("accelerators_per_node")?.min(ranks);
+    let built_in = record.count("accelerators_per_node")?;
+    let per_node = built_in.min(ranks);
     if !ranks.is_multiple_of(per_node) {
         return Err("the accelerators do not fill whole nodes".into());
     }
     let job = job(record, ranks)?;
     let shape = Shape {
-        accelerator: part.id.value.clone(),
-        nodes: ranks / per_node,
-        per_node,
         domain: record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node && ranks > per_node),
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: record.text("fabric").to_owned(),
-        links: None,
-        peer_access: true,
         peer_copies: Some(FREE_COPIES).filter(|_| submitted(record)),
+        direct: has_no_switch(&part.id.value, built_in),
+        ..Shape::of(&part.id.value, ranks / per_node, per_node)
     };
     fastest(&job, &measured(fabric(&shape)?, profiles), profiles, part.memory.get())
 }

@@ -1,7 +1,7 @@
 //! Closed-loop serving points and offline throughput: a row becomes a deployment, an engine as it was launched, and the client of the
 //! benchmark.
 
-use super::cluster::{Shape as FabricShape, fabric};
+use super::cluster::{Shape as FabricShape, fabric, has_no_switch};
 use super::launch::{Point, engine, offline};
 use super::table::{Columns, Record};
 use crate::engine::Streams;
@@ -75,6 +75,16 @@ fn shape_of(model: &str) -> Result<Shape, String> {
     Shape::of_preset(preset)
 }
 
+/// The servers of a row, of as many accelerators as it says, else of as many as it has.
+fn servers(record: &Record<'_>, ranks: u64) -> FabricShape {
+    let built_in = record.get::<u64>("accelerators_per_node").ok().filter(|n| *n > 0 && ranks.is_multiple_of(*n));
+    let (accelerator, each) = (record.text("accelerator"), built_in.unwrap_or(ranks));
+    // Engines keep to their servers, so any network will do.
+    let (nics, gbps, fabric) = if each < ranks { (1, 400.0, "infiniband") } else { (0, 0.0, "none") };
+    let direct = has_no_switch(accelerator, built_in.unwrap_or(0));
+    FabricShape { nics, gbps, fabric: fabric.into(), direct, ..FabricShape::of(accelerator, ranks / each, each) }
+}
+
 fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, arrivals: Arrivals) -> Result<(Served, Vec<u32>), String> {
     let deployment = Deployment {
         tensor: p.tensor,
@@ -85,19 +95,7 @@ fn run(record: &Record<'_>, p: &Point, stack: &StackRow, traffic: &Synthetic, ar
         pipeline: record.count("pipeline_parallel")?,
         ..Deployment::plain(shape_of(&p.model)?, formats(record, p)?)
     };
-    let cluster = FabricShape {
-        accelerator: record.text("accelerator").to_owned(),
-        nodes: 1,
-        per_node: deployment.ranks(),
-        domain: None,
-        nics: 0,
-        gbps: 0.0,
-        fabric: "none".into(),
-        links: None,
-        peer_access: true,
-        peer_copies: None,
-    };
-    let fabric = fabric(&cluster)?;
+    let fabric = fabric(&servers(record, deployment.ranks()))?;
     let mut pool = deployment.pool(&fabric, Profiles::embedded(), stack).map_err(|e| e.to_string())?;
     let requests = synthesize(traffic, &Streams::new(1));
     let served = serve(&mut pool, &requests, arrivals, 0.0, &Streams::new(1));

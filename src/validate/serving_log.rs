@@ -281,15 +281,7 @@ fn replay(log: &Log, profiles: &Profiles, factor: f64) -> Result<(Vec<Timed>, Im
     let cards = tensor > 1 && Catalogue::embedded().accelerators.get(&accelerator).is_some_and(|a| a.scale_up.is_none());
     let cluster = FabricShape {
         peer_access: !cards || meta.get("peer_access").and_then(Json::as_bool).unwrap_or(false),
-        peer_copies: None,
-        accelerator: accelerator.clone(),
-        nodes: 1,
-        per_node: tensor,
-        domain: None,
-        nics: 0,
-        gbps: 0.0,
-        fabric: "none".into(),
-        links: None,
+        ..FabricShape::of(&accelerator, 1, tensor)
     };
     let mut fabric = fabric(&cluster)?;
     fabric.set_measured(profiles.measured());

@@ -1,6 +1,6 @@
 //! Training steps: a row of the table becomes a fabric and a job, which go the same way as a scenario.
 
-use super::cluster::{Shape, fabric, measured};
+use super::cluster::{Shape, fabric, has_no_switch, measured};
 use super::gemm::part;
 use super::recipes;
 use super::table::{Columns, Predicted, Record};
@@ -244,23 +244,20 @@ fn with_remainder_last(mut config: Config) -> Config {
 pub(super) fn predict(record: &Record<'_>, profiles: &Profiles) -> Result<Predicted, String> {
     let config = config(record)?;
     let part = part(record)?;
-    let (accelerators, per_node) = (record.count("accelerators")?, record.count("accelerators_per_node")?);
-    let per_node = per_node.min(accelerators);
+    let (accelerators, built_in) = (record.count("accelerators")?, record.count("accelerators_per_node")?);
+    let per_node = built_in.min(accelerators);
     if !accelerators.is_multiple_of(per_node) {
         return Err("the accelerators do not fill whole nodes".into());
     }
     let domain = record.get::<u64>("scale_up_domain").ok().filter(|d| *d > per_node && accelerators > per_node);
     let shape = Shape {
-        accelerator: part.id.value.clone(),
-        nodes: accelerators / per_node,
-        per_node,
         domain,
         nics: record.get("nics_per_node")?,
         gbps: record.get("nic_gbps")?,
         fabric: record.text("fabric").to_owned(),
         links: wired_links(record),
-        peer_access: true,
-        peer_copies: None,
+        direct: has_no_switch(&part.id.value, built_in),
+        ..Shape::of(&part.id.value, accelerators / per_node, per_node)
     };
     let fabric = measured(fabric(&shape)?, profiles);
     let config = layers_that_memory_needs(with_remainder_last(config), part.memory.get());
