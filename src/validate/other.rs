@@ -82,10 +82,12 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         (true, true, false) => "mlperf-2025",
     };
     let stack = Stack::named(id).ok_or_else(|| format!("the stack `{id}` is missing"))?;
-    let dtype = record.text("dtype");
+    let bert = record.text("model").starts_with("bert");
+    // BERT's 8-bit layers and attention are for Hopper and later: the public configuration for L40S (Fujitsu, 2024) asks for neither.
+    let dtype = if submitted && bert && part(record)?.generation.value == "ada" { "fp16" } else { record.text("dtype") };
     // The benchmarks' reference: LAMB for BERT, momentum (LARS at large batches) for ResNet-50, AdamW for adapters.
     let optimizer = match record.text("model") {
-        m if m.starts_with("bert") => OptimizerKind::Lamb,
+        _ if bert => OptimizerKind::Lamb,
         m if m.starts_with("resnet") => OptimizerKind::Momentum,
         _ => OptimizerKind::Adam,
     };
