@@ -33,7 +33,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CalibrateCommand,
     },
-    /// Say what to buy or rent for a training job, in which layout, at what cost
+    /// Say what to buy or rent to train or to serve, in which layout, at what cost
     Plan(PlanArgs),
     /// Run a scenario with many values of any keys: on one machine, or in shards on many
     Sweep {
