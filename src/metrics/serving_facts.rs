@@ -8,7 +8,6 @@ use crate::units::{Bytes, Seconds, grouped};
 
 /// The deployment in words, line by line.
 pub(super) fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) -> Vec<Fact> {
-    let fact = |name: &str, value: String| Fact { name: name.into(), value };
     let d = frame.deployment;
     let s = frame.stack;
     let by = d.draft.as_ref().map_or_else(String::new, |m| format!(" by {}", m.title));
@@ -54,12 +53,23 @@ pub(super) fn facts(frame: &ServingFrame<'_, '_>, memory: &Memory, blocks: u64) 
     if let Some(a) = &d.adapters {
         out.push(fact("Adapters", format!("{} of rank {}, {} in device memory", a.count, a.rank, a.slots)));
     }
-    if let Some(x) = d.fleet.scaling {
+    out.extend(d.fleet.scaling.map(|x| {
         let (what, unit) = (x.measure, Seconds::new(x.interval));
         let rule = format!("{} to {}; one more above {what} {}, one fewer below {}", x.least, d.replicas, x.above, x.below);
-        out.push(fact("Scaling", format!("{rule} ({} looks in a row), looked at every {unit}", x.patience)));
-    }
+        fact("Scaling", format!("{rule} ({} looks in a row), looked at every {unit}", x.patience))
+    }));
     out.extend(models_facts(frame));
+    out.extend(failures_of(d));
+    out
+}
+
+fn fact(name: &str, value: String) -> Fact {
+    Fact { name: name.into(), value }
+}
+
+/// What fails and when; engines of a node that fails are one line.
+fn failures_of(d: &Deployment) -> Vec<Fact> {
+    let mut out = Vec::new();
     for (i, f) in d.fleet.failures.iter().enumerate() {
         let same = |o: &EngineFailure| f.node.is_some() && o.node == f.node && o.at == f.at;
         if d.fleet.failures[..i].iter().any(same) {

@@ -80,7 +80,7 @@ pub(super) fn short(config: &Config) -> Option<Short> {
     // Groups that enter before the first stage works forward and backward in turn.
     let filling = if several { 2 } else { p.pipeline };
     // What comes last: a group that is not whole, else a whole one.
-    let last = if microbatches % group == 0 { group } else { microbatches % group };
+    let last = if microbatches.is_multiple_of(group) { group } else { microbatches % group };
     let first = filling * group;
     let kept = first + 2 * group + last;
     let times = microbatches.checked_sub(kept)? / group;

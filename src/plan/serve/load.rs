@@ -1,23 +1,21 @@
 //! Reads a plan for serving: the traffic, the latencies, and every cluster with the deployments that are legal on it.
 
-use super::super::load::{base_name, candidates, first_message, hash_of, ways_to_pay};
-use super::super::question::{CandidateInput, Objective, PlanInput};
+use super::super::load::{base_name, candidates, hash_of};
+use super::super::question::{Objective, PlanInput};
 use super::super::search::Want;
 use super::super::site::{Excess, Site};
-use super::super::space::{candidate_changes, money_changes, put};
-use super::setup::{Setup, setups};
+use super::super::space::{candidate_changes, put};
+use super::candidate::expand;
+use super::setup::Setup;
 use super::slo::{Target, targets};
 use super::spot::Spot;
 use crate::diag::{Diagnostic, Diagnostics, SourceId, Span, Value, codes};
-use crate::economics::{CostPlan, Ownership};
-use crate::fabric::{AcceleratorId, Fabric, TopologySummary};
+use crate::economics::CostPlan;
+use crate::fabric::{Fabric, TopologySummary};
 use crate::scenario::{Base, Change, Job, Scenario};
 use crate::serving::{Arrivals, Fleet, Requests};
 use crate::units::MONTH;
 use std::sync::Arc;
-
-/// Numbers of nodes that are tried unless they are named.
-const NODES: u64 = 32;
 
 /// Demand that grows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -279,136 +277,4 @@ fn job(base: &Base, input: &PlanInput, diags: &mut Diagnostics) -> Option<Asked>
         return None;
     }
     Some(Asked { title: scenario.title.clone(), goals: job.goals.is_some(), warm_up: job.warm_up })
-}
-
-/// Adds a candidate with its sizes and the deployments on each.
-fn expand(
-    plan: &mut ServePlan,
-    input: &PlanInput,
-    given: &CandidateInput,
-    first: &mut Option<Diagnostics>,
-    diags: &mut Diagnostics,
-) -> Option<()> {
-    let named: Option<Vec<u64>> = given.nodes.value.as_ref().map(|n| n.iter().map(|n| n.value).collect());
-    let counts: Vec<u64> = named.clone().unwrap_or_else(|| (1..=NODES).collect());
-    let changes = candidate_changes(given, None);
-    let index = plan.candidates.len();
-    if counts.iter().all(|n| *n <= plan.spare) {
-        let span = input.goal.spare_nodes.span;
-        let said = format!("spare_nodes = {} leaves no node of {} at work", plan.spare, counts.iter().max().unwrap_or(&0));
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, said).at(span, "too many").at(given.nodes.span, "of these nodes"));
-        return None;
-    }
-    let payments = ways_to_pay(&plan.base, given);
-    plan.candidates.push(Candidate {
-        name: String::new(),
-        changes: changes.clone(),
-        payments,
-        money: money_changes(given),
-        setups: Vec::new(),
-    });
-    let (mut reason, mut short, from) = (None, None, plan.sizes.len());
-    let mut known: Vec<(Setup, bool)> = Vec::new();
-    for &nodes in counts.iter().filter(|n| **n > plan.spare) {
-        let mut all = changes.clone();
-        all.push(put("nodes", Value::Int(nodes as i64), plan.place));
-        let (built, faults) = plan.base.cluster_with(&all);
-        let Some((fabric, catalogue)) = built else {
-            if named.is_some() || nodes == counts[counts.len() - 1] && plan.sizes.len() == from {
-                *diags = faults;
-                return None;
-            }
-            continue;
-        };
-        if plan.candidates[index].name.is_empty() {
-            plan.candidates[index].name = given.name.value.clone().unwrap_or_else(|| fabric.title().to_owned());
-        }
-        let mut legal = Vec::new();
-        let domain = u64::from(fabric.domain(fabric.site(AcceleratorId(0)).domain).size);
-        for setup in setups(input.deployment.value.as_ref(), domain, has_experts(plan, &changes)) {
-            let accelerators = fabric.accelerator_count() as u64;
-            let working = accelerators / nodes * (nodes - plan.spare);
-            if !setup.divides(accelerators, working) {
-                continue;
-            }
-            if !known.iter().any(|k| k.0 == setup) {
-                let (found, faults) = plan.scenario(index, nodes, accelerators, setup, plan.load(), &[]);
-                known.push((setup, found.is_some()));
-                if found.is_none() {
-                    nearer(&mut short, setup, &faults);
-                    reason.get_or_insert(faults);
-                }
-            }
-            legal.extend(known.iter().find(|k| k.0 == setup && k.1).map(|k| k.0));
-        }
-        let Some(&setup) = legal.first() else { continue };
-        let plans = prices(plan, index, nodes, &fabric, setup, given, input, diags)?;
-        let summary = fabric.summary(&catalogue);
-        let excess = plan.site.excess(&summary, plans[0].pue);
-        let size = plan.sizes.len();
-        plan.sizes.push(Size { candidate: index, nodes, fabric, summary, plans, excess });
-        plan.points.extend(legal.into_iter().map(|setup| Point { size, setup }));
-    }
-    plan.candidates[index].setups = known.iter().filter(|k| k.1).map(|k| k.0).collect();
-    if plan.sizes.len() == from {
-        let why = reason.as_ref().map_or_else(|| "no degrees divide the accelerators of these nodes".into(), first_message);
-        let short = short.map(|(setup, lack)| (setup.engine(), lack));
-        plan.barred.push(Barred { name: plan.candidates[index].name.clone(), why: why.clone(), short });
-        let mut faults = reason.unwrap_or_else(|| diags.clone());
-        if !faults.has_errors() {
-            faults.push(Diagnostic::error(codes::LAYOUT_SIZE, why).at(input.base.span, "this job"));
-        }
-        first.get_or_insert(faults);
-    }
-    Some(())
-}
-
-/// Keeps the setup that lacks least memory.
-fn nearer(short: &mut Option<(Setup, (f64, f64))>, setup: Setup, faults: &Diagnostics) {
-    let lack = faults.sorted().into_iter().find_map(|d| d.lack);
-    let over = |l: (f64, f64)| l.0 / l.1;
-    if let Some(lack) = lack.filter(|l| short.is_none_or(|s| over(*l) < over(s.1))) {
-        *short = Some((setup, lack));
-    }
-}
-
-fn has_experts(plan: &ServePlan, changes: &[Change]) -> bool {
-    let own = changes.iter().find(|c| c.key == "serving.model.preset").map(|c| &c.value);
-    let preset = own.or_else(|| plan.base.value("serving.model.preset"));
-    let Some(Value::Str(name)) = preset.map(|n| &n.value) else { return false };
-    crate::model::presets().iter().any(|p| *p.id == *name && *p.experts > 0)
-}
-
-/// What each way to pay comes to on a cluster.
-#[expect(clippy::too_many_arguments)]
-fn prices(
-    plan: &ServePlan,
-    candidate: usize,
-    nodes: u64,
-    fabric: &Fabric,
-    setup: Setup,
-    given: &CandidateInput,
-    input: &PlanInput,
-    diags: &mut Diagnostics,
-) -> Option<Vec<CostPlan>> {
-    let mut out = Vec::new();
-    for (name, more) in &plan.candidates[candidate].payments {
-        let (scenario, faults) = plan.scenario(candidate, nodes, fabric.accelerator_count() as u64, setup, plan.load(), more);
-        let Some(scenario) = scenario else {
-            *diags = faults;
-            return None;
-        };
-        let needed = matches!(plan.want.objective, Objective::Cost | Objective::Pareto) || plan.want.budget.is_some();
-        if scenario.cost.ownership == Ownership::Unknown && needed {
-            let span = given.payment.value.as_ref().map_or(input.base.span, |_| given.payment.span);
-            diags.push(
-                Diagnostic::error(codes::UNKNOWN_PART, format!("no {name} price is known for the accelerators of {}", fabric.title()))
-                    .at(span, "no price")
-                    .hint("give `\"cost.rent\" = \"2.50 USD/h\"` in the candidate's `set`, or a [[price]] in the topology"),
-            );
-            return None;
-        }
-        out.push(scenario.cost);
-    }
-    Some(out)
 }
