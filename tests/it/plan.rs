@@ -309,7 +309,8 @@ fn a_box_sustains_what_published_systems_did() {
     let text = std::fs::read_to_string(at.join("plan/mlperf-llama-2-70b-server.toml")).unwrap();
     let base = std::fs::read_to_string(at.join("serving/llama-2-70b-mlperf-server.toml")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let base = base.replace("requests = 45000", "requests = 20000").replace("../../topologies", root().join("topologies").to_str().unwrap());
+    let base =
+        base.replace("requests = 45000", "requests = 20000").replace("../../topologies", root().join("topologies").to_str().unwrap());
     std::fs::write(folder.path().join("base.toml"), base).unwrap();
     let path = folder.path().join("plan.toml");
     std::fs::write(&path, text.replace("../serving/llama-2-70b-mlperf-server.toml", "base.toml")).unwrap();
