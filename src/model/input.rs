@@ -4,7 +4,7 @@ use super::architecture::{Architecture, Entry, Norm, Position};
 use super::experts::{Experts, Window};
 use super::huggingface;
 use super::preset::{Preset, presets};
-use crate::diag::{At, Count, Diagnostic, Diagnostics, FilePath, Name, Share, Span, Whole, codes, nearest};
+use crate::diag::{At, Code, Count, Diagnostic, Diagnostics, FilePath, Name, Share, Span, Whole, codes, nearest};
 use crate::record;
 
 record! {
@@ -101,6 +101,24 @@ fn parts(model: &Architecture) -> Vec<(&'static str, u64, u64)> {
     out
 }
 
+/// Where a key is given.
+fn given<T>(key: &At<Option<T>>) -> Option<Span> {
+    key.is_some().then_some(key.span)
+}
+
+fn refuse(span: Span, code: Code, message: String, diags: &mut Diagnostics) {
+    diags.push(Diagnostic::error(code, message).at(span, "here"));
+}
+
+/// Refuses keys that are given and do nothing.
+fn idle(keys: &[(&str, Option<Span>)], why: &str, diags: &mut Diagnostics) {
+    for (name, span) in keys {
+        if let Some(span) = span {
+            refuse(*span, codes::CONFLICT, format!("`{name}` does nothing {why}"), diags);
+        }
+    }
+}
+
 impl ModelInput {
     /// The architecture that this table describes; every missing or contradicting size is reported at `span`.
     pub fn resolve(&self, span: Span, diags: &mut Diagnostics) -> Option<Architecture> {
@@ -195,74 +213,70 @@ impl ModelInput {
     }
 
     /// Experts and windows that contradict each other, and keys that do nothing.
-    fn check_experts(&self, model: &Architecture, diags: &mut Diagnostics) {
-        let mut refuse = |span, code, message: String| diags.push(Diagnostic::error(code, message).at(span, "here"));
-        match model.experts {
-            Some(e) if e.per_token > e.count => {
-                let span = if self.experts_per_token.is_some() { self.experts_per_token.span } else { self.experts.span };
-                refuse(span, codes::OUT_OF_RANGE, format!("a token cannot visit {} of {} experts", e.per_token, e.count));
-            }
-            Some(e) if e.first_dense >= model.layers => {
-                let span = if self.first_dense_layers.is_some() { self.first_dense_layers.span } else { self.layers.span };
-                refuse(span, codes::OUT_OF_RANGE, format!("all {} layers come before the first one with experts", model.layers));
-            }
-            Some(e) if e.every > model.layers - e.first_dense => {
-                refuse(self.experts_every.span, codes::OUT_OF_RANGE, format!("no layer of {} has experts", model.layers));
-            }
-            Some(_) => {}
-            None => {
-                for (name, span) in [
-                    ("experts_per_token", self.experts_per_token.is_some().then_some(self.experts_per_token.span)),
-                    ("moe_ffn_hidden", self.moe_ffn_hidden.is_some().then_some(self.moe_ffn_hidden.span)),
-                    ("shared_experts", self.shared_experts.is_some().then_some(self.shared_experts.span)),
-                    ("first_dense_layers", self.first_dense_layers.is_some().then_some(self.first_dense_layers.span)),
-                    ("experts_every", self.experts_every.is_some().then_some(self.experts_every.span)),
-                ] {
-                    if let Some(span) = span {
-                        refuse(span, codes::CONFLICT, format!("`{name}` does nothing without `experts`"));
-                    }
-                }
-            }
-        }
+    fn check_keys(&self, model: &Architecture, diags: &mut Diagnostics) {
+        self.check_experts(model, diags);
         if model.window.is_none() && self.sliding_window_every.is_some() {
-            refuse(self.sliding_window_every.span, codes::CONFLICT, "`sliding_window_every` does nothing without `sliding_window`".into());
+            let message = "`sliding_window_every` does nothing without `sliding_window`".into();
+            refuse(self.sliding_window_every.span, codes::CONFLICT, message, diags);
         }
         if model.predicted <= 0.0 {
-            refuse(self.predicted.span, codes::OUT_OF_RANGE, "a model whose loss is computed on no token learns nothing".into());
+            let message = "a model whose loss is computed on no token learns nothing".into();
+            refuse(self.predicted.span, codes::OUT_OF_RANGE, message, diags);
         }
         if model.hybrid.is_some() && self.layers.is_some() {
-            refuse(self.layers.span, codes::CONFLICT, "which layers have attention and which have states is part of this model".into());
+            let message = "which layers have attention and which have states is part of this model".into();
+            refuse(self.layers.span, codes::CONFLICT, message, diags);
         }
         if model.is_network() {
-            for (name, given) in [
-                ("layers", &self.layers),
-                ("hidden", &self.hidden),
-                ("ffn_hidden", &self.ffn_hidden),
-                ("heads", &self.heads),
-                ("kv_heads", &self.kv_heads),
-                ("head_dim", &self.head_dim),
-                ("sequence_length", &self.sequence_length),
-                ("experts", &self.experts),
-                ("sliding_window", &self.sliding_window),
-                ("prediction_layers", &self.prediction_layers),
-            ] {
-                if given.is_some() {
-                    refuse(given.span, codes::CONFLICT, format!("`{name}` does nothing for a network of given blocks"));
-                }
-            }
-            for (name, span) in [
-                ("gated_mlp", self.gated_mlp.is_some().then_some(self.gated_mlp.span)),
-                ("tied_embeddings", self.tied_embeddings.is_some().then_some(self.tied_embeddings.span)),
-                ("position", self.position.is_some().then_some(self.position.span)),
-                ("norm", self.norm.is_some().then_some(self.norm.span)),
-                ("causal", self.causal.is_some().then_some(self.causal.span)),
-                ("predicted", self.predicted.is_some().then_some(self.predicted.span)),
-            ] {
-                if let Some(span) = span {
-                    refuse(span, codes::CONFLICT, format!("`{name}` does nothing for a network of given blocks"));
-                }
-            }
+            self.check_network(diags);
         }
+    }
+
+    /// Experts that the layers cannot have, and keys that need experts.
+    fn check_experts(&self, model: &Architecture, diags: &mut Diagnostics) {
+        let Some(e) = model.experts else {
+            let keys = [
+                ("experts_per_token", given(&self.experts_per_token)),
+                ("moe_ffn_hidden", given(&self.moe_ffn_hidden)),
+                ("shared_experts", given(&self.shared_experts)),
+                ("first_dense_layers", given(&self.first_dense_layers)),
+                ("experts_every", given(&self.experts_every)),
+            ];
+            return idle(&keys, "without `experts`", diags);
+        };
+        if e.per_token > e.count {
+            let span = given(&self.experts_per_token).unwrap_or(self.experts.span);
+            refuse(span, codes::OUT_OF_RANGE, format!("a token cannot visit {} of {} experts", e.per_token, e.count), diags);
+        } else if e.first_dense >= model.layers {
+            let span = given(&self.first_dense_layers).unwrap_or(self.layers.span);
+            let message = format!("all {} layers come before the first one with experts", model.layers);
+            refuse(span, codes::OUT_OF_RANGE, message, diags);
+        } else if e.every > model.layers - e.first_dense {
+            refuse(self.experts_every.span, codes::OUT_OF_RANGE, format!("no layer of {} has experts", model.layers), diags);
+        }
+    }
+
+    /// Keys that do nothing where the model is a network of given blocks.
+    fn check_network(&self, diags: &mut Diagnostics) {
+        let keys = [
+            ("layers", given(&self.layers)),
+            ("hidden", given(&self.hidden)),
+            ("ffn_hidden", given(&self.ffn_hidden)),
+            ("heads", given(&self.heads)),
+            ("kv_heads", given(&self.kv_heads)),
+            ("head_dim", given(&self.head_dim)),
+            ("sequence_length", given(&self.sequence_length)),
+            ("experts", given(&self.experts)),
+            ("sliding_window", given(&self.sliding_window)),
+            ("prediction_layers", given(&self.prediction_layers)),
+            ("gated_mlp", given(&self.gated_mlp)),
+            ("tied_embeddings", given(&self.tied_embeddings)),
+            ("position", given(&self.position)),
+            ("norm", given(&self.norm)),
+            ("causal", given(&self.causal)),
+            ("predicted", given(&self.predicted)),
+        ];
+        idle(&keys, "for a network of given blocks", diags);
     }
 
     fn check(&self, model: &Architecture, span: Span, diags: &mut Diagnostics) -> bool {
@@ -325,7 +339,7 @@ impl ModelInput {
             let message = format!("a token cannot visit {} of {} groups of experts", e.groups_per_token, e.groups);
             diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(self.config.span, "here"));
         }
-        self.check_experts(model, diags);
+        self.check_keys(model, diags);
         diags.error_count() == before
     }
 }

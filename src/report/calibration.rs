@@ -2,8 +2,9 @@
 
 use super::html::page;
 use super::plot::{fit_and_residuals, scatter};
+use crate::diag::At;
 use crate::kernels::{NearRow, Profile, ProfileFile, Quality};
-use crate::measured::{CurveQuality, LineRow, Stamp, ValueOrigin};
+use crate::measured::{CollectiveRow, CurveQuality, Estimate, LineRow, LinkRow, MemoryRow, Stamp, StorageRow, ValueOrigin};
 use crate::units::{Bytes, BytesPerSecond, Seconds, three};
 use indexmap::IndexMap;
 use maud::{Markup, PreEscaped, html};
@@ -52,71 +53,77 @@ fn line(l: &LineRow) -> String {
 }
 
 fn items(file: &ProfileFile) -> Vec<Item> {
-    let mut out = Vec::new();
-    let texts = |list: &crate::diag::At<Vec<crate::diag::At<String>>>| list.iter().map(|t| t.value.clone()).collect::<Vec<_>>();
-    for r in file.collective.iter() {
-        let name = format!("collective {} {} {} {} {} {}", *r.op, *r.accelerator, *r.ranks, *r.nodes, *r.library, *r.launch);
-        let values = r.line.iter().map(|l| line(l)).collect();
-        let op = r.op.replace('_', "-");
-        let nodes = if *r.nodes > 1 { format!("{} nodes", *r.nodes) } else { "one node".into() };
-        out.push(Item {
-            name,
-            title: format!("{op} over {} ranks of {nodes}, {} ({}, launch {})", *r.ranks, *r.accelerator, *r.library, *r.launch),
-            values,
-            from: Some(r.from.value.clone()),
-            source: String::new(),
-            quality: Some(r.quality.value.clone()),
-            open: texts(&r.undetermined),
-            unit: "s",
-        });
-    }
-    for r in file.link.iter() {
-        let values = r.line.iter().map(|l| line(l)).collect();
-        out.push(Item {
-            name: format!("link {} {}", *r.path, *r.part),
-            title: format!("{} copies, {}", *r.path, *r.part),
-            values,
-            from: Some(r.from.value.clone()),
-            source: String::new(),
-            quality: Some(r.quality.value.clone()),
-            open: texts(&r.undetermined),
-            unit: "s",
-        });
-    }
-    for r in file.memory.iter() {
-        let level = |(size, rate): (&crate::diag::At<f64>, &crate::diag::At<crate::measured::Estimate>)| {
-            format!("up to {}: {}", Bytes::new(size.value), BytesPerSecond::new(1e9 * rate.value.value))
-        };
-        let values = r.level.iter().zip(r.bandwidth.iter()).map(level).collect();
-        out.push(Item {
-            name: format!("memory {}", *r.part),
-            title: format!("memory of {}", *r.part),
-            values,
-            from: Some(r.from.value.clone()),
-            source: String::new(),
-            quality: None,
-            open: texts(&r.undetermined),
-            unit: "B/s",
-        });
-    }
-    for r in file.storage.iter() {
-        let mut values = Vec::new();
-        values.extend(r.latency.map(|v| format!("latency {}", Seconds::new(1e-6 * v.value))));
-        values.extend(r.iops.map(|v| format!("{} requests/s", three(v.value))));
-        values.extend(r.bandwidth.map(|v| format!("bandwidth {}", BytesPerSecond::new(1e9 * v.value))));
-        out.push(Item {
-            name: format!("storage {} {}", *r.tier, *r.direction),
-            title: format!("storage tier {}, {}", *r.tier, *r.direction),
-            values,
-            from: Some(r.from.value.clone()),
-            source: String::new(),
-            quality: Some(r.quality.value.clone()),
-            open: texts(&r.undetermined),
-            unit: "s",
-        });
-    }
+    let mut out: Vec<Item> = file.collective.iter().map(|r| collective(r)).collect();
+    out.extend(file.link.iter().map(|r| link(r)));
+    out.extend(file.memory.iter().map(|r| memory(r)));
+    out.extend(file.storage.iter().map(|r| storage(r)));
     out.extend(file.profile.iter().map(|p| kernels(p)));
     out
+}
+
+fn texts(list: &[At<String>]) -> Vec<String> {
+    list.iter().map(|t| t.value.clone()).collect()
+}
+
+fn collective(r: &CollectiveRow) -> Item {
+    let op = r.op.replace('_', "-");
+    let nodes = if *r.nodes > 1 { format!("{} nodes", *r.nodes) } else { "one node".into() };
+    Item {
+        name: format!("collective {} {} {} {} {} {}", *r.op, *r.accelerator, *r.ranks, *r.nodes, *r.library, *r.launch),
+        title: format!("{op} over {} ranks of {nodes}, {} ({}, launch {})", *r.ranks, *r.accelerator, *r.library, *r.launch),
+        values: r.line.iter().map(|l| line(l)).collect(),
+        from: Some(r.from.value.clone()),
+        source: String::new(),
+        quality: Some(r.quality.value.clone()),
+        open: texts(&r.undetermined),
+        unit: "s",
+    }
+}
+
+fn link(r: &LinkRow) -> Item {
+    Item {
+        name: format!("link {} {}", *r.path, *r.part),
+        title: format!("{} copies, {}", *r.path, *r.part),
+        values: r.line.iter().map(|l| line(l)).collect(),
+        from: Some(r.from.value.clone()),
+        source: String::new(),
+        quality: Some(r.quality.value.clone()),
+        open: texts(&r.undetermined),
+        unit: "s",
+    }
+}
+
+fn memory(r: &MemoryRow) -> Item {
+    let level = |(size, rate): (&At<f64>, &At<Estimate>)| {
+        format!("up to {}: {}", Bytes::new(size.value), BytesPerSecond::new(1e9 * rate.value.value))
+    };
+    Item {
+        name: format!("memory {}", *r.part),
+        title: format!("memory of {}", *r.part),
+        values: r.level.iter().zip(r.bandwidth.iter()).map(level).collect(),
+        from: Some(r.from.value.clone()),
+        source: String::new(),
+        quality: None,
+        open: texts(&r.undetermined),
+        unit: "B/s",
+    }
+}
+
+fn storage(r: &StorageRow) -> Item {
+    let mut values = Vec::new();
+    values.extend(r.latency.map(|v| format!("latency {}", Seconds::new(1e-6 * v.value))));
+    values.extend(r.iops.map(|v| format!("{} requests/s", three(v.value))));
+    values.extend(r.bandwidth.map(|v| format!("bandwidth {}", BytesPerSecond::new(1e9 * v.value))));
+    Item {
+        name: format!("storage {} {}", *r.tier, *r.direction),
+        title: format!("storage tier {}, {}", *r.tier, *r.direction),
+        values,
+        from: Some(r.from.value.clone()),
+        source: String::new(),
+        quality: Some(r.quality.value.clone()),
+        open: texts(&r.undetermined),
+        unit: "s",
+    }
 }
 
 /// Entries of kernels, named by what they hold.

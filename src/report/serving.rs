@@ -31,7 +31,30 @@ fn percent(share: f64) -> String {
 
 /// Names and values beside the latencies.
 fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, String)> {
-    let mut out = vec![
+    let mut out = throughput(s);
+    out.extend(goals.map(|g| ("targets", targets(s, g))));
+    out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
+    out.push((
+        "cache",
+        format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), grouped(s.kv_blocks), grouped(s.preemptions)),
+    ));
+    out.extend(apart(s));
+    if let Some(f) = &s.fleet {
+        let starts = if f.starts == 1 { "1 start".into() } else { format!("{} starts", f.starts) };
+        let on = percent(f.engines_on_share);
+        out.push((
+            "engines",
+            format!("{on} of them are on (mean over time), {starts}, {} requests moved after failures", f.moved_requests),
+        ));
+    }
+    out.extend(not_served(s));
+    out.push(("energy", format!("{} J per output token", three(s.joules_per_output_token))));
+    out
+}
+
+/// Tokens and requests that are done in a second.
+fn throughput(s: &ServingOutcome) -> Vec<(&'static str, String)> {
+    vec![
         ("output", format!("{}tokens/s, {} per accelerator", si(s.output_tokens_per_s, ""), three(s.output_tokens_per_s_per_accelerator))),
         (
             "prompts",
@@ -46,58 +69,46 @@ fn figures(s: &ServingOutcome, goals: Option<[f64; 4]>) -> Vec<(&'static str, St
             "requests",
             format!("{} completed, {} a second over {}", grouped(s.completed), three(s.requests_per_s), Seconds::new(s.duration_s)),
         ),
+    ]
+}
+
+/// What was asked and how many requests met it.
+fn targets(s: &ServingOutcome, goals: [f64; 4]) -> String {
+    let named = [("TTFT", goals[0]), ("TPOT", goals[1]), ("E2E", goals[2])];
+    let asked: Vec<String> = named.iter().filter(|x| x.1.is_finite()).map(|(n, v)| format!("{n} ≤ {}", Seconds::new(*v))).collect();
+    let verdict = if s.slo_met { "met" } else { "MISSED" };
+    format!(
+        "{}: {} of {} asked, {verdict}; goodput {} requests/s",
+        asked.join(", "),
+        percent(s.slo_attainment),
+        percent(goals[3]),
+        three(s.goodput_requests_per_s)
+    )
+}
+
+/// Engines of prompts and of outputs, where they are apart, and what goes from one to the other.
+fn apart(s: &ServingOutcome) -> Vec<(&'static str, String)> {
+    let Some(h) = &s.handover else { return Vec::new() };
+    let rates = (three(h.input_tokens_per_s_per_accelerator), three(h.output_tokens_per_s_per_accelerator));
+    let median = three(h.median_output_tokens_per_s_per_accelerator);
+    let busy = percent(h.decodes_busy_share);
+    let wait = [h.wait_s.p50, h.wait_s.p99].map(Seconds::new);
+    vec![
+        ("prefill", format!("{} tokens/s per accelerator, busy {}", rates.0, percent(h.prompts_busy_share))),
+        ("decode", format!("{} tokens/s per accelerator on average, {median} in the median slice of time, busy {busy}", rates.1)),
+        ("handover", format!("{} moved; there {} after the prompt (p50), {} (p99)", Bytes::new(h.bytes), wait[0], wait[1])),
+    ]
+}
+
+/// Requests without an answer, and why.
+fn not_served(s: &ServingOutcome) -> impl Iterator<Item = (&'static str, String)> {
+    let reasons = [
+        ("refused", s.shed, "requests, because too many waited"),
+        ("unserved", s.unserved, "requests, for want of an engine"),
+        ("rejected", s.rejected, "requests are larger than any engine's cache"),
+        ("left out", s.skipped_rows, "rows of the trace cannot be read"),
     ];
-    if let Some(g) = goals {
-        let named = [("TTFT", g[0]), ("TPOT", g[1]), ("E2E", g[2])];
-        let asked: Vec<String> = named.iter().filter(|x| x.1.is_finite()).map(|(n, v)| format!("{n} ≤ {}", Seconds::new(*v))).collect();
-        let verdict = if s.slo_met { "met" } else { "MISSED" };
-        out.push((
-            "targets",
-            format!(
-                "{}: {} of {} asked, {verdict}; goodput {} requests/s",
-                asked.join(", "),
-                percent(s.slo_attainment),
-                percent(g[3]),
-                three(s.goodput_requests_per_s)
-            ),
-        ));
-    }
-    out.push(("load", format!("engines busy {}, {} requests in the system on average", percent(s.busy_share), three(s.mean_requests))));
-    out.push((
-        "cache",
-        format!("at most {} of {} blocks, {} preemptions", percent(s.kv_peak_share), grouped(s.kv_blocks), grouped(s.preemptions)),
-    ));
-    if let Some(h) = &s.handover {
-        let rates = (three(h.input_tokens_per_s_per_accelerator), three(h.output_tokens_per_s_per_accelerator));
-        out.push(("prefill", format!("{} tokens/s per accelerator, busy {}", rates.0, percent(h.prompts_busy_share))));
-        let median = three(h.median_output_tokens_per_s_per_accelerator);
-        let busy = percent(h.decodes_busy_share);
-        out.push(("decode", format!("{} tokens/s per accelerator on average, {median} in the median slice of time, busy {busy}", rates.1)));
-        let wait = [h.wait_s.p50, h.wait_s.p99].map(Seconds::new);
-        out.push(("handover", format!("{} moved; there {} after the prompt (p50), {} (p99)", Bytes::new(h.bytes), wait[0], wait[1])));
-    }
-    if let Some(f) = &s.fleet {
-        let starts = if f.starts == 1 { "1 start".into() } else { format!("{} starts", f.starts) };
-        let on = percent(f.engines_on_share);
-        out.push((
-            "engines",
-            format!("{on} of them are on (mean over time), {starts}, {} requests moved after failures", f.moved_requests),
-        ));
-    }
-    if s.shed > 0 {
-        out.push(("refused", format!("{} requests, because too many waited", s.shed)));
-    }
-    if s.unserved > 0 {
-        out.push(("unserved", format!("{} requests, for want of an engine", s.unserved)));
-    }
-    if s.rejected > 0 {
-        out.push(("rejected", format!("{} requests are larger than any engine's cache", s.rejected)));
-    }
-    if s.skipped_rows > 0 {
-        out.push(("left out", format!("{} rows of the trace cannot be read", s.skipped_rows)));
-    }
-    out.push(("energy", format!("{} J per output token", three(s.joules_per_output_token))));
-    out
+    reasons.into_iter().filter(|r| r.1 > 0).map(|(name, count, why)| (name, format!("{count} {why}")))
 }
 
 /// The serving part of the summary.

@@ -1,6 +1,6 @@
 //! Checks across keys: does the job fit the cluster, do the sizes divide, can it be paid.
 
-use super::collective::sweep;
+use super::collective_check::sweep;
 use super::input::{CostInput, Payment, ScenarioInput};
 use super::load::{Job, head};
 use super::operations::{operations, storage_job};

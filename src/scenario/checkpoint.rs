@@ -3,7 +3,7 @@
 use super::input::ScenarioInput;
 use super::load::head;
 use super::operations::{Reshard, conflict, tier};
-use super::operations_input::{CheckpointInput, Interval, ReshardInput};
+use super::operations_input::{CheckpointInput, IncrementalInput, Interval, ReshardInput};
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::operations::{CheckpointPlan, Incremental, LevelPlan, Place};
@@ -18,7 +18,6 @@ pub(super) fn checkpoint_of(
     diags: &mut Diagnostics,
 ) -> Option<(CheckpointPlan, Interval, usize)> {
     let before = diags.error_count();
-    let mut levels: Vec<LevelPlan> = Vec::new();
     if input.level.is_empty() {
         diags.push(
             Diagnostic::error(codes::MISSING_KEY, "a checkpoint goes nowhere")
@@ -26,6 +25,31 @@ pub(super) fn checkpoint_of(
                 .hint("add [[checkpoint.level]] with to = \"peer\" or the name of a storage tier"),
         );
     }
+    let levels = levels(input, fabric, diags);
+    if *input.retention > 10_000 {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so many kept checkpoints are absurd").at(input.retention.span, "absurd"));
+    }
+    if scenario.failures.value.is_none() && !matches!(*input.interval, Interval::Every(_)) {
+        diags.push(
+            Diagnostic::error(codes::CONFLICT, "without failures no interval is best")
+                .at(head(input.interval.span, diags), "needs failures")
+                .hint("give interval = \"10 min\", or add [failures]"),
+        );
+    }
+    let plan = CheckpointPlan {
+        mode: *input.mode,
+        levels,
+        incremental: input.incremental.value.as_ref().map_or(Incremental::WHOLE, |given| incremental(given, diags)),
+        copy_rate: input.copy_rate.map_or_else(|| default_copy(fabric), BytesPerSecond::get),
+        serialise_rate: input.serialise_rate.map_or(f64::INFINITY, |r| r.get()),
+        barrier: input.barrier.get(),
+    };
+    (diags.error_count() == before).then_some((plan, *input.interval, *input.retention as usize))
+}
+
+/// Places that checkpoints go to, in the order of the list.
+fn levels(input: &CheckpointInput, fabric: &Fabric, diags: &mut Diagnostics) -> Vec<LevelPlan> {
+    let mut levels: Vec<LevelPlan> = Vec::new();
     for level in input.level.iter() {
         let place = match level.to.as_str() {
             "host" => Some(Place::Host),
@@ -52,36 +76,20 @@ pub(super) fn checkpoint_of(
                 .hint("let one place have every = 1 and choose the interval"),
         );
     }
-    if *input.retention > 10_000 {
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so many kept checkpoints are absurd").at(input.retention.span, "absurd"));
-    }
-    if scenario.failures.value.is_none() && !matches!(*input.interval, Interval::Every(_)) {
-        diags.push(
-            Diagnostic::error(codes::CONFLICT, "without failures no interval is best")
-                .at(head(input.interval.span, diags), "needs failures")
-                .hint("give interval = \"10 min\", or add [failures]"),
-        );
-    }
-    let incremental = input.incremental.value.as_ref().map(|i| (i, Incremental { full_every: *i.full_every, share: *i.share }));
-    if let Some((given, _)) = incremental {
-        let bad = *given.full_every < 2 || *given.full_every > 10_000;
-        let mut range = |bad: bool, span: Span, message: &str| {
-            if bad {
-                diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
-            }
-        };
-        range(bad, given.full_every.span, "every second to every 10,000th checkpoint can be whole");
-        range(*given.share <= 0.0 || *given.share >= 1.0, given.share.span, "a share of more than none and less than all");
-    }
-    let plan = CheckpointPlan {
-        mode: *input.mode,
-        levels,
-        incremental: incremental.map_or(Incremental::WHOLE, |i| i.1),
-        copy_rate: input.copy_rate.map_or_else(|| default_copy(fabric), BytesPerSecond::get),
-        serialise_rate: input.serialise_rate.map_or(f64::INFINITY, |r| r.get()),
-        barrier: input.barrier.get(),
+    levels
+}
+
+/// How often a checkpoint is whole, and the share of it that the others write.
+fn incremental(given: &IncrementalInput, diags: &mut Diagnostics) -> Incremental {
+    let mut range = |bad: bool, span: Span, message: &str| {
+        if bad {
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
+        }
     };
-    (diags.error_count() == before).then_some((plan, *input.interval, *input.retention as usize))
+    let bad = *given.full_every < 2 || *given.full_every > 10_000;
+    range(bad, given.full_every.span, "every second to every 10,000th checkpoint can be whole");
+    range(*given.share <= 0.0 || *given.share >= 1.0, given.share.span, "a share of more than none and less than all");
+    Incremental { full_every: *given.full_every, share: *given.share }
 }
 
 /// Where copies come from: a shared tier before them in the list that takes them as often.

@@ -11,11 +11,12 @@ use crate::economics::cost;
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::hardware::Accelerator;
 use crate::metrics::{
-    Band, CostOutcome, Detail, Fact, Identity, LossParts, Outcome, ProfileUse, RunOutcome, SimulationOutcome, TrainingOutcome,
-    trace_outcome, training_outcome,
+    Band, CostOutcome, Detail, Fact, Identity, LossParts, Outcome, ProfileUse, RunOutcome, SimulationOutcome, StorageOutcome,
+    TrainingOutcome, trace_outcome, training_outcome,
 };
+use crate::operations::FeedPlan;
 use crate::replay::{Setting, replay, timed, work};
-use crate::training::{Config, ExpertStack, Sharding, StepError, expert_stacks, simulate_step_with, trace_step};
+use crate::training::{Config, ExpertStack, Sharding, Step, StepError, expert_stacks, simulate_step_with, trace_step};
 use crate::units::{Bytes, DAY, HOUR, KWH, Seconds};
 use crate::workload::trace::Trace;
 use std::fmt;
@@ -270,41 +271,19 @@ fn training(
     operations: &Operations,
     max_work: f64,
 ) -> Result<Outcome, Failure> {
-    let p = &config.parallel;
-    // Passes and messages; where weights are sharded, tasks of every layer. Collectives of their own multiply this by up to eight.
-    let chunks = (p.pipeline * p.virtual_stages) as f64;
-    let by_layer = config.sharding >= Sharding::Gradients || config.offload.any();
-    let layered = if by_layer { (2.0 * config.model.layers as f64 / chunks).max(1.0) } else { 1.0 };
-    let tasks = 4.0 * config.microbatches() as f64 * (p.pipeline * p.virtual_stages) as f64 * layered;
-    let seconds = tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5;
+    let (tasks, seconds) = step_work(config);
     if seconds > max_work || tasks > TASKS_PER_SECOND * max_work {
         return Err(Failure::TooMuchWork { tasks, seconds });
     }
-    let run_with = |experts: &ExpertStack| {
-        let config = Config { experts: experts.clone(), ..config.clone() };
-        simulate_step_with(&config, &scenario.fabric, &scenario.profiles).map(|step| (step, config)).map_err(Failure::Step)
-    };
-    let mut steps_by_stack =
-        if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
-    steps_by_stack.sort_by(|a, b| a.0.time_s().total_cmp(&b.0.time_s()));
-    let ends = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.time_s());
-    let (step, config) = steps_by_stack.swap_remove(steps_by_stack.len() / 2);
+    let (step, config, ends) = median_step(scenario, config, band)?;
     let config = &config;
     let (mut numbers, mut detail) = training_outcome(config, &scenario.fabric, &step);
     if band {
-        numbers.step_time_band_s = Some(Band { low: ends[0], high: ends[1] });
-        let text = |s: f64| crate::units::Seconds::new(s).to_string();
-        let value =
-            format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends[0]), text(ends[1]), *config.experts.title);
-        detail.facts.push(Fact { name: "Experts".into(), value });
+        detail.facts.push(experts_fact(&ends, config));
+        numbers.step_time_band_s = Some(ends);
     }
+    let (fed, data_stall) = fed(scenario, config, operations.feed.as_ref(), numbers.step_time_s, steps)?;
     let fabric = &scenario.fabric;
-    let (mut fed, mut data_stall) = (None, 0.0);
-    if let Some(plan) = &operations.feed {
-        let (outcome, stall) =
-            feed::training((fabric, &scenario.profiles), config, plan, numbers.step_time_s, steps, scenario.seed).ok_or(Failure::NoWay)?;
-        (fed, data_stall) = (Some(outcome), stall);
-    }
     let size =
         steps.map(|steps| run::Size { steps, tokens: steps * config.tokens_per_step(), model_flops: steps * numbers.model_flops_per_step });
     let whole = size
@@ -317,16 +296,13 @@ fn training(
         r.outcome
     });
     if let Some(run) = &mut run {
-        run.sensitivity.iter_mut().for_each(|s| s.saved_usd = s.saved_days * 24.0 * cost.usd_per_hour);
-        by_loss(run, &cost, power);
+        price_run(run, &cost, power);
     }
-    if let Some(failures) = &operations.failures {
-        detail.profile.push(ProfileUse {
-            operator: "failures".into(),
-            entry: "operations/failures.toml".into(),
-            source: failures.source.clone(),
-        });
-    }
+    detail.profile.extend(operations.failures.as_ref().map(|failures| ProfileUse {
+        operator: "failures".into(),
+        entry: "operations/failures.toml".into(),
+        source: failures.source.clone(),
+    }));
     Ok(Outcome {
         simulation: SimulationOutcome { events: step.execution.events, wall_s: 0.0 },
         training: Some(numbers),
@@ -338,12 +314,60 @@ fn training(
     })
 }
 
+/// Tasks of the simulation of a step and the seconds that they take, about.
+fn step_work(config: &Config) -> (f64, f64) {
+    let p = &config.parallel;
+    // Passes and messages; where weights are sharded, tasks of every layer. Collectives of their own multiply this by up to eight.
+    let chunks = (p.pipeline * p.virtual_stages) as f64;
+    let by_layer = config.sharding >= Sharding::Gradients || config.offload.any();
+    let layered = if by_layer { (2.0 * config.model.layers as f64 / chunks).max(1.0) } else { 1.0 };
+    let tasks = 4.0 * config.microbatches() as f64 * chunks * layered;
+    (tasks, tasks * SECONDS_PER_TASK + p.ranks() as f64 * 2e-5)
+}
+
+/// The step with its configuration, the median one over all expert stacks where a `band` is asked for, and the shortest and longest time.
+fn median_step(scenario: &Scenario, config: &Config, band: bool) -> Result<(Step, Config, Band), Failure> {
+    let run_with = |experts: &ExpertStack| {
+        let config = Config { experts: experts.clone(), ..config.clone() };
+        simulate_step_with(&config, &scenario.fabric, &scenario.profiles).map(|step| (step, config)).map_err(Failure::Step)
+    };
+    let mut steps_by_stack =
+        if band { expert_stacks().iter().map(run_with).collect::<Result<Vec<_>, _>>()? } else { vec![run_with(&config.experts)?] };
+    steps_by_stack.sort_by(|a, b| a.0.time_s().total_cmp(&b.0.time_s()));
+    let [low, high] = [0, steps_by_stack.len() - 1].map(|i| steps_by_stack[i].0.time_s());
+    let (step, config) = steps_by_stack.swap_remove(steps_by_stack.len() / 2);
+    Ok((step, config, Band { low, high }))
+}
+
+/// Which expert stack is shown of a band over all.
+fn experts_fact(ends: &Band, config: &Config) -> Fact {
+    let text = |s: f64| Seconds::new(s).to_string();
+    let value = format!("not stated: {} to {} over all expert stacks; shown is {}", text(ends.low), text(ends.high), *config.experts.title);
+    Fact { name: "Experts".into(), value }
+}
+
+/// How a job whose steps take `step` seconds is fed, where that is said, and the seconds that a step waits for its data.
+fn fed(
+    scenario: &Scenario,
+    config: &Config,
+    plan: Option<&FeedPlan>,
+    step: f64,
+    steps: Option<f64>,
+) -> Result<(Option<StorageOutcome>, f64), Failure> {
+    let Some(plan) = plan else { return Ok((None, 0.0)) };
+    let (outcome, stall) =
+        feed::training((&scenario.fabric, &scenario.profiles), config, plan, step, steps, scenario.seed).ok_or(Failure::NoWay)?;
+    Ok((Some(outcome), stall))
+}
+
 /// Share of the way from idle to design power that a busy accelerator draws in training, and is taken to draw while it serves, where it draws less (DGX systems under training load
 /// are planned at 80 to 90 % of their maximum; from memory, unverified).
 pub(super) const BUSY_POWER: f64 = 0.85;
 
-/// Splits cost and energy of a run as its time is split; `power` is that of the site while the job is down and while it trains, watts.
-fn by_loss(run: &mut RunOutcome, cost: &CostOutcome, (idle, busy): (f64, f64)) {
+/// What a run could save, and its cost and energy split as its time is; `power` is that of the site while the job is down and while it
+/// trains, watts.
+fn price_run(run: &mut RunOutcome, cost: &CostOutcome, (idle, busy): (f64, f64)) {
+    run.sensitivity.iter_mut().for_each(|s| s.saved_usd = s.saved_days * 24.0 * cost.usd_per_hour);
     let useful = run.days * DAY - run.lost_s;
     if cost.usd_total > 0.0 {
         let of = |seconds: f64| cost.usd_per_hour * seconds / HOUR;

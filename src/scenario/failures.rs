@@ -5,7 +5,7 @@ use super::operations::{FailureClass, Failures, conflict};
 use super::operations_input::FailuresInput;
 use crate::diag::{Diagnostic, Diagnostics, Span, codes};
 use crate::operations::{
-    Component, Counts, EffectKind, FailureClassInput, Loses, Recovery, Spares, domain_nodes, failure_presets, rate_of,
+    Component, Counts, EffectKind, FailureClassInput, FailurePreset, Loses, Recovery, Spares, domain_nodes, failure_presets, rate_of,
 };
 use crate::units::Seconds;
 
@@ -14,21 +14,9 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
     let before = diags.error_count();
     let mut given: Vec<FailureClassInput> = Vec::new();
     let mut source = "given in the scenario".to_owned();
-    if let Some(name) = input.preset.value.as_deref() {
-        match failure_presets().iter().find(|p| p.id.value == name) {
-            Some(preset) => {
-                given.extend(preset.class.iter().map(|c| c.value.clone()));
-                source = format!("{}: {}", *preset.title, *preset.source);
-            }
-            None => {
-                let names: Vec<&str> = failure_presets().iter().map(|p| p.id.value.as_str()).collect();
-                diags.push(
-                    Diagnostic::error(codes::UNKNOWN_PART, format!("there is no preset of failures `{name}`"))
-                        .at(input.preset.span, "unknown")
-                        .hint(format!("the presets are {}", names.join(", "))),
-                );
-            }
-        }
+    if let Some(preset) = input.preset.value.as_deref().and_then(|name| preset_of(name, input.preset.span, diags)) {
+        given.extend(preset.class.iter().map(|c| c.value.clone()));
+        source = format!("{}: {}", *preset.title, *preset.source);
     }
     for class in input.class.iter() {
         if class_fits(class, counts, diags) {
@@ -45,26 +33,10 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
     if given.len() > 1000 {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "so many classes are absurd").at(head(span, diags), "here"));
     }
-    for (i, class) in given.iter().enumerate() {
-        if given[..i].iter().any(|c| c.name.value == class.name.value) {
-            diags.push(
-                Diagnostic::error(codes::DUPLICATE_NAME, format!("there are two classes of failures named `{}`", *class.name))
-                    .at(if input.class.is_empty() { span } else { input.class[0].name.span }, "names have to differ"),
-            );
-        }
-    }
+    names_once(&given, if input.class.is_empty() { span } else { input.class[0].name.span }, diags);
     spares_fit(input, counts, diags);
     let classes: Vec<FailureClass> = given.iter().map(|c| class_of(c, input, counts)).collect();
-    if input.lemons.value.is_some() && !classes.is_empty() && classes.iter().all(|c| c.loses == Loses::Process) {
-        conflict(input.lemons.span, "`lemons` does nothing where no failure takes a node", "leave it out", diags);
-    }
-    if classes.iter().map(|c| c.rate).sum::<f64>() > 1.0 {
-        diags.push(
-            Diagnostic::error(codes::OUT_OF_RANGE, "more than one failure a second: no run can live with that")
-                .at(head(span, diags), "these rates")
-                .hint("check the units of the rates"),
-        );
-    }
+    classes_fit(&classes, input, span, diags);
     (diags.error_count() == before).then(|| Failures {
         classes,
         source,
@@ -79,6 +51,46 @@ pub(super) fn failures_of(input: &FailuresInput, span: Span, counts: &Counts, di
         },
         lemons: input.lemons.value.as_ref().map(|l| (*l.nodes as u32, *l.factor, l.removed_after.map(|n| n as u32))),
     })
+}
+
+/// The preset of a name, or a diagnostic with the names that there are.
+fn preset_of(name: &str, span: Span, diags: &mut Diagnostics) -> Option<&'static FailurePreset> {
+    let found = failure_presets().iter().find(|p| p.id.value == name);
+    if found.is_none() {
+        let names: Vec<&str> = failure_presets().iter().map(|p| p.id.value.as_str()).collect();
+        diags.push(
+            Diagnostic::error(codes::UNKNOWN_PART, format!("there is no preset of failures `{name}`"))
+                .at(span, "unknown")
+                .hint(format!("the presets are {}", names.join(", "))),
+        );
+    }
+    found
+}
+
+/// Whether the names of classes differ.
+fn names_once(given: &[FailureClassInput], place: Span, diags: &mut Diagnostics) {
+    for (i, class) in given.iter().enumerate() {
+        if given[..i].iter().any(|c| c.name.value == class.name.value) {
+            diags.push(
+                Diagnostic::error(codes::DUPLICATE_NAME, format!("there are two classes of failures named `{}`", *class.name))
+                    .at(place, "names have to differ"),
+            );
+        }
+    }
+}
+
+/// Whether what all classes do together leaves lemons something to do, and the run a chance.
+fn classes_fit(classes: &[FailureClass], input: &FailuresInput, span: Span, diags: &mut Diagnostics) {
+    if input.lemons.value.is_some() && !classes.is_empty() && classes.iter().all(|c| c.loses == Loses::Process) {
+        conflict(input.lemons.span, "`lemons` does nothing where no failure takes a node", "leave it out", diags);
+    }
+    if classes.iter().map(|c| c.rate).sum::<f64>() > 1.0 {
+        diags.push(
+            Diagnostic::error(codes::OUT_OF_RANGE, "more than one failure a second: no run can live with that")
+                .at(head(span, diags), "these rates")
+                .hint("check the units of the rates"),
+        );
+    }
 }
 
 fn class_of(class: &FailureClassInput, input: &FailuresInput, counts: &Counts) -> FailureClass {
@@ -140,10 +152,18 @@ fn spares_fit(input: &FailuresInput, counts: &Counts, diags: &mut Diagnostics) {
     }
 }
 
-/// Keys of a class that do nothing with its effect.
+/// Whether the keys of a class fit together.
 fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostics) -> bool {
     let before = diags.error_count();
-    let effect = *class.effect;
+    component_fits(class, diags);
+    place_fits(class, counts, diags);
+    effect_fits(class, diags);
+    amounts(class, diags);
+    diags.error_count() == before
+}
+
+/// The rate of a class, given once, and the component that it holds for.
+fn component_fits(class: &FailureClassInput, diags: &mut Diagnostics) {
     match (class.per_1000_node_days.is_some(), class.mtbf.is_some()) {
         (false, false) => diags.push(
             Diagnostic::error(codes::MISSING_KEY, "a class of failures needs a rate")
@@ -160,9 +180,10 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
     if class.component.is_some() && class.mtbf.is_none() {
         conflict(class.component.span, "`component` does nothing without `mtbf`", "leave it out", diags);
     }
-    let lasting = matches!(effect, EffectKind::Slow | EffectKind::Pause | EffectKind::Planned);
-    let stops = matches!(effect, EffectKind::Stop | EffectKind::Corrupt);
-    let region = *class.loses == Some(Loses::Region);
+}
+
+/// Whether the topology knows the place that a class takes, and nothing else is said to be lost.
+fn place_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostics) {
     if is_place(class) && domain_nodes(class, counts).is_none() {
         diags.push(
             Diagnostic::error(codes::BAD_TOPOLOGY, "the topology does not say which nodes stand together")
@@ -173,6 +194,14 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
     if is_place(class) && class.loses.is_some_and(|l| l != Loses::Domain) {
         conflict(class.loses.span, "a leaf, rack or power domain takes its nodes with it", "leave `loses` out", diags);
     }
+}
+
+/// Keys of a class that do nothing with its effect, or that it needs.
+fn effect_fits(class: &FailureClassInput, diags: &mut Diagnostics) {
+    let effect = *class.effect;
+    let lasting = matches!(effect, EffectKind::Slow | EffectKind::Pause | EffectKind::Planned);
+    let stops = matches!(effect, EffectKind::Stop | EffectKind::Corrupt);
+    let region = *class.loses == Some(Loses::Region);
     let rules: [(&str, bool, bool, Span); 6] = [
         ("lasts", class.lasts.is_some(), lasting || region, class.lasts.span),
         ("speed", class.speed.is_some(), effect == EffectKind::Slow, class.speed.span),
@@ -193,6 +222,10 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
             );
         }
     }
+}
+
+/// Numbers of a class that are out of range or do nothing.
+fn amounts(class: &FailureClassInput, diags: &mut Diagnostics) {
     if class.shape.is_some_and(|k| !(0.2..=10.0).contains(&k)) {
         diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "a Weibull shape outside 0.2 to 10").at(class.shape.span, "out of range"));
     }
@@ -210,5 +243,4 @@ fn class_fits(class: &FailureClassInput, counts: &Counts, diags: &mut Diagnostic
                 .at(class.speed.span, "here"),
         );
     }
-    diags.error_count() == before
 }

@@ -4,6 +4,7 @@ mod base;
 mod check;
 mod checkpoint;
 mod collective;
+mod collective_check;
 mod collective_input;
 mod elastic;
 mod execute;

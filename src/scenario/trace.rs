@@ -107,48 +107,79 @@ fn rules(input: &TraceInput, diags: &mut Diagnostics) -> Rules {
 
 /// Reads the trace; also gives the key that names its files.
 fn read(input: &TraceInput, place: Span, diags: &mut Diagnostics) -> Option<(Trace, Span)> {
-    let (name, span) = match (&input.file.value, &input.prefix.value) {
-        (Some(file), None) => (file, input.file.span),
-        (None, Some(prefix)) => (prefix, input.prefix.span),
-        (Some(_), Some(_)) => {
-            let both = Diagnostic::error(codes::CONFLICT, "a trace has one of `file` and `prefix`");
-            diags.push(both.at(input.prefix.span, "one").at(input.file.span, "another"));
-            return None;
-        }
-        (None, None) => {
-            let none = Diagnostic::error(codes::MISSING_KEY, "a trace needs `file` or `prefix`");
-            diags.push(none.at(place, "in this table").hint("prefix = \"traces/job\" reads traces/job.0.et, traces/job.1.et and so on"));
-            return None;
-        }
-    };
-    let by_prefix = input.prefix.is_some();
-    let useless = |given: bool, span: Span, what: &str, diags: &mut Diagnostics| {
-        if given {
-            diags.push(Diagnostic::error(codes::CONFLICT, what).at(span, "does nothing"));
-        }
-        given
-    };
-    let aicb = *input.format == TraceFormat::Aicb;
-    let mut bad = useless(aicb && by_prefix, span, "an aicb workload is one file for all ranks: give `file`", diags);
-    let groups = input.groups.is_some() && *input.format != TraceFormat::Chakra;
-    bad |= useless(groups, input.groups.span, "`groups` does nothing for this format, whose files say their groups", diags);
-    bad |= useless(by_prefix && input.ranks.is_some(), input.ranks.span, "`ranks` does nothing with a file for each rank", diags);
-    let ranks = input.ranks.value.and_then(|r| u32::try_from(r).ok()).filter(|r| *r <= MAX_RANKS);
-    if input.ranks.is_some() && ranks.is_none() {
-        let message = format!("the most ranks of a trace are {MAX_RANKS}");
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(input.ranks.span, "out of range"));
-        bad = true;
-    }
-    if bad {
+    let before = diags.error_count();
+    let (name, span) = named(input, place, diags)?;
+    idle_keys(input, diags);
+    let ranks = ranks_of(input, diags);
+    if diags.error_count() > before {
         return None;
     }
-    let files = files(name, by_prefix, *input.format, span, diags)?;
+    let files = files(name, input.prefix.is_some(), *input.format, span, diags)?;
     let groups = match &input.groups.value {
         Some(name) => Some((shown(name, input.groups.span, diags), read_at(name, input.groups.span, diags)?)),
         None => None,
     };
+    let trace = trace_in(&files, groups.as_ref(), ranks, (input, span), diags)?;
+    match ranks.filter(|_| *input.format != TraceFormat::Aicb) {
+        Some(ranks) => Some((for_all(trace, ranks, (input, span), diags)?, span)),
+        None => Some((trace, span)),
+    }
+}
+
+/// The name of the trace's files and the key that gives it.
+fn named<'a>(input: &'a TraceInput, place: Span, diags: &mut Diagnostics) -> Option<(&'a str, Span)> {
+    match (&input.file.value, &input.prefix.value) {
+        (Some(file), None) => Some((file, input.file.span)),
+        (None, Some(prefix)) => Some((prefix, input.prefix.span)),
+        (Some(_), Some(_)) => {
+            let both = Diagnostic::error(codes::CONFLICT, "a trace has one of `file` and `prefix`");
+            diags.push(both.at(input.prefix.span, "one").at(input.file.span, "another"));
+            None
+        }
+        (None, None) => {
+            let none = Diagnostic::error(codes::MISSING_KEY, "a trace needs `file` or `prefix`");
+            diags.push(none.at(place, "in this table").hint("prefix = \"traces/job\" reads traces/job.0.et, traces/job.1.et and so on"));
+            None
+        }
+    }
+}
+
+/// Keys that do nothing for the format or beside others.
+fn idle_keys(input: &TraceInput, diags: &mut Diagnostics) {
+    let by_prefix = input.prefix.is_some();
+    let one_file = *input.format == TraceFormat::Aicb && by_prefix;
+    let own_groups = input.groups.is_some() && *input.format != TraceFormat::Chakra;
+    for (bad, span, what) in [
+        (one_file, input.prefix.span, "an aicb workload is one file for all ranks: give `file`"),
+        (own_groups, input.groups.span, "`groups` does nothing for this format, whose files say their groups"),
+        (by_prefix && input.ranks.is_some(), input.ranks.span, "`ranks` does nothing with a file for each rank"),
+    ] {
+        if bad {
+            diags.push(Diagnostic::error(codes::CONFLICT, what).at(span, "does nothing"));
+        }
+    }
+}
+
+/// How many ranks one file stands for, where that is said; reports too many.
+fn ranks_of(input: &TraceInput, diags: &mut Diagnostics) -> Option<u32> {
+    let ranks = input.ranks.value.and_then(|r| u32::try_from(r).ok()).filter(|r| *r <= MAX_RANKS);
+    if input.ranks.is_some() && ranks.is_none() {
+        let message = format!("the most ranks of a trace are {MAX_RANKS}");
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(input.ranks.span, "out of range"));
+    }
+    ranks
+}
+
+/// The trace that files hold, with the file of its groups; faults are told at the key that names the files.
+fn trace_in(
+    files: &[(u32, String, Vec<u8>)],
+    groups: Option<&(String, Vec<u8>)>,
+    ranks: Option<u32>,
+    (input, span): (&TraceInput, Span),
+    diags: &mut Diagnostics,
+) -> Option<Trace> {
     let listed: Vec<TraceFile<'_>> = files.iter().map(|(rank, path, bytes)| TraceFile { name: path, rank: *rank, bytes }).collect();
-    let shared = groups.as_ref().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let shared = groups.map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
     let read = match *input.format {
         TraceFormat::Chakra => chakra::read(&listed, shared),
         TraceFormat::HostJson => host_json::read(&listed),
@@ -158,26 +189,26 @@ fn read(input: &TraceInput, place: Span, diags: &mut Diagnostics) -> Option<(Tra
         let own = listed.iter().find(|f| f.name == file).map(|f| f.bytes);
         own.or_else(|| shared.filter(|s| s.0 == file).map(|s| s.1))
     };
-    let trace = match read {
-        Ok(trace) => trace,
+    match read {
+        Ok(trace) => Some(trace),
         Err(error) => {
             let at = if shared.is_some_and(|s| s.0 == error.file_name()) { input.groups.span } else { span };
             tell(&error, bytes_of(error.file_name()), at, diags);
-            return None;
+            None
         }
-    };
-    match ranks.filter(|_| !aicb) {
-        Some(ranks) => match trace.repeated(ranks) {
-            Ok(trace) => Some((trace, span)),
-            Err(why) => {
-                let message = format!("one file cannot stand for {ranks} ranks: {why}");
-                let told =
-                    Diagnostic::error(codes::BAD_TRACE, message).at(input.ranks.span, "ranks that do the same").at(span, "this file");
-                diags.push(told.hint("give `prefix` with a file for each rank"));
-                None
-            }
-        },
-        None => Some((trace, span)),
+    }
+}
+
+/// A trace of one file for all ranks that do the same.
+fn for_all(trace: Trace, ranks: u32, (input, span): (&TraceInput, Span), diags: &mut Diagnostics) -> Option<Trace> {
+    match trace.repeated(ranks) {
+        Ok(trace) => Some(trace),
+        Err(why) => {
+            let message = format!("one file cannot stand for {ranks} ranks: {why}");
+            let told = Diagnostic::error(codes::BAD_TRACE, message).at(input.ranks.span, "ranks that do the same").at(span, "this file");
+            diags.push(told.hint("give `prefix` with a file for each rank"));
+            None
+        }
     }
 }
 

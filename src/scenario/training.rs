@@ -38,19 +38,19 @@ fn stack_of(input: &TrainingInput, diags: &mut Diagnostics) -> Option<Stack> {
     Some(stack.clone())
 }
 
+fn experts_of(input: &TrainingInput, diags: &mut Diagnostics) -> Option<&'static ExpertStack> {
+    let Some(name) = &input.expert_stack.value else { return expert_stacks().first() };
+    let names: Vec<&str> = expert_stacks().iter().map(|s| s.id.value.as_str()).collect();
+    named(name, input.expert_stack.span, "expert stack", &names, diags).and_then(ExpertStack::named)
+}
+
 /// A job of a scenario, checked against its cluster, and whether its answer is a band over all expert stacks.
 pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) -> Option<(Config, bool)> {
     let before = diags.error_count();
     let stack = stack_of(input, diags);
     let model = input.model.resolve(input.model.span, diags);
     let parallel = layout(input, fabric, diags);
-    let experts = match &input.expert_stack.value {
-        Some(name) => {
-            let names: Vec<&str> = expert_stacks().iter().map(|s| s.id.value.as_str()).collect();
-            named(name, input.expert_stack.span, "expert stack", &names, diags).and_then(ExpertStack::named)
-        }
-        None => expert_stacks().first(),
-    };
+    let experts = experts_of(input, diags);
     let (mut stack, model, parallel, experts) = (stack?, model?, parallel?, experts?);
     channels(input, fabric, diags);
     let input = &with_microbatch(input, &parallel, &stack);
@@ -70,16 +70,7 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
     schedule(input, &sharded, shares.as_deref(), diags);
     let offload = offload(input, &model, &sharded, fabric, diags);
     horovod(input, &sharded, fabric, diags);
-    for part in fabric.parts() {
-        for dtype in [input.precision.linear(), input.precision.wide()] {
-            if part.peak.of(dtype).is_none() {
-                diags.push(
-                    Diagnostic::error(codes::CONFLICT, format!("`{}` has no matrix path for {dtype}", *part.id))
-                        .at(input.precision.span, "not on this part"),
-                );
-            }
-        }
-    }
+    matrix_paths(input, fabric, diags);
     if diags.error_count() > before {
         return None;
     }
@@ -110,6 +101,20 @@ pub(super) fn training_job(input: &TrainingInput, fabric: &Fabric, diags: &mut D
         fuse(input, &mut config);
     }
     Some((config, band))
+}
+
+/// Whether every part of the cluster multiplies matrices in the precisions of the job.
+fn matrix_paths(input: &TrainingInput, fabric: &Fabric, diags: &mut Diagnostics) {
+    for part in fabric.parts() {
+        for dtype in [input.precision.linear(), input.precision.wide()] {
+            if part.peak.of(dtype).is_none() {
+                diags.push(
+                    Diagnostic::error(codes::CONFLICT, format!("`{}` has no matrix path for {dtype}", *part.id))
+                        .at(input.precision.span, "not on this part"),
+                );
+            }
+        }
+    }
 }
 
 /// The input with the microbatch that its framework takes where none is given.

@@ -87,11 +87,7 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
     let text = diags.source(source).text.clone();
     let before = diags.error_count();
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-    let line = |position: u64| {
-        let start = (position as usize).min(text.len());
-        let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
-        Span { source, start: start as u32, end: end as u32 }
-    };
+    let line = |position: u64| line_at(&text, source, position as usize);
     let header: FxHashMap<String, usize> = match reader.headers() {
         Ok(names) => names.iter().enumerate().map(|(i, n)| (n.trim().trim_start_matches('\u{feff}').to_owned(), i)).collect(),
         Err(error) => {
@@ -99,18 +95,7 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
             return None;
         }
     };
-    for &name in columns.needed.iter().chain(columns.measured) {
-        if !header.contains_key(name) {
-            let mut diagnostic =
-                Diagnostic::error(codes::BAD_TABLE, format!("the column `{name}` is missing")).at(line(0), "this header lacks it");
-            let mut names: Vec<&str> = header.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            if let Some(near) = nearest(name, names) {
-                diagnostic = diagnostic.hint(format!("is it the one named `{near}`?"));
-            }
-            diags.push(diagnostic);
-        }
-    }
+    all_there(&header, columns, line(0), diags);
     if diags.error_count() > before {
         return None;
     }
@@ -124,23 +109,9 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
                     diags.push(Diagnostic::error(codes::BAD_TABLE, message).at(place, "here"));
                     continue;
                 }
-                let field = |name: &str| record.get(header[name]).unwrap_or("").trim().to_owned();
-                if let Some(first) = seen.insert(field("id"), place) {
-                    diags.push(
-                        Diagnostic::error(codes::DUPLICATE_NAME, format!("the id `{}` comes twice", field("id")))
-                            .at(place, "second row")
-                            .at(first, "first row"),
-                    );
-                }
-                let value = |name: &str| field(name).parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
-                let measured: Vec<f64> = columns.measured.iter().filter_map(|name| value(name)).collect();
-                for name in columns.measured.iter().filter(|name| value(name).is_none()) {
-                    diags.push(
-                        Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", field(name)))
-                            .at(place, format!("column {name}")),
-                    );
-                }
-                if measured.len() == columns.measured.len() {
+                let row = Record { header: &header, record: &record, measured: &[] };
+                once(row.text("id"), place, seen, diags);
+                if let Some(measured) = measured(row, columns, place, diags) {
                     rows.push((record, measured));
                 }
             }
@@ -151,4 +122,48 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
         }
     }
     (diags.error_count() == before).then_some(Table { header, rows })
+}
+
+/// The line that begins at a byte of a table.
+fn line_at(text: &str, source: SourceId, position: usize) -> Span {
+    let start = position.min(text.len());
+    let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
+    Span { source, start: start as u32, end: end as u32 }
+}
+
+/// Reports columns that a table lacks.
+fn all_there(header: &FxHashMap<String, usize>, columns: &Columns, place: Span, diags: &mut Diagnostics) {
+    for &name in columns.needed.iter().chain(columns.measured) {
+        if !header.contains_key(name) {
+            let mut diagnostic =
+                Diagnostic::error(codes::BAD_TABLE, format!("the column `{name}` is missing")).at(place, "this header lacks it");
+            let mut names: Vec<&str> = header.keys().map(String::as_str).collect();
+            names.sort_unstable();
+            if let Some(near) = nearest(name, names) {
+                diagnostic = diagnostic.hint(format!("is it the one named `{near}`?"));
+            }
+            diags.push(diagnostic);
+        }
+    }
+}
+
+/// Reports an id that an earlier row has.
+fn once(id: &str, place: Span, seen: &mut FxHashMap<String, Span>, diags: &mut Diagnostics) {
+    if let Some(first) = seen.insert(id.to_owned(), place) {
+        diags.push(
+            Diagnostic::error(codes::DUPLICATE_NAME, format!("the id `{id}` comes twice")).at(place, "second row").at(first, "first row"),
+        );
+    }
+}
+
+/// The measured values of a row; `None` where one is none, which is reported.
+fn measured(row: Record<'_>, columns: &Columns, place: Span, diags: &mut Diagnostics) -> Option<Vec<f64>> {
+    let value = |name: &str| row.text(name).parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
+    for name in columns.measured.iter().filter(|name| value(name).is_none()) {
+        diags.push(
+            Diagnostic::error(codes::BAD_TABLE, format!("`{}` is no measured value above 0", row.text(name)))
+                .at(place, format!("column {name}")),
+        );
+    }
+    columns.measured.iter().map(|name| value(name)).collect()
 }

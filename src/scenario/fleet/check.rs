@@ -59,10 +59,7 @@ pub(in crate::scenario) fn fleet_job(
     let span = input.fleet.span;
     let mut names = Names::default();
     teams_once(given, &mut names, diags);
-    let mut kube = if given.kubernetes.is_empty() { None } else { Some(super::kubernetes::read(given, diags)?) };
-    if given.kubernetes_duration.is_some() && kube.is_none() {
-        conflict(given.kubernetes_duration.span, "`kubernetes_duration` does nothing without `kubernetes`", "leave it out", diags);
-    }
+    let mut kube = kubernetes(given, diags)?;
     let own = kube.as_mut().filter(|k| !k.manifests.nodes.is_empty());
     let cluster = cluster(given, fabric, cost, own, span, diags)?;
     let cluster = regions(&given.region, cluster, diags)?;
@@ -71,15 +68,7 @@ pub(in crate::scenario) fn fleet_job(
     let place = Place { cluster: &cluster, fabric, profiles, restart };
     let traced = traced(given, &place, &mut names, diags);
     if let Some(kube) = &kube {
-        if kube.manifests.nodes.is_empty() && !kube.manifests.jobs.is_empty() {
-            let told =
-                Diagnostic::error(codes::UNSUPPORTED, "jobs of Kubernetes need the nodes of Kubernetes: their labels, taints and sizes");
-            diags.push(told.at(given.kubernetes.span, "these files").hint("add `kubectl get nodes -o yaml`"));
-            return None;
-        }
-        kube.manifests.queues.iter().for_each(|q| {
-            names.team(&q.name);
-        });
+        queues(given, kube, &mut names, diags)?;
     }
     let mut kube_jobs = kube.as_ref().map_or_else(Vec::new, |k| k.jobs(given, &cluster, restart, &mut names, diags));
     let (mut models, mut links) = (Vec::new(), Links::default());
@@ -87,9 +76,7 @@ pub(in crate::scenario) fn fleet_job(
     let services: Vec<_> = given.service.iter().map(|s| service(s, &given.job, &place, &mut names, &mut links, diags)).collect();
     let waits = waits(&given.job, diags);
     enough(given, kube_jobs.len(), span, diags);
-    if names.teams.len() > 60_000 || names.classes.len() > 60_000 {
-        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "more than 60,000 teams or classes").at(head(span, diags), "this fleet"));
-    }
+    few_names(&names, span, diags);
     let teams = teams(given, kube.as_ref(), &names);
     if diags.error_count() > before {
         return None;
@@ -121,6 +108,30 @@ pub(in crate::scenario) fn fleet_job(
     })
 }
 
+/// What the files of Kubernetes hold, where they are named.
+fn kubernetes(given: &FleetInput, diags: &mut Diagnostics) -> Option<Option<Kubernetes>> {
+    if !given.kubernetes.is_empty() {
+        return Some(Some(super::kubernetes::read(given, diags)?));
+    }
+    if given.kubernetes_duration.is_some() {
+        conflict(given.kubernetes_duration.span, "`kubernetes_duration` does nothing without `kubernetes`", "leave it out", diags);
+    }
+    Some(None)
+}
+
+/// Queues of Kubernetes as teams; `None` where there are jobs without nodes.
+fn queues(given: &FleetInput, kube: &Kubernetes, names: &mut Names, diags: &mut Diagnostics) -> Option<()> {
+    if kube.manifests.nodes.is_empty() && !kube.manifests.jobs.is_empty() {
+        let told = Diagnostic::error(codes::UNSUPPORTED, "jobs of Kubernetes need the nodes of Kubernetes: their labels, taints and sizes");
+        diags.push(told.at(given.kubernetes.span, "these files").hint("add `kubectl get nodes -o yaml`"));
+        return None;
+    }
+    kube.manifests.queues.iter().for_each(|q| {
+        names.team(&q.name);
+    });
+    Some(())
+}
+
 /// Teams by their names, each once.
 fn teams_once(given: &FleetInput, names: &mut Names, diags: &mut Diagnostics) {
     given.team.iter().for_each(|t| {
@@ -148,6 +159,13 @@ fn enough(given: &FleetInput, queued: usize, span: Span, diags: &mut Diagnostics
     if !given.service.is_empty() && given.horizon.is_none() {
         let told = Diagnostic::error(codes::MISSING_KEY, "a fleet with services needs `horizon`: they never end");
         diags.push(told.at(head(span, diags), "this fleet"));
+    }
+}
+
+/// Whether teams and classes can be counted by 16 bits.
+fn few_names(names: &Names, span: Span, diags: &mut Diagnostics) {
+    if names.teams.len() > 60_000 || names.classes.len() > 60_000 {
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, "more than 60,000 teams or classes").at(head(span, diags), "this fleet"));
     }
 }
 

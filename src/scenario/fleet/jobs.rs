@@ -78,26 +78,11 @@ pub(super) fn drawn(
     fits_together(given, at, several, diags);
     let sizes = sizes(given);
     let largest = sizes.iter().map(|s| s.0).max().unwrap_or(1);
-    let thousandths = given.share.map_or(1000, |s| (s * 1000.0).round() as u16);
-    let ask = Ask {
-        pools: pools_of(&given.parts, &given.pools, largest > 0, place.cluster, diags),
-        accelerators: largest,
-        share: thousandths,
-        chunk: given.worker.unwrap_or(1).min(64) as u32,
-        cpus: given.cpus.unwrap_or(0.0),
-        memory: given.memory.map_or(0.0, |b| b.get()),
-        within: *given.within,
-    };
+    let ask = ask_of(given, largest, place.cluster, diags);
     if diags.error_count() > before {
         return None;
     }
-    for &(size, _) in &sizes {
-        if find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &Ask { accelerators: size, ..ask }).is_none() {
-            let message = format!("jobs of {size} accelerators never find room on this fleet, however empty");
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(at, "this class").hint("ask for less, or for less nearness"));
-            return None;
-        }
-    }
+    find_room(&ask, &sizes, at, place.cluster, diags)?;
     let work = match &given.training.value {
         None => Work::Time(0.0),
         Some(_) => Work::Steps { model: model(given, &ask, place, models, diags)?, steps: 0.0 },
@@ -122,11 +107,7 @@ pub(super) fn drawn(
         gap: given.every.map_or(0.0, Seconds::get),
         random: given.arrivals.unwrap_or(ArrivalKind::Poisson) == ArrivalKind::Poisson,
         mean,
-        lengths: match given.durations.unwrap_or(Durations::Fixed) {
-            Durations::Fixed => Lengths::Fixed,
-            Durations::Exponential => Lengths::Exponential,
-            Durations::Lognormal => Lengths::Lognormal(given.sigma.unwrap_or(1.0)),
-        },
+        lengths: lengths(given),
         sizes,
         like,
     })
@@ -139,6 +120,40 @@ fn sizes(given: &JobInput) -> Vec<(u32, f64)> {
     } else {
         let share = |i: usize| given.shares.get(i).map_or(1.0, |s| **s);
         given.sizes.iter().enumerate().map(|(i, s)| ((**s).min(1 << 24) as u32, share(i))).collect()
+    }
+}
+
+/// What the largest jobs of a class ask for.
+fn ask_of(given: &JobInput, accelerators: u32, cluster: &Cluster, diags: &mut Diagnostics) -> Ask {
+    Ask {
+        pools: pools_of(&given.parts, &given.pools, accelerators > 0, cluster, diags),
+        accelerators,
+        share: given.share.map_or(1000, |s| (s * 1000.0).round() as u16),
+        chunk: given.worker.unwrap_or(1).min(64) as u32,
+        cpus: given.cpus.unwrap_or(0.0),
+        memory: given.memory.map_or(0.0, |b| b.get()),
+        within: *given.within,
+    }
+}
+
+/// Whether jobs of every size find room on the empty fleet; reports the first that do not.
+fn find_room(ask: &Ask, sizes: &[(u32, f64)], at: Span, cluster: &Cluster, diags: &mut Diagnostics) -> Option<()> {
+    for &(size, _) in sizes {
+        if find(placement(crate::fleet::PlacementKind::Pack), cluster, &Ask { accelerators: size, ..*ask }).is_none() {
+            let message = format!("jobs of {size} accelerators never find room on this fleet, however empty");
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(at, "this class").hint("ask for less, or for less nearness"));
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// How the lengths of a class's jobs spread.
+fn lengths(given: &JobInput) -> Lengths {
+    match given.durations.unwrap_or(Durations::Fixed) {
+        Durations::Fixed => Lengths::Fixed,
+        Durations::Exponential => Lengths::Exponential,
+        Durations::Lognormal => Lengths::Lognormal(given.sigma.unwrap_or(1.0)),
     }
 }
 

@@ -23,33 +23,16 @@ pub(super) fn service(
     serves_once(given, diags);
     let file = given.scenario.value.as_deref().map(|name| replica(name, given.scenario.span, place, diags));
     let accelerators = file.as_ref().map_or(given.accelerators.unwrap_or(1), |f| f.as_ref().map_or(1, |f| f.accelerators));
-    let ask = Ask {
-        pools: pools_of(&given.parts, &given.pools, true, place.cluster, diags),
-        accelerators: accelerators.min(1 << 24) as u32,
-        share: 1000,
-        chunk: 1,
-        cpus: 0.0,
-        memory: 0.0,
-        within: *given.within,
-    };
+    let ask = ask_of(given, accelerators, place, diags);
     if diags.error_count() > before {
         return None;
     }
-    let mut range = |bad: bool, span: Span, message: &str| {
-        if bad {
-            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
-        }
-    };
-    range(*given.least > *given.most, given.least.span, "`least` is more than `most`");
-    range(*given.most > 100_000, given.most.span, "more than 100,000 replicas");
-    let share = *given.metric == crate::fleet::Metric::Utilization;
-    range(share && *given.target > 1.0, given.target.span, "a utilization above 1");
-    range(given.interval.get() < 1.0, given.interval.span, "looks less than a second apart");
-    range(given.period.get() < 10.0 * given.interval.get(), given.period.span, "a period of less than ten looks");
-    range(given.down_window.get().max(given.up_window.get()) > 86_400.0, given.down_window.span, "a window of more than a day");
-    let fits = find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &ask).is_some();
-    let wide = if file.is_some() { given.scenario.span } else { given.accelerators.span };
-    range(!fits, wide, &format!("a replica of {accelerators} accelerators never finds room on this fleet, however empty"));
+    amounts(given, diags);
+    if find(placement(crate::fleet::PlacementKind::Pack), place.cluster, &ask).is_none() {
+        let message = format!("a replica of {accelerators} accelerators never finds room on this fleet, however empty");
+        let wide = if file.is_some() { given.scenario.span } else { given.accelerators.span };
+        diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(wide, "out of range"));
+    }
     let rollout = given.rollout.value.as_ref().and_then(|r| rollout(r, jobs, names, diags));
     let weights = given.weights.value.as_ref().and_then(|w| weights(w, place, diags));
     if diags.error_count() > before {
@@ -73,16 +56,50 @@ pub(super) fn service(
         replica: curve,
         warm: given.warm.get(),
         rollout,
-        scaling: Scaling {
-            metric: *given.metric,
-            target: *given.target,
-            least: *given.least as u32,
-            most: *given.most as u32,
-            windows: [given.up_window.get(), given.down_window.get()],
-        },
+        scaling: scaling(given),
         interval: given.interval.get(),
     };
     (diags.error_count() == before).then_some((service, weights))
+}
+
+/// What a replica asks for.
+fn ask_of(given: &ServiceInput, accelerators: u64, place: &Place<'_>, diags: &mut Diagnostics) -> Ask {
+    Ask {
+        pools: pools_of(&given.parts, &given.pools, true, place.cluster, diags),
+        accelerators: accelerators.min(1 << 24) as u32,
+        share: 1000,
+        chunk: 1,
+        cpus: 0.0,
+        memory: 0.0,
+        within: *given.within,
+    }
+}
+
+/// Numbers of a service that are out of range.
+fn amounts(given: &ServiceInput, diags: &mut Diagnostics) {
+    let mut range = |bad: bool, span: Span, message: &str| {
+        if bad {
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message.to_owned()).at(span, "out of range"));
+        }
+    };
+    range(*given.least > *given.most, given.least.span, "`least` is more than `most`");
+    range(*given.most > 100_000, given.most.span, "more than 100,000 replicas");
+    let share = *given.metric == crate::fleet::Metric::Utilization;
+    range(share && *given.target > 1.0, given.target.span, "a utilization above 1");
+    range(given.interval.get() < 1.0, given.interval.span, "looks less than a second apart");
+    range(given.period.get() < 10.0 * given.interval.get(), given.period.span, "a period of less than ten looks");
+    range(given.down_window.get().max(given.up_window.get()) > 86_400.0, given.down_window.span, "a window of more than a day");
+}
+
+/// How the number of replicas follows the load.
+fn scaling(given: &ServiceInput) -> Scaling {
+    Scaling {
+        metric: *given.metric,
+        target: *given.target,
+        least: *given.least as u32,
+        most: *given.most as u32,
+        windows: [given.up_window.get(), given.down_window.get()],
+    }
 }
 
 /// What a replica serves is said once: by a scenario, or by the service.
