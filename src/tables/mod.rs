@@ -104,15 +104,13 @@ fn read_one(source: SourceId, columns: &Columns, diags: &mut Diagnostics, seen: 
         match result {
             Ok(record) => {
                 let place = line(record.position().map_or(0, csv::Position::byte));
-                if record.len() != header.len() {
+                if record.len() == header.len() {
+                    let row = Record { header: &header, record: &record, measured: &[] };
+                    once(row.text("id"), place, seen, diags);
+                    rows.extend(measured(row, columns, place, diags).map(|measured| (record, measured)));
+                } else {
                     let message = format!("this row has {} fields, the header {}", record.len(), header.len());
                     diags.push(Diagnostic::error(codes::BAD_TABLE, message).at(place, "here"));
-                    continue;
-                }
-                let row = Record { header: &header, record: &record, measured: &[] };
-                once(row.text("id"), place, seen, diags);
-                if let Some(measured) = measured(row, columns, place, diags) {
-                    rows.push((record, measured));
                 }
             }
             Err(error) => diags.push(Diagnostic::error(codes::BAD_TABLE, format!("this is no CSV: {error}")).at(line(0), "in this file")),
