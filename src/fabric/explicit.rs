@@ -1,6 +1,7 @@
 //! Explicit fabrics: switches and cables one by one, checked for unknown ends and for parts that nothing joins.
 
 use super::connect::nic_link;
+use super::elements::NicSite;
 use super::graph::{Link, LinkKind, NodeId, Template, Vertex};
 use super::input::ExplicitInput;
 use super::node::{Growing, nic_groups};
@@ -64,13 +65,16 @@ pub(super) fn explicit(
 
 fn check_connected(input: &ExplicitInput, growing: &Growing, routes: &ExplicitRoutes, diags: &mut Diagnostics) {
     let Some(first) = growing.nics.first() else { return };
-    let distance = routes.distances(first.leaf);
-    let alone = growing.nics.iter().position(|n| n.network.is_none() || distance[n.leaf as usize] == u32::MAX);
+    // Without switches no NIC has a leaf.
+    let distance = (!routes.neighbours.is_empty()).then(|| routes.distances(first.leaf));
+    let reached = |n: &NicSite| distance.as_ref().is_some_and(|d| d[n.leaf as usize] < u32::MAX);
+    let alone = growing.nics.iter().position(|n| n.network.is_none() || !reached(n));
     if let Some(nic) = alone {
         let site = growing.sites.iter().find(|s| s.nic == Some(nic as u32));
         let node = site.map_or(NodeId(0), |s| s.node);
+        let lacks = if growing.nics[nic].network.is_some() { "cannot reach NIC 0" } else { "has no cable" };
         diags.push(
-            Diagnostic::error(codes::DISCONNECTED, format!("the fabric is not connected: NIC {nic} (node {}) cannot reach NIC 0", node.0))
+            Diagnostic::error(codes::DISCONNECTED, format!("the fabric is not connected: NIC {nic} (node {}) {lacks}", node.0))
                 .at(input.link.span, "no cable joins the parts")
                 .hint("give every NIC a cable, and the switches cables among themselves"),
         );

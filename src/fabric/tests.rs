@@ -96,6 +96,8 @@ fn faults_point_into_the_file() {
         nodes(1, 1, "nvswitch")
     );
     assert!(build(&explicit).unwrap_err().contains("E0301"));
+    let none = build(&explicit.replace("[\"a\", \"b\"]", "[]")).unwrap_err();
+    assert!(none.contains("no switch and no NIC named `a`"), "{none}");
     for (extra, code) in [
         ("levels = 7", "E0202"),
         ("queue_pairs = 4", "E0205"),

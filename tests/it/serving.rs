@@ -150,6 +150,12 @@ fn further_models_that_do_not_fit() {
             "E0406",
             "engines that share accelerators take",
         ),
+        (
+            format!("share = 0.2\nshared = true\n{model}\n[serving.beside.parallel]\ntensor = 2\nreplicas = 9"),
+            "E0202",
+            "9 engines share the accelerators of 4",
+        ),
+        (format!("share = 0.2\nshared = true\n{model}\n[serving.beside.parallel]\ntensor = 2\nreplicas = 2147483648"), "E0202", "replicas"),
         ("share = 0.2\n[serving.beside.model]\npreset = \"llama-3.2-1\"".into(), "E0204", "did you mean"),
         (format!("share = 0.2\n{model}\n[serving.scaling]\nabove = 3"), "E0405", "beside further models"),
         (format!("share = 0.6\n{model}\n[[serving.beside]]\nname = \"small\"\nshare = 0.6\n{model}"), "E0203", "given twice"),
@@ -161,6 +167,16 @@ fn further_models_that_do_not_fit() {
     ] {
         let text = beside(&keys);
         assert!(text.contains(code) && text.contains(word), "{keys}: {code} or `{word}` is not in: {text}");
+    }
+}
+
+/// Layouts that do not fill the cluster have no places: nothing is laid out or looked up on it.
+#[test]
+fn absurd_layouts_are_refused_before_they_are_laid_out() {
+    for keys in ["tensor = 2\nreplicas = 2147483648", "tensor = 2147483648", "tensor = 2\ndata = 2147483648"] {
+        let prefill = format!("[serving.prefill.parallel]\n{keys}\n[[serving.failure]]\nnode = 0\nat = \"1 s\"\n[serving.traffic]");
+        let text = said("[serving.traffic]", &prefill);
+        assert!(text.contains("E0401"), "{keys}: {text}");
     }
 }
 

@@ -136,6 +136,7 @@ fn one(
         let message = "engines that share accelerators have as many of them and no stages";
         diags.push(Diagnostic::error(codes::UNSUPPORTED, message).at(given.shared.span, "not modelled").hint("give both the same degrees"));
     }
+    too_large("replicas", parallel.replicas.unwrap_or(1), fleet::MOST_ENGINES, parallel.replicas.span, diags);
     let own = given.slo.value.as_ref().and_then(|slo| goals(slo, given.slo.span, diags));
     let (engine, (share, source)) = (engine?, source?);
     Some(Checked {
@@ -167,14 +168,20 @@ fn own_traffic(given: &BesideInput, main: Option<&(Source, Arrivals)>, diags: &m
 }
 
 /// The further models' engines on the cluster of the first, and their jobs.
-pub(super) fn placed(list: Vec<Checked>, first: &Deployment) -> (Vec<Beside>, Vec<ModelJob>) {
-    let one = |c: Checked| {
+pub(super) fn placed(list: Vec<Checked>, first: &Deployment, diags: &mut Diagnostics) -> (Vec<Beside>, Vec<ModelJob>) {
+    let mut one = |c: Checked| {
         let Engine { shape, stack, formats } = c.engine;
         let fitting = if c.shared { first.replicas } else { 1 };
         let plain = Deployment { router: first.router, ..Deployment::plain(shape, formats) };
-        let replicas = c.parallel.replicas.unwrap_or(fitting);
+        let asked = c.parallel.replicas.unwrap_or(fitting);
+        if c.shared && asked > first.replicas {
+            let message = format!("{asked} engines share the accelerators of {}", first.replicas);
+            let span = c.parallel.replicas.span;
+            diags.push(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, "too many").hint("give at most as many, or leave it out"));
+        }
+        let replicas = if c.shared { asked.min(first.replicas) } else { asked };
         let engines = Deployment { blocks: c.blocks, ..fleet::laid_out(&plain, &c.parallel, replicas) };
         (Beside { engines, stack, shared: c.shared }, c.job)
     };
-    list.into_iter().map(one).unzip()
+    list.into_iter().map(&mut one).unzip()
 }

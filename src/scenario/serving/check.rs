@@ -90,9 +90,12 @@ pub(in crate::scenario) fn serving_job(given: &At<ServingInput>, fabric: &Fabric
         offload: fleet::offload(input, fabric, diags),
         ..fleet::laid_out(&plain, parallel, replicas.unwrap_or(1))
     };
-    let (engines, models) = beside::placed(beside, &deployment);
+    let (engines, models) = beside::placed(beside, &deployment, diags);
     let mut deployment = Deployment { beside: engines, ..deployment };
-    deployment.fleet = fleet::fleet(input, &deployment.sites(), fabric, diags);
+    // Engines that do not fill the cluster have no places.
+    if replicas.is_some() {
+        deployment.fleet = fleet::fleet(input, &deployment.sites(), fabric, diags);
+    }
     if diags.error_count() > before {
         return None;
     }

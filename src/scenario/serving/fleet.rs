@@ -12,7 +12,7 @@ use crate::serving::{Adapters, Batching, Deployment, EngineFailure, Fleet, Offlo
 use std::ops::Range;
 
 /// Engines that a scenario may name, and the longest time, seconds.
-const MOST_ENGINES: u64 = 1 << 12;
+pub(super) const MOST_ENGINES: u64 = 1 << 12;
 const LONGEST_TIME: f64 = 1e9;
 /// Shortest time between two looks, seconds.
 const SHORTEST_LOOK: f64 = 0.01;
