@@ -112,6 +112,19 @@ fn killed_run(work: &Path, sweep: &str, want: &str, round: u64) -> u32 {
     kills
 }
 
+/// A program that is killed after it wrote the results and before it removed the journal leaves both.
+#[test]
+fn a_journal_beside_its_results_is_removed() {
+    let work = tempfile::tempdir().unwrap();
+    let sweep = write(work.path(), &SWEEP.replace("count = 50", "count = 2"));
+    let out = work.path().join("out");
+    sound(&["sweep", "run", &sweep, "--out", out.to_str().unwrap()], "2");
+    let want = results(&out);
+    std::fs::write(out.join("results.journal"), "left").unwrap();
+    sound(&["sweep", "run", &sweep, "--out", out.to_str().unwrap(), "--resume"], "2");
+    assert!(results(&out) == want && !out.join("results.journal").exists());
+}
+
 #[test]
 fn folders_of_something_else_are_refused() {
     let work = tempfile::tempdir().unwrap();

@@ -29,6 +29,8 @@ impl Part {
             return Err(StoreError::Started(folder.to_owned()));
         }
         if part.exists() {
+            // What a program left that was killed between the two.
+            dropped(&path)?;
             return Ok(None);
         }
         if let Some(parent) = path.parent() {
@@ -131,7 +133,14 @@ impl Part {
             }
             Ok(())
         })?;
-        let journal = self.manifest.journal_path(&self.folder, self.shard);
-        std::fs::remove_file(&journal).map_err(io(&journal))
+        dropped(&self.manifest.journal_path(&self.folder, self.shard))
+    }
+}
+
+/// Removes a journal that may be gone already.
+fn dropped(journal: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(journal) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(journal)(error)),
+        _ => Ok(()),
     }
 }
