@@ -99,9 +99,10 @@ impl Short {
         let Repeat { first, count, .. } = self.repeat;
         let tasks = graph.tasks();
         let enters = |microbatch: u32| tasks.iter().position(|t| t.label.microbatch == microbatch).map(|i| run.start[i]);
-        let period_s = enters(first + count)? - enters(first)?;
+        let entered = enters(first)?;
+        let period_s = enters(first + count)? - entered;
         // Just before, so that what ends and starts at that moment is not torn apart by rounding.
-        let from_s = enters(first)? - 1e-6 * period_s;
+        let from_s = entered - 1e-6 * period_s;
         let running = |from: f64| {
             let to = from + period_s;
             (0..tasks.len()).filter(move |&i| run.start[i] < to && run.finish[i] > from)
