@@ -67,6 +67,28 @@ impl Schedule {
         Some(out)
     }
 
+    /// Greatest number of messages that [`Schedule::of`] writes for a group, to be known before they are written.
+    pub(super) fn most(fabric: &Fabric, group: &[AcceleratorId], op: Op, algorithm: Algorithm, chunks: u32) -> f64 {
+        let shape = Shape::of(fabric, group);
+        let (n, m, k, chunks) = (shape.ranks as f64, shape.least() as f64, shape.count() as f64, f64::from(chunks));
+        let rings = match shape.count() {
+            1 if fabric.has_direct_links(group[0]) => rings_in(fabric, group).len() as f64,
+            1 => 1.0,
+            _ => m,
+        };
+        let pipelined = matches!(op, Op::Broadcast | Op::Reduce);
+        match algorithm {
+            Algorithm::Ring if pipelined => rings * chunks * n,
+            Algorithm::Ring => rings * 2.0 * n * n,
+            Algorithm::Tree => chunks * m * 4.0 * k,
+            Algorithm::Pat | Algorithm::HalvingDoubling => 2.0 * n * libm::log2(n).ceil(),
+            Algorithm::Hierarchical => 2.0 * n * (m + k),
+            Algorithm::Torus => shape.torus.iter().flatten().map(|s| 12.0 * n * s.0 as f64).sum(),
+            Algorithm::Direct => n,
+            _ => n * n,
+        }
+    }
+
     /// Adds a message behind the last one of its sender's lane; `after` brought what it sends.
     pub(super) fn push(&mut self, message: Message, lane: u32, after: Option<u32>) -> u32 {
         let id = self.messages.len() as u32;

@@ -4,7 +4,7 @@ use super::collective::{Beside, Moves, Sweep, sizes};
 use super::collective_input::{CollectiveInput, CongestionControl, CongestionInput};
 use super::load::head;
 use super::{idle, tokens};
-use crate::collectives::{Launch, Library, Op};
+use crate::collectives::{Communicator, Launch, Library, Op};
 use crate::diag::{At, Code, Diagnostic, Diagnostics, Span, codes};
 use crate::fabric::{AcceleratorId, Fabric};
 use crate::simulate::Transport;
@@ -180,13 +180,33 @@ fn form_of(input: &CollectiveInput, sweep: &Sweep, fabric: &Fabric, diags: &mut 
         );
         return false;
     }
-    if sweep.explicit.is_some() {
-        let without = sweep.sizes.iter().find_map(|&size| {
-            let bytes = sweep.payload(op, size, sweep.algorithm).0;
-            let algorithm = sweep.algorithm.unwrap_or_else(|| communicator.plan(op, bytes).algorithm);
-            communicator.schedule(op, algorithm, 1).is_none().then_some(algorithm)
-        });
-        if let Some(algorithm) = without {
+    sweep.explicit.is_none_or(|chunks| messages_of(input, sweep, &communicator, (op, chunks), diags))
+}
+
+/// Messages of an explicit run, all groups together, that memory holds (about 100 bytes each).
+const MOST_MESSAGES: f64 = 3e7;
+
+/// Whether every size has a message-by-message form that fits into memory; reports where not.
+fn messages_of(
+    input: &CollectiveInput,
+    sweep: &Sweep,
+    communicator: &Communicator<'_>,
+    (op, chunks): (Op, u32),
+    diags: &mut Diagnostics,
+) -> bool {
+    for &size in &sweep.sizes {
+        let bytes = sweep.payload(op, size, sweep.algorithm).0;
+        let algorithm = sweep.algorithm.unwrap_or_else(|| communicator.plan(op, bytes).algorithm);
+        let messages = communicator.most_messages(op, algorithm, chunks) * sweep.groups.len() as f64;
+        if messages > MOST_MESSAGES {
+            diags.push(
+                Diagnostic::error(codes::UNSUPPORTED, format!("{op} by `{algorithm}` over these ranks is up to {messages:.1e} messages"))
+                    .at(input.explicit.span, "too many to follow one by one")
+                    .hint("leave out `explicit`: the coupled form costs the same at any size; or take fewer ranks or chunks"),
+            );
+            return false;
+        }
+        if communicator.schedule(op, algorithm, 1).is_none() {
             diags.push(
                 Diagnostic::error(codes::UNSUPPORTED, format!("{op} by `{algorithm}` is not messages between ranks"))
                     .at(input.explicit.span, "no message-by-message form")

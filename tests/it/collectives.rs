@@ -42,6 +42,19 @@ fn what_does_nothing_is_refused() {
 }
 
 #[test]
+fn more_messages_than_memory_holds_are_refused() {
+    let many = |nodes: u32| {
+        let text = format!(
+            "title = \"t\"\ntopology = \"../../topologies/dgx-h100-ndr.toml\"\nnodes = {nodes}\n[collective]\nalgorithm = \"ring\"\nexplicit = true\nmin_bytes = \"1 GiB\"\n"
+        );
+        let mut diags = Diagnostics::new();
+        load_text("scenarios/collective/t.toml", &text, &[], None, &mut diags).is_none().then(|| render(&diags, Style::Plain))
+    };
+    assert_eq!(many(2), None);
+    assert!(many(512).is_some_and(|e| e.contains("up to 2.7e8 messages")));
+}
+
+#[test]
 fn marks_lead_from_pauses_to_fair_shares() {
     let last = |congestion: &str| {
         let keys = format!("pattern = \"incast\"\nranks = 17\nmin_bytes = \"2 MB\"\nmax_bytes = \"2 MB\"\n{congestion}");

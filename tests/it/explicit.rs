@@ -58,6 +58,7 @@ fn compare(name: &str, fabric: &Fabric, ranks: u32, op: Op, algorithm: Algorithm
         // Filling a pipeline of d hops costs (d - 1) / chunks.
         let chunks = if algorithm == Algorithm::Hierarchical { 256 } else { 2048 };
         let schedule = c.schedule(op, algorithm, chunks).unwrap();
+        assert!(schedule.messages.len() as f64 <= c.most_messages(op, algorithm, chunks), "{name} {op} {algorithm}: messages");
         let run = run_messages(fabric, &schedule, &plan, bytes);
         let want = c.time_of(op, bytes, &plan);
         assert!((run.makespan_s / want - 1.0).abs() < 0.01, "{name} {op} {algorithm} {bytes}: {} and {want}", run.makespan_s);
