@@ -1,6 +1,6 @@
 //! A class of symmetric groups: its shape on the fabric, the plan of an operation, its traffic.
 
-use super::across::start_of;
+use super::across::Network;
 use super::book::{Load, known};
 use super::choose::in_domain;
 use super::constants::constants;
@@ -42,7 +42,10 @@ pub struct Communicator<'f> {
     pub(super) shape: Shape,
     pub(super) lines: ScaleUpLines,
     pub(super) technology: String,
-    pub(super) protocol: NicProtocol,
+    /// What it needs between its nodes.
+    pub(super) network: Network,
+    /// Line rate of a NIC.
+    pub(super) nic_rate: f64,
     pub(super) nodes: f64,
     pub(super) engine: Engine,
     sm_share: f64,
@@ -95,7 +98,11 @@ impl<'f> Communicator<'f> {
             shape,
             lines,
             technology: part.scale_up.value.clone().unwrap_or_default(),
-            protocol: fabric.nic(node).map_or(NicProtocol::Tcp, |n| *n.protocol),
+            network: fabric.nic(node).map_or_else(
+                || Network::of(NicProtocol::Tcp, "", nodes.len() as f64),
+                |n| Network::of(*n.protocol, &n.id, nodes.len() as f64),
+            ),
+            nic_rate: fabric.nic(node).map_or(0.0, |n| n.bandwidth.get()),
             nodes: nodes.len() as f64,
             engine: library.engine,
             sm_share: kernel_share(part, library),
@@ -149,7 +156,7 @@ impl<'f> Communicator<'f> {
     #[must_use]
     pub fn sources(&self) -> (Option<&'static str>, &'static str, &'static str) {
         let inside = constants().lines(&self.technology).map(|row| row.source.value.as_str());
-        (inside, constants().network(self.protocol).source.value.as_str(), self.lines.tuner.source.value.as_str())
+        (inside, self.network.source(), self.lines.tuner.source.value.as_str())
     }
 
     /// What an operation of `bytes` does under an algorithm of the caller's choice; `None` where it has no such form here.
@@ -185,7 +192,7 @@ impl<'f> Communicator<'f> {
                 .is_none_or(|a| a == Algorithm::Ring)
                 .then(|| self.planned(op, Chosen { line, algorithm: Algorithm::Ring, protocol }));
         }
-        let of = |a: Algorithm| Some(Chosen { line: self.line_by(op, bytes, a, protocol)?, algorithm: a, protocol });
+        let of = |a: Algorithm| Some(Chosen { line: self.line_by(op, a, protocol)?, algorithm: a, protocol });
         let chosen = match algorithm {
             Some(algorithm) => of(algorithm)?,
             None => {
@@ -311,7 +318,7 @@ impl<'f> Communicator<'f> {
             Line { latency: self.lines.base + self.lines.hop + path, rate: self.lines.rate }
         } else {
             // Start-up of a send over the network: library and proxy thread, above the wire.
-            Line { latency: start_of(self.protocol, 2.0).message + path, rate: f64::INFINITY }
+            Line { latency: self.network.message() + path, rate: f64::INFINITY }
         };
         let protocol = if bytes < 65536.0 { Protocol::Ll } else { Protocol::Simple };
         Chosen { line, algorithm: Algorithm::Direct, protocol }

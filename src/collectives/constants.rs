@@ -189,24 +189,38 @@ record! {
 }
 
 record! {
-    /// Start-ups of collectives across a network.
+    /// Start-ups and shares of collectives across a network, beside what they need inside the domains.
     pub struct NetworkRow {
         /// How its NICs talk.
         pub protocol: NicProtocol,
+        /// The NICs that it is of; absent: all others of the protocol.
+        pub nics: List<Name> = Vec::new(),
         /// Start-up of a ring.
         pub ring_base: NonNeg<Seconds>,
-        /// One more node of a ring, up to 64.
+        /// One step of a ring from node to node, up to 64 nodes.
         pub ring_node: NonNeg<Seconds>,
-        /// One more doubling of nodes of a ring.
+        /// One doubling of nodes of a ring.
         pub ring_level: NonNeg<Seconds>,
-        /// Start-up of a tree.
+        /// Start-up of small messages in a tree over two nodes.
         pub tree_base: NonNeg<Seconds>,
         /// One more level of a tree.
         pub tree_level: NonNeg<Seconds>,
-        /// What a bulk transfer adds.
-        pub bulk: NonNeg<Seconds>,
-        /// Share of the rate below that start-up.
-        pub slow_share: Finite,
+        /// Rates of the low-latency protocol: all-reduce, gather and scatter; absent: it has no line of its own.
+        pub small: List<Pos<BytesPerSecond>> = Vec::new(),
+        /// Start-ups inside the domains that middle sizes take more than small ones.
+        pub middle_start: Finite = 0.0,
+        /// Start-up of middle sizes over two nodes.
+        pub middle_base: NonNeg<Seconds>,
+        /// One more level.
+        pub middle_level: NonNeg<Seconds>,
+        /// Their share of a tree's rate.
+        pub middle_share: Finite,
+        /// Start-up of a bulk transfer in a tree over two nodes.
+        pub bulk_base: NonNeg<Seconds>,
+        /// One more level.
+        pub bulk_level: NonNeg<Seconds>,
+        /// Share of what the links carry that a tree reaches.
+        pub tree_share: Finite,
         /// Start-up of a send.
         pub message: NonNeg<Seconds>,
         /// Where the values come from.
@@ -266,8 +280,9 @@ impl Constants {
     pub(super) fn tokens(&self, op: Op) -> Option<&TokenRow> {
         self.tokens.iter().map(|r| &r.value).find(|r| *r.op == op)
     }
-    pub(super) fn network(&self, protocol: NicProtocol) -> &NetworkRow {
-        let row = self.network.iter().map(|r| &r.value).find(|r| *r.protocol == protocol);
-        row.unwrap_or(&self.network[0].value)
+    pub(super) fn network(&self, protocol: NicProtocol, nic: &str) -> &NetworkRow {
+        let of = || self.network.iter().map(|r| &r.value).filter(|r| *r.protocol == protocol);
+        let own = of().find(|r| r.nics.iter().any(|n| *n.value == *nic));
+        own.or_else(|| of().find(|r| r.nics.is_empty())).unwrap_or(&self.network[0].value)
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes between ranks per byte of payload, for every operation and algorithm, and their sum on the links of the fabric.
 
-use super::rings::rings_in;
+use super::rings::{InnerRings, rings_in};
 use super::shape::Shape;
 use super::timing::ring_edge;
 use super::tokens::{Routing, token_edges};
@@ -8,6 +8,7 @@ use super::{Algorithm, Op};
 use crate::fabric::{AcceleratorId, Fabric, LinkId};
 use crate::ids::Id;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Calls back with (from, to, bytes per byte of payload), ranks as indices into the group.
 pub(super) type Emit<'a> = &'a mut dyn FnMut(usize, usize, f64);
@@ -104,14 +105,15 @@ fn edges(fabric: &Fabric, group: &[AcceleratorId], shape: &Shape, routing: Optio
             next_domain(shape, 1.0, emit);
         }
         (_, Algorithm::Tree) => {
-            shape.domains.iter().for_each(|d| chains(d.clone(), emit));
+            let mut inner = InnerRings::new();
+            shape.domains.iter().for_each(|d| chains(d, inner.of(fabric, &group[d.clone()]), emit));
             between_domains(shape, emit);
         }
         (_, Algorithm::Pat) => doubling(n, emit),
         (_, Algorithm::HalvingDoubling) => halving(n, if op == Op::AllReduce { 2.0 } else { 1.0 }, emit),
         (_, Algorithm::Hierarchical) => hierarchical(shape, if op == Op::AllReduce { 2.0 } else { 1.0 }, emit),
         (_, Algorithm::Torus) => torus(shape, if op == Op::AllReduce { 2.0 } else { 1.0 }, emit),
-        (_, Algorithm::Ring) if shape.count() > 1 => long_rings(shape, ring_edge(op, n), op, emit),
+        (_, Algorithm::Ring) if shape.count() > 1 => long_rings(fabric, group, shape, op, emit),
         (_, Algorithm::Ring) => rings(fabric, group, op, emit),
     }
 }
@@ -138,10 +140,11 @@ fn skipped(op: Op, from: usize, to: usize) -> bool {
 }
 
 /// Rings over several domains, one for each rank of the smallest, so that all NICs are used: ring c enters and leaves every domain at
-/// one rank (whose NIC it uses both ways) and goes once around inside.
-fn long_rings(shape: &Shape, edge: f64, op: Op, emit: Emit<'_>) {
+/// one rank (whose NIC it uses both ways) and goes once around inside, over all rings of the domain's wiring in equal parts.
+fn long_rings(fabric: &Fabric, group: &[AcceleratorId], shape: &Shape, op: Op, emit: Emit<'_>) {
     let (rails, k) = (shape.least(), shape.count());
-    let share = edge / rails as f64;
+    let share = ring_edge(op, shape.ranks) / rails as f64;
+    let mut inner = InnerRings::new();
     for c in 0..rails {
         for (d, domain) in shape.domains.iter().enumerate() {
             let gate = gate(shape, d, c);
@@ -151,9 +154,12 @@ fn long_rings(shape: &Shape, edge: f64, op: Op, emit: Emit<'_>) {
                 emit(gate, next, share);
             }
             if domain.len() > 1 {
-                for r in 0..domain.len() {
-                    let at = |r: usize| domain.start + (gate - domain.start + r) % domain.len();
-                    emit(at(r), at(r + 1), share);
+                let rings = inner.of(fabric, &group[domain.clone()]);
+                for ring in rings {
+                    for (i, &from) in ring.iter().enumerate() {
+                        let to = ring[(i + 1) % ring.len()];
+                        emit(domain.start + from, domain.start + to, share / rings.len() as f64);
+                    }
                 }
             }
         }
@@ -212,20 +218,23 @@ fn between_domains(shape: &Shape, emit: Emit<'_>) {
     }
 }
 
-/// Inside a domain of a tree: one chain for each rank, up to it and back.
-fn chains(domain: std::ops::Range<usize>, emit: Emit<'_>) {
+/// Inside a domain of a tree: one chain for each rank, up to it and back, along all rings of the domain's wiring in equal parts.
+fn chains(domain: &Range<usize>, rings: &[Vec<usize>], emit: Emit<'_>) {
     let m = domain.len();
-    for c in 0..m {
-        for r in 1..m {
-            let (near, far) = (domain.start + (c + r - 1) % m, domain.start + (c + r) % m);
-            emit(far, near, 1.0 / m as f64);
-            emit(near, far, 1.0 / m as f64);
+    let share = 1.0 / (m * rings.len()) as f64;
+    for ring in rings {
+        for c in 0..m {
+            for r in 1..m {
+                let (near, far) = (domain.start + ring[(c + r - 1) % m], domain.start + ring[(c + r) % m]);
+                emit(far, near, share);
+                emit(near, far, share);
+            }
         }
     }
 }
 
 /// Every rank sends its buffer to the switch once and gets the sum once, a part of it as owner.
-fn in_switch(domain: std::ops::Range<usize>, emit: Emit<'_>) {
+fn in_switch(domain: Range<usize>, emit: Emit<'_>) {
     let m = domain.len();
     if m > 1 {
         for r in 0..m {

@@ -1,6 +1,7 @@
 //! Ring search on irregular links: the greatest set of directed rings over all ranks that no link carries twice.
 
 use crate::fabric::{AcceleratorId, Fabric};
+use rustc_hash::FxHashMap;
 
 /// Search steps before the best set so far is taken; no shape of up to eight ranks in the catalogue needs as many.
 const MOST_STEPS: u64 = 400_000;
@@ -27,6 +28,29 @@ pub(super) fn rings_in(fabric: &Fabric, group: &[AcceleratorId]) -> Vec<Vec<usiz
     let mut search = Search { free, most, best: Vec::new(), rings: Vec::new(), steps: 0 };
     search.extend(&mut vec![0]);
     search.best
+}
+
+/// Rings inside the domains of a group that spans several, as indices into the group: over the wiring's own rings where it has direct links
+/// only, else one in rank order.
+pub(super) struct InnerRings {
+    /// By places in a domain: rings over them.
+    found: FxHashMap<Vec<u32>, Vec<Vec<usize>>>,
+}
+
+impl InnerRings {
+    pub(super) fn new() -> Self {
+        Self { found: FxHashMap::default() }
+    }
+
+    /// Those of one domain, counted from its first rank.
+    pub(super) fn of(&mut self, fabric: &Fabric, members: &[AcceleratorId]) -> &[Vec<usize>] {
+        let first = fabric.domain(fabric.site(members[0]).domain).first.0;
+        let places: Vec<u32> = members.iter().map(|&a| fabric.site(a).own.0 - first).collect();
+        self.found.entry(places).or_insert_with(|| {
+            let wired = if fabric.has_direct_links(members[0]) { rings_in(fabric, members) } else { Vec::new() };
+            if wired.is_empty() { vec![(0..members.len()).collect()] } else { wired }
+        })
+    }
 }
 
 struct Search {

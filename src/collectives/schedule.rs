@@ -1,7 +1,7 @@
 //! The same algorithms message by message: who sends how much to whom after what. The oracle of the coupled form.
 
 use super::edges::{double_tree, gate};
-use super::rings::rings_in;
+use super::rings::{InnerRings, rings_in};
 use super::shape::Shape;
 use super::timing::ring_edge;
 use super::tokens::Routing;
@@ -74,7 +74,7 @@ impl Schedule {
         let rings = match shape.count() {
             1 if fabric.has_direct_links(group[0]) => rings_in(fabric, group).len() as f64,
             1 => 1.0,
-            _ => m,
+            _ => m * InnerRings::new().of(fabric, &group[shape.domains[0].clone()]).len() as f64,
         };
         let pipelined = matches!(op, Op::Broadcast | Op::Reduce);
         match algorithm {
@@ -150,20 +150,28 @@ impl Builder<'_> {
             let rings: Vec<Ring> = found.iter().map(|r| r.iter().map(|&i| (at(i), None)).collect()).collect();
             return (!rings.is_empty()).then_some(rings);
         }
-        let rails = self.shape.least();
-        let one = |c: usize| {
-            let mut ring = Ring::new();
-            for (d, domain) in self.shape.domains.iter().enumerate() {
-                let first = gate(self.shape, d, c) - domain.start;
-                for r in 0..domain.len() {
-                    let rank = at(domain.start + (first + r) % domain.len());
-                    let via = (r + 1 == domain.len() && r > 0).then(|| at(domain.start + first));
-                    ring.push((rank, via));
+        // Every rail once for each ring of the wiring inside the domains.
+        let mut inner = InnerRings::new();
+        let ways = self.shape.domains.iter().map(|d| inner.of(self.fabric, &self.group[d.clone()]).len()).max().unwrap_or(1);
+        let mut rings = Vec::new();
+        for c in 0..self.shape.least() {
+            for way in 0..ways {
+                let mut ring = Ring::new();
+                for (d, domain) in self.shape.domains.iter().enumerate() {
+                    let wired = inner.of(self.fabric, &self.group[domain.clone()]);
+                    let order = &wired[way % wired.len()];
+                    let first = gate(self.shape, d, c) - domain.start;
+                    let at_gate = order.iter().position(|&r| r == first).unwrap_or(0);
+                    for r in 0..order.len() {
+                        let rank = at(domain.start + order[(at_gate + r) % order.len()]);
+                        let via = (r + 1 == order.len() && r > 0).then(|| at(domain.start + first));
+                        ring.push((rank, via));
+                    }
                 }
+                rings.push(ring);
             }
-            ring
-        };
-        Some((0..rails).map(one).collect())
+        }
+        Some(rings)
     }
 
     fn rings(&mut self, op: Op) -> Option<()> {

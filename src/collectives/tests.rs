@@ -413,7 +413,7 @@ fn messages_of_a_nic_take_their_time() {
     let c = Communicator::new(&fabric, &Library::nccl(), &[first(32)]);
     // 24 messages to other boxes at 330 million a second.
     let start = c.plan(Op::AllToAll, 1024.0).latency_s;
-    let network = super::across::start_of(crate::hardware::NicProtocol::Infiniband, 4.0).ring;
+    let network = super::across::Network::of(crate::hardware::NicProtocol::Infiniband, "", 4.0).exchange();
     assert!(((start - network) / (24.0 / 3.3e8) - 1.0).abs() < 1e-6, "{start}");
 }
 

@@ -70,17 +70,21 @@ pub(super) fn nvls(lines: &ScaleUpLines, n: f64, bytes: f64) -> Line {
     let (small, large) = lines.nvls.unwrap_or((0.0, 0.0));
     let wire = 1.0 + 1.0 / n;
     // The large start-up grows with the domain: 58 and 142 us at 8 ranks, 64 + 7.5 n beyond (72 ranks: 603 us).
-    let large = if n > 8.0 { 64e-6 + 7.5e-6 * n } else { large };
+    let large = if n > 8.0 { 124e-6 + nvls_growth(n) } else { large };
     // Above 1 GiB Hopper reaches 0.83 of the ring rate (H200 at 8 GiB, n = 5 to 8: 304 to 311 of 371 GB/s); 72 ranks reach 444 of
     // 722 GB/s.
-    let share = if n > 16.0 {
-        0.615
-    } else if bytes > 1e9 && lines.ll128 {
-        0.83
-    } else {
-        0.77
-    };
+    let share = if n <= 16.0 && bytes > 1e9 && lines.ll128 { 0.83 } else { nvls_share(n) };
     Line { latency: small, rate: 0.43 * lines.rate / wire }.or(bytes, Line { latency: large, rate: share * lines.rate / wire })
+}
+
+/// What the start-up of large in-switch all-reduces grows by in domains of more than eight.
+pub(super) fn nvls_growth(n: f64) -> f64 {
+    7.5e-6 * (n - 8.0).max(0.0)
+}
+
+/// Share of a ring's rate that large in-switch all-reduces reach.
+pub(super) fn nvls_share(n: f64) -> f64 {
+    if n > 16.0 { 0.615 } else { 0.77 }
 }
 
 /// The line of an all-to-all of buffers of `s` bytes a rank: three regimes by message size (A100, H100, B200 fits).

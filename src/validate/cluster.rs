@@ -49,9 +49,11 @@ pub(super) fn has_no_switch(accelerator: &str, built_in: u64) -> bool {
     accelerator.ends_with("-nvl") || modules && built_in == 4
 }
 
-/// A NIC of the catalogue by fabric and rate.
-fn nic(fabric: &str, gbps: f64) -> Result<&'static str, String> {
+/// A NIC of the catalogue by fabric and rate, and by the part where a cloud changed its adapters between two of its machines.
+fn nic(part: &str, fabric: &str, gbps: f64) -> Result<&'static str, String> {
+    let first_generation = ["v100", "a100", "t4"].iter().any(|p| part.starts_with(p));
     Ok(match (fabric, gbps as u64) {
+        ("efa", 100) if first_generation => "efa-v1",
         ("infiniband", 100) => "cx5-edr100",
         ("infiniband", 200) => "cx6-hdr200",
         ("infiniband", 400) => "cx7-ndr400",
@@ -106,7 +108,11 @@ pub(super) fn fabric(shape: &Shape) -> Result<Fabric, String> {
     let wiring = wiring(shape);
     let one_domain = shape.domain.unwrap_or(shape.per_node) >= shape.nodes * shape.per_node;
     let networked = shape.nodes > 1 && !(one_domain && shape.nics == 0);
-    let nics = if networked { format!("nic = \"{}\"\nnics = {}\n", nic(&shape.fabric, shape.gbps)?, shape.nics) } else { String::new() };
+    let nics = if networked {
+        format!("nic = \"{}\"\nnics = {}\n", nic(&shape.accelerator, &shape.fabric, shape.gbps)?, shape.nics)
+    } else {
+        String::new()
+    };
     let network = if networked {
         format!(
             "kind = \"rail-optimised\"\nnodes = {}\nlevels = 3\nswitch = \"{}\"\n",

@@ -37,24 +37,29 @@ fn engine(record: &Record<'_>) -> Result<Engine, String> {
     known.into_iter().find(|e| source.contains(e.word())).ok_or_else(|| format!("the source `{source}` names no engine"))
 }
 
-/// How a row was launched: the column `launch` where there is one. Kernel tables (`aic-`) hold device time inside a graph; vTrain's
-/// tables and the old A100 listing are nccl-tests in one process; other listings show one process for each rank.
+/// How a row was launched: the column `launch` where there is one. Kernel tables (`aic-`) hold device time inside a graph, and nccl-tests
+/// started by MPI queues its launches behind each other, so that none shows (two nodes of H100: 28 to 32 us, one node 14 and more); vTrain's
+/// tables and the old A100 listing are nccl-tests in one process; the other listings of that site wait for every call of a framework.
 fn launch(record: &Record<'_>) -> Result<Launch, String> {
     let (word, source) = (record.text("launch"), record.text("source"));
     if !word.is_empty() {
         return Launch::from_word(word).ok_or_else(|| format!("the launch `{word}` is unknown"));
     }
     Ok(match source {
-        s if s.starts_with("aic-") => Launch::Graph,
         s if s.starts_with("vtrain-") || s == "mle-a100" => Launch::SingleProcess,
-        _ => Launch::Eager,
+        s if s.starts_with("mle-") => Launch::Eager,
+        _ => Launch::Graph,
     })
 }
+
+/// Accelerators of the greatest box: parts that join no more are joined inside a node alone.
+const BOX: u64 = 8;
 
 /// Accelerators of one scale-up domain where it spans nodes: as many as the part joins, in equal domains.
 fn domain(record: &Record<'_>, most: u64, ranks: u64, per_node: u64) -> Option<u64> {
     let given = record.get::<u64>("scale_up_domain").ok();
-    let most = given.unwrap_or(most);
+    // Boxes end at their switch, however few of their accelerators take part.
+    let most = given.or_else(|| Some(most).filter(|m| *m > BOX))?;
     if most <= per_node || !ranks.is_multiple_of(per_node) {
         return None;
     }

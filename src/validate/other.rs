@@ -91,6 +91,9 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         m if m.starts_with("resnet") => OptimizerKind::Momentum,
         _ => OptimizerKind::Adam,
     };
+    // Submissions of BERT shard LAMB inside a node and sum the shards between nodes (`--dwu-group-size`: one node where nothing is said);
+    // those of ResNet-50 sum whole gradients (Horovod).
+    let (shards, node) = (submitted && ranks > 1 && bert, record.count("accelerators_per_node")?);
     Ok(Config {
         model,
         parallel: parallel(1, 1, 1, ranks),
@@ -103,8 +106,8 @@ fn config(record: &Record<'_>, model: Architecture, submitted: bool, adapter_ran
         recompute_layers: None,
         optimizer,
         attention: if submitted { Attention::Flash } else { Attention::Unfused },
-        sharding: if submitted && ranks > 1 && adapter_rank.is_none() { Sharding::Optimizer } else { Sharding::None },
-        shard_group: None,
+        sharding: if shards { Sharding::Optimizer } else { Sharding::None },
+        shard_group: Some(node).filter(|n| shards && *n < ranks && ranks.is_multiple_of(*n)),
         offload: Offload::default(),
         hierarchical: false,
         adapter_rank,

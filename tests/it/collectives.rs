@@ -108,3 +108,24 @@ fn the_command_prints_tokens() {
     let list = json[0]["collective"].as_array().or_else(|| json["collective"].as_array()).unwrap();
     assert!(list.iter().all(|c| c["protocol"] == "LL128" && c["algorithm"] == "ring"));
 }
+
+/// Published listings of several nodes: most of their sources no constant saw.
+#[test]
+fn several_nodes_are_predicted() {
+    let table = "tests/validation/collective_across.csv";
+    let out = orrery(&["validate", "collective", table, "--bound", "median=0.13,p90=0.5", "--json"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(answer["summary"]["skipped"], 0);
+    // Bulk all-reduces over InfiniBand and RoCE.
+    let text = std::fs::read_to_string(super::root().join(table)).unwrap();
+    let bulk = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        ["infiniband", "roce"].contains(&cells[7]) && cells[13] == "all_reduce" && cells[14].parse::<f64>().unwrap_or(0.0) > 6e7
+    };
+    let ids: std::collections::HashSet<&str> = text.lines().filter(|l| bulk(l)).filter_map(|l| l.split(',').next()).collect();
+    let of = |row: &serde_json::Value| ids.contains(row["id"].as_str().unwrap()).then(|| row["error"].as_f64().unwrap().abs());
+    let mut errors: Vec<f64> = answer["rows"].as_array().unwrap().iter().filter_map(of).collect();
+    errors.sort_by(f64::total_cmp);
+    assert!(errors.len() > 200 && errors[errors.len() / 2] < 0.04, "{} rows, {}", errors.len(), errors[errors.len() / 2]);
+}

@@ -17,6 +17,24 @@ fn boxes(nodes: u32) -> Fabric {
     ))
 }
 
+/// Boxes whose accelerators are joined without a switch.
+fn meshes(nodes: u32) -> Fabric {
+    fabric(&format!(
+        "[[node]]\nname = \"n\"\naccelerator = \"mi300x\"\naccelerators = 8\nscale_up = \"full-mesh\"\nhost = \"mi300x-host\"\nnic = \"cx7-roce400\"\nnics = 8\n[fabric]\nkind = \"rail-optimised\"\nnodes = {nodes}\nswitch = \"qm9700\"\n"
+    ))
+}
+
+/// Rings that leave their box use all links inside: 358 GB/s were published of two boxes of MI300X, 350 of eight of MI325X.
+#[test]
+fn rings_between_meshes_use_all_links() {
+    for nodes in [2, 8] {
+        let fabric = meshes(nodes);
+        let c = Communicator::new(&fabric, &Library::nccl(), &[(0..8 * nodes).map(AcceleratorId).collect()]);
+        let busbw = 17e9 / c.time_alone(Op::AllReduce, 17e9) * c.busbw_factor(Op::AllReduce, Algorithm::Ring);
+        assert!((busbw / 354e9 - 1.0).abs() < 0.08, "{nodes} nodes: {busbw:e}");
+    }
+}
+
 fn torus() -> Fabric {
     fabric(
         "[[node]]\nname = \"n\"\naccelerator = \"tpu-v4\"\naccelerators = 4\nscale_up = \"torus\"\nscale_up_domain = 64\ntorus = [4, 4, 4]\nhost = \"tpu-host\"\n[fabric]\nkind = \"none\"\nnodes = 16\n",
@@ -92,6 +110,10 @@ fn coupled_and_explicit_agree() {
         compare("ethernet", &plain, 13, op, Algorithm::Pat);
     }
     compare("ethernet", &plain, 13, Op::AllToAll, Algorithm::Pairwise);
+    let joined = meshes(2);
+    for op in gathers {
+        compare("meshes", &joined, 16, op, Algorithm::Ring);
+    }
     for nodes in [2, 4] {
         let several = boxes(nodes);
         for op in gathers {

@@ -70,7 +70,7 @@ pub struct Service {
     /// The best on an ordinary day: all nodes, the rate without headroom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordinary: Option<Served>,
-    /// Greatest rate that all nodes of the best hold.
+    /// Greatest rate that all nodes of the best hold; absent where the base's requests are too few to find one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sustained_requests_per_s: Option<f64>,
 }

@@ -179,7 +179,7 @@ fn complete(plan: &ServePlan, best: &Ran, out: &mut PlanOutcome) {
     if let Some(service) = &mut out.service {
         service.slo = plan.targets.iter().map(|t| t.row(Some(&best.numbers))).collect();
         service.ordinary = day.as_ref().map(|(_, _, n)| served(plan, best, n, ordinary));
-        service.sustained_requests_per_s = Some(growth::sustained(plan, best));
+        service.sustained_requests_per_s = growth::sustained(plan, best);
     }
     out.cost_parts_usd = money::split(&best.parts, &size.summary);
     let mut swings = if best.score.usd > 0.0 { money::price_swings(&best.parts, paid) } else { Vec::new() };

@@ -21,9 +21,12 @@ pub(super) fn risks(plan: &ServePlan, best: &Ran, out: &PlanOutcome) -> Vec<Stri
         let note = if margin < 10.0 { "; the model's own error is as large: ask for headroom" } else { "" };
         list.push(format!("Latency: the tightest target is {}, met with {} % to spare{note}.", t.name(), three(margin)));
     }
-    if let Some(rate) = out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
-        list.push(format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate)));
-    }
+    list.push(match out.service.as_ref().and_then(|s| s.sustained_requests_per_s) {
+        Some(rate) => {
+            format!("Load: with all nodes up it holds {} requests a second of this traffic; beyond that queues grow.", three(rate))
+        }
+        None => "Load: the base's requests are too few to show the greatest rate that it holds.".into(),
+    });
     list.extend(spot_risk(plan, best));
     if let Some(apart) = best.point.setup.apart {
         list.push(format!(

@@ -6,8 +6,11 @@ use super::search::{Load, Ran, holds};
 use crate::economics::cost;
 use crate::units::MONTH;
 
-/// Bisections of the rate that is held: to a percent of a factor of four.
-const BISECTIONS: u32 = 7;
+/// Bisections of the rate that is held: to a percent of a factor of two.
+const BISECTIONS: u32 = 6;
+
+/// Doublings of what is asked after which no greatest rate is looked for: requests that arrive all at once show none.
+const DOUBLINGS: u32 = 10;
 
 /// Sizes of a candidate on which a setup is legal, in order of nodes.
 fn sizes(plan: &ServePlan, best: &Ran) -> Vec<usize> {
@@ -68,10 +71,12 @@ pub(super) fn purchases(plan: &ServePlan, best: &Ran) -> Option<Purchases> {
     Some(Purchases { phases, phased_usd, at_once_usd: best.score.usd })
 }
 
-/// The greatest rate that all nodes hold, up to four times what is asked.
-pub(super) fn sustained(plan: &ServePlan, best: &Ran) -> f64 {
+/// The greatest rate that all nodes hold; `None` where the base's requests are too few to find one.
+pub(super) fn sustained(plan: &ServePlan, best: &Ran) -> Option<f64> {
     let holds = |rate: f64| holds(plan, &best.point, best.payment, Load { rate, down: 0, slack: 1.0 });
-    let (mut low, mut high) = (plan.load(), 4.0 * plan.load());
+    let doubled = |n: u32| plan.load() * f64::from(1u32 << n);
+    let over = (1..=DOUBLINGS).find(|&n| !holds(doubled(n)))?;
+    let (mut low, mut high) = (doubled(over - 1), doubled(over));
     for _ in 0..BISECTIONS {
         let middle = libm::sqrt(low * high);
         if holds(middle) {
@@ -80,7 +85,7 @@ pub(super) fn sustained(plan: &ServePlan, best: &Ran) -> f64 {
             high = middle;
         }
     }
-    low
+    Some(low)
 }
 
 /// What a fifth more or less of the rate and of the latencies does to the money.

@@ -128,6 +128,20 @@ fn growing_demand_is_bought_in_phases() {
 }
 
 #[test]
+fn the_greatest_rate_does_not_depend_on_what_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let greatest = |traffic: &str, rate: f64| {
+        let text = format!(
+            "[goal]\nkind = \"serve\"\nrequests_per_s = {rate}\nslo = {{ ttft_p99 = \"2 s\" }}\n[deployment]\ntensor = [2]\nprefill_to_decode = [\"together\"]\n[[candidate]]\ntopology = \"{ROOT}/topologies/l40s-pcie.toml\"\nnodes = [1]\n"
+        );
+        super::decide(&plan(folder.path(), traffic, &text), false).service.unwrap().sustained_requests_per_s
+    };
+    let (few, many) = (greatest(TRAFFIC, 0.25).unwrap(), greatest(TRAFFIC, 8.0).unwrap());
+    assert!(few > 8.0 && (few / many - 1.0).abs() < 0.05, "{few} and {many}");
+    assert_eq!(greatest(&TRAFFIC.replace("4000", "2"), 1.0), None);
+}
+
+#[test]
 fn what_cannot_be_served_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let ask = |goal: &str, more: &str| {
