@@ -16,25 +16,25 @@ const LL_TREE_SHARE: f64 = 1.0 / 3.8;
 /// A ring's edge between racks is held to the same rate.
 const BETWEEN_RACKS: f64 = 410e9;
 
-/// What a collective over several nodes needs between them: seconds, and rates in bytes per second.
+/// What a collective over several domains needs between them: seconds, and rates in bytes per second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Network {
     row: &'static NetworkRow,
-    nodes: f64,
-    /// Doublings of nodes, and those beyond two nodes.
+    domains: f64,
+    /// Doublings of domains, and those beyond two.
     levels: f64,
     further: f64,
 }
 
 impl Network {
-    pub(super) fn of(protocol: NicProtocol, nic: &str, nodes: f64) -> Self {
-        let levels = libm::log2(nodes.max(1.0)).ceil();
-        Self { row: constants().network(protocol, nic), nodes, levels, further: (levels - 1.0).max(0.0) }
+    pub(super) fn of(protocol: NicProtocol, nic: &str, domains: f64) -> Self {
+        let levels = libm::log2(domains.max(1.0)).ceil();
+        Self { row: constants().network(protocol, nic), domains, levels, further: (levels - 1.0).max(0.0) }
     }
     /// Start-up of a ring that goes around so many times.
     pub(super) fn ring(&self, trips: f64) -> f64 {
         let r = self.row;
-        r.ring_base.get() + trips * r.ring_node.get() * (self.nodes.min(RING_NODES) - 1.0).max(0.0) + r.ring_level.get() * self.levels
+        r.ring_base.get() + trips * r.ring_node.get() * (self.domains.min(RING_DOMAINS) - 1.0).max(0.0) + r.ring_level.get() * self.levels
     }
     fn tree(&self) -> f64 {
         self.row.tree_base.get() + self.row.tree_level.get() * self.further
@@ -60,8 +60,8 @@ impl Network {
 /// Ranks of the greatest domain in which the start-ups of middle sizes were measured; they do not grow beyond (racks of GB200).
 const BOX: usize = 8;
 
-/// Nodes beyond which a ring's start-up was not measured, and does not grow.
-const RING_NODES: f64 = 64.0;
+/// Domains beyond which a ring's start-up was not measured, and does not grow.
+const RING_DOMAINS: f64 = 64.0;
 
 impl Communicator<'_> {
     /// Start-up inside the domains of an algorithm that goes up and down a chain of theirs.
@@ -72,9 +72,9 @@ impl Communicator<'_> {
         self.lines.base + 2.0 * (ranks as f64 - 1.0).max(0.0) * self.lines.hop
     }
 
-    /// Steps of a ring inside domains, each of which some message takes; as many domains count as of nodes.
+    /// Steps of a ring inside domains, each of which some message takes; as many domains count as between them.
     fn inner_steps(&self) -> f64 {
-        (self.shape.most() as f64 - 1.0) * (self.shape.count() as f64).min(RING_NODES)
+        (self.shape.most() as f64 - 1.0) * (self.shape.count() as f64).min(RING_DOMAINS)
     }
 
     /// The line of an algorithm over several domains that serves a size best; `None` where it has no such form.
@@ -114,13 +114,16 @@ impl Communicator<'_> {
     /// A tree's lines: small messages, middle sizes and bulk.
     fn tree_forms(&self, algorithm: Algorithm, inside: f64) -> [Option<(Protocol, Line)>; 3] {
         let (net, row, start, rate) = (&self.network, self.network.row, self.start(), self.tree_rate(algorithm, inside));
-        let small = row.small.first().map(|r| Line { latency: start + net.tree(), rate: rate.min(r.get()) });
+        let sums = algorithm == Algorithm::NvlsTree;
+        let small = row.small.first().filter(|_| !sums).map(|r| Line { latency: start + net.tree(), rate: rate.min(r.get()) });
         let middle = row.middle_base.get() + row.middle_level.get() * net.further + *row.middle_start * start.min(self.start_of(BOX));
         let middle = Line { latency: start + middle, rate: *row.middle_share * rate };
-        let sums = if algorithm == Algorithm::NvlsTree { nvls_growth(self.shape.most() as f64) } else { 0.0 };
-        let bulk = Line { latency: start + sums + row.bulk_base.get() + row.bulk_level.get() * net.further, rate };
-        let bulk = (algorithm == Algorithm::NvlsTree || self.takes_trees()).then_some(bulk);
-        [small.map(|line| (Protocol::Ll, line)), Some((Protocol::Ll128, middle)), bulk.map(|line| (Protocol::Simple, line))]
+        let growth = if sums { nvls_growth(self.shape.most() as f64) } else { 0.0 };
+        let bulk = Line { latency: start + growth + row.bulk_base.get() + row.bulk_level.get() * net.further, rate };
+        let bulk = (sums || self.takes_trees()).then_some(bulk);
+        // In-switch sums have the bulk protocol alone; their middle line is how they get under way.
+        let between = if sums { Protocol::Simple } else { Protocol::Ll128 };
+        [small.map(|line| (Protocol::Ll, line)), Some((between, middle)), bulk.map(|line| (Protocol::Simple, line))]
     }
 
     /// What a tree moves of the payload, given what it moves inside the domains.
@@ -142,7 +145,7 @@ impl Communicator<'_> {
     /// Whether the library gives bulk to a tree without in-switch sums: its cost model counts a tree at half of what channels carry inside
     /// domains, and a ring at what the NICs carry, where there are two nodes (NCCL 2.30, `src/graph/tuning.cc`).
     fn takes_trees(&self) -> bool {
-        self.nodes <= 2.0 && self.nic_rate < self.lines.channel.unwrap_or(self.lines.rate)
+        self.shape.count() <= 2 && self.nic_rate < self.lines.channel.unwrap_or(self.lines.rate)
     }
 
     /// The one line of an algorithm that is neither a ring nor a tree.
@@ -239,7 +242,7 @@ impl Communicator<'_> {
     pub(super) fn across(&self, op: Op, bytes: f64) -> Chosen {
         let candidates: &[Algorithm] = match op {
             Op::AllReduce if self.shape.torus.is_some() => &[Algorithm::Torus, Algorithm::Ring],
-            Op::AllReduce if self.lines.nvls.is_some() && self.spans_trays() => &[Algorithm::NvlsTree],
+            Op::AllReduce if self.lines.nvls.is_some() && self.spans_trays() => &[Algorithm::Tree, Algorithm::NvlsTree],
             Op::AllReduce if self.lines.nvls.is_some() && self.shape.least() > 1 => {
                 &[Algorithm::Ring, Algorithm::Tree, Algorithm::NvlsTree]
             }

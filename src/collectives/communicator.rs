@@ -93,14 +93,15 @@ impl<'f> Communicator<'f> {
         let mut nodes: Vec<_> = group.iter().map(|&a| fabric.site(a).node).collect();
         nodes.sort_unstable();
         nodes.dedup();
+        let domains = shape.count() as f64;
         Self {
             fabric,
             shape,
             lines,
             technology: part.scale_up.value.clone().unwrap_or_default(),
             network: fabric.nic(node).map_or_else(
-                || Network::of(NicProtocol::Tcp, "", nodes.len() as f64),
-                |n| Network::of(*n.protocol, &n.id, nodes.len() as f64),
+                || Network::of(NicProtocol::Tcp, "", domains),
+                |n| Network::of(*n.protocol, &n.id, domains),
             ),
             nic_rate: fabric.nic(node).map_or(0.0, |n| n.bandwidth.get()),
             nodes: nodes.len() as f64,

@@ -197,11 +197,11 @@ record! {
         pub nics: List<Name> = Vec::new(),
         /// Start-up of a ring.
         pub ring_base: NonNeg<Seconds>,
-        /// One step of a ring from node to node, up to 64 nodes.
+        /// One step of a ring from domain to domain, up to 64.
         pub ring_node: NonNeg<Seconds>,
-        /// One doubling of nodes of a ring.
+        /// One doubling of domains of a ring.
         pub ring_level: NonNeg<Seconds>,
-        /// Start-up of small messages in a tree over two nodes.
+        /// Start-up of small messages in a tree over two domains.
         pub tree_base: NonNeg<Seconds>,
         /// One more level of a tree.
         pub tree_level: NonNeg<Seconds>,
@@ -209,13 +209,13 @@ record! {
         pub small: List<Pos<BytesPerSecond>> = Vec::new(),
         /// Start-ups inside the domains that middle sizes take more than small ones.
         pub middle_start: Finite = 0.0,
-        /// Start-up of middle sizes over two nodes.
+        /// Start-up of middle sizes over two domains.
         pub middle_base: NonNeg<Seconds>,
         /// One more level.
         pub middle_level: NonNeg<Seconds>,
         /// Their share of a tree's rate.
         pub middle_share: Finite,
-        /// Start-up of a bulk transfer in a tree over two nodes.
+        /// Start-up of a bulk transfer in a tree over two domains.
         pub bulk_base: NonNeg<Seconds>,
         /// One more level.
         pub bulk_level: NonNeg<Seconds>,
