@@ -99,10 +99,9 @@ impl<'f> Communicator<'f> {
             shape,
             lines,
             technology: part.scale_up.value.clone().unwrap_or_default(),
-            network: fabric.nic(node).map_or_else(
-                || Network::of(NicProtocol::Tcp, "", domains),
-                |n| Network::of(*n.protocol, &n.id, domains),
-            ),
+            network: fabric
+                .nic(node)
+                .map_or_else(|| Network::of(NicProtocol::Tcp, "", domains), |n| Network::of(*n.protocol, &n.id, domains)),
             nic_rate: fabric.nic(node).map_or(0.0, |n| n.bandwidth.get()),
             nodes: nodes.len() as f64,
             engine: library.engine,

@@ -184,6 +184,8 @@ choice! {
         Efa = "efa",
         /// Intel/Cornelis Omni-Path.
         OmniPath = "omni-path",
+        /// HPE Slingshot.
+        Slingshot = "slingshot",
         /// TCP over Ethernet.
         Tcp = "tcp",
         /// TPU inter-chip interconnect.
