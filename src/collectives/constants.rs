@@ -103,6 +103,10 @@ record! {
         pub a_s: NonNeg<Seconds>,
         /// Their rate.
         pub b: Pos<BytesPerSecond>,
+        /// Start-up of the largest, where they were measured apart.
+        pub a_bulk: Option<NonNeg<Seconds>>,
+        /// Their rate.
+        pub b_bulk: Option<Pos<BytesPerSecond>>,
         /// Local copy relative to the wire.
         pub copy: Plain,
     }

@@ -87,7 +87,7 @@ pub(super) fn nvls_share(n: f64) -> f64 {
     if n > 16.0 { 0.615 } else { 0.77 }
 }
 
-/// The line of an all-to-all of buffers of `s` bytes a rank: three regimes by message size (A100, H100, B200 fits).
+/// The line of an all-to-all of buffers of `s` bytes a rank: regimes by message size (A100, H100, B200 fits).
 pub(super) fn all_to_all(technology: &str, lines: &ScaleUpLines, n: f64, bytes: f64) -> Line {
     let Some(row) = constants().all_to_all(technology) else {
         return Line { latency: lines.base + lines.hop * (n - 1.0), rate: 0.82 * lines.rate / ((n - 1.0) / n) };
@@ -95,7 +95,9 @@ pub(super) fn all_to_all(technology: &str, lines: &ScaleUpLines, n: f64, bytes: 
     let x = (n - 1.0) / n + *row.copy / n;
     let small = Line { latency: row.a.get() + row.h.get() * (n - 1.0), rate: row.b1.get() * n };
     let middle = Line { latency: row.am.get(), rate: row.bm.get() / x };
-    small.or(bytes, middle.or(bytes, Line { latency: row.a_s.get(), rate: row.b.get() / x }))
+    let large = Line { latency: row.a_s.get(), rate: row.b.get() / x };
+    let bulk = row.a_bulk.zip(*row.b_bulk).map(|(a, b)| Line { latency: a.get(), rate: b.get() / x });
+    small.or(bytes, middle.or(bytes, bulk.map_or(large, |bulk| large.or(bytes, bulk))))
 }
 
 /// An engine's all-reduce, up to its limit. Kernels that span the trays of a domain have start-ups of 4.3 to 4.9 us (one-shot) and
