@@ -7,7 +7,7 @@ use super::constants::constants;
 use super::edges::{Traffic, traffic};
 use super::platform::{Library, ScaleUpLines, lines_of};
 use super::schedule::Schedule;
-use super::shape::Shape;
+use super::shape::{Shape, widest};
 use super::timing::{Chosen, Line, all_to_all, engine, nvls, ring, ring_edge};
 use super::tokens::Routing;
 use super::{Algorithm, Engine, Op, Protocol};
@@ -388,27 +388,4 @@ impl<'f> Communicator<'f> {
     pub fn time_of(&self, op: Op, bytes: f64, plan: &Plan) -> f64 {
         plan.latency_s + bytes / plan.rate_cap.min(self.link_rate(op, plan.algorithm))
     }
-}
-
-/// The group that spans the most domains, then nodes; of equals the first: it stands for the others, which are not slower.
-fn widest<'g>(fabric: &Fabric, groups: &'g [Vec<AcceleratorId>]) -> (&'g [AcceleratorId], Shape) {
-    let spread = |group: &[AcceleratorId]| {
-        let (mut domains, mut nodes) = (0, 0);
-        let mut last = fabric.site(group[0]);
-        for &a in &group[1..] {
-            let site = fabric.site(a);
-            domains += usize::from(site.domain != last.domain);
-            nodes += usize::from(site.node != last.node);
-            last = site;
-        }
-        (domains, nodes)
-    };
-    let (mut widest, mut most) = (&groups[0], spread(&groups[0]));
-    for group in &groups[1..] {
-        let this = spread(group);
-        if this > most {
-            (widest, most) = (group, this);
-        }
-    }
-    (widest, Shape::of(fabric, widest))
 }

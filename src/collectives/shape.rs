@@ -89,3 +89,26 @@ fn torus_box(fabric: &Fabric, ranks: &[AcceleratorId]) -> Option<Vec<(usize, boo
     });
     (fills && sides.iter().map(|s| s.0).product::<usize>() == ranks.len()).then_some(sides)
 }
+
+/// The group that spans the most domains, then nodes; of equals the first: it stands for the others, which are not slower.
+pub(super) fn widest<'g>(fabric: &Fabric, groups: &'g [Vec<AcceleratorId>]) -> (&'g [AcceleratorId], Shape) {
+    let spread = |group: &[AcceleratorId]| {
+        let (mut domains, mut nodes) = (0, 0);
+        let mut last = fabric.site(group[0]);
+        for &a in &group[1..] {
+            let site = fabric.site(a);
+            domains += usize::from(site.domain != last.domain);
+            nodes += usize::from(site.node != last.node);
+            last = site;
+        }
+        (domains, nodes)
+    };
+    let (mut widest, mut most) = (&groups[0], spread(&groups[0]));
+    for group in &groups[1..] {
+        let this = spread(group);
+        if this > most {
+            (widest, most) = (group, this);
+        }
+    }
+    (widest, Shape::of(fabric, widest))
+}
