@@ -45,8 +45,8 @@ impl Shape {
 /// Whether the accelerators of a server, as many as its maker built in, have no switch: cards with bridges, and boards of four HGX modules, of
 /// which each pair has a third of the links (how HGX boards are wired: from memory; published rows of such servers fit it); four GH200 are joined alike.
 pub(super) fn has_no_switch(accelerator: &str, built_in: u64) -> bool {
-    let modules = ["a100-sxm", "h100-sxm", "h200-sxm"].iter().any(|part| accelerator.starts_with(part));
-    accelerator.ends_with("-nvl") || accelerator == "gh200" || modules && built_in == 4
+    let modules = ["a100-sxm", "h100-sxm", "h200-sxm", "gh200"].iter().any(|part| accelerator.starts_with(part));
+    accelerator.ends_with("-nvl") || modules && built_in == 4
 }
 
 /// A NIC of the catalogue by fabric and rate, and by the part where a cloud changed its adapters between two of its machines.
