@@ -142,8 +142,8 @@ impl Communicator<'_> {
         self.lines.rate.min(if racks { BETWEEN_RACKS } else { f64::INFINITY }) / ring_edge(op, self.shape.ranks)
     }
 
-    /// Whether the library gives bulk to a tree without in-switch sums: its cost model counts a tree at half of what channels carry inside
-    /// domains, and a ring at what the NICs carry, where there are two nodes (NCCL 2.30, `src/graph/tuning.cc`).
+    /// Whether the library gives bulk to a tree without in-switch sums: where two domains meet over NICs that are slower than its channels inside, by
+    /// which its cost model rates a tree there. Listings show trees on p4de and with NICs of 100 Gb/s, rings with those of 200.
     fn takes_trees(&self) -> bool {
         self.shape.count() <= 2 && self.nic_rate < self.lines.channel.unwrap_or(self.lines.rate)
     }
@@ -243,6 +243,7 @@ impl Communicator<'_> {
         let candidates: &[Algorithm] = match op {
             Op::AllReduce if self.shape.torus.is_some() => &[Algorithm::Torus, Algorithm::Ring],
             Op::AllReduce if self.lines.nvls.is_some() && self.spans_trays() => &[Algorithm::Tree, Algorithm::NvlsTree],
+            // Pairs too: two nodes with two H100 each were listed at 147 GB/s, which no ring reaches over their NICs.
             Op::AllReduce if self.lines.nvls.is_some() && self.shape.least() > 1 => {
                 &[Algorithm::Ring, Algorithm::Tree, Algorithm::NvlsTree]
             }

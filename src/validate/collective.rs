@@ -38,7 +38,7 @@ fn engine(record: &Record<'_>) -> Result<Engine, String> {
 }
 
 /// How a row was launched: the column `launch` where there is one. Kernel tables (`aic-`) hold device time inside a graph, and nccl-tests
-/// started by MPI queues its launches behind each other, so that none shows (two nodes of H100: 28 to 32 us, one node 14 and more); vTrain's
+/// started by MPI queues its launches behind each other, so that none shows (two nodes of H100: 28 to 32 us); vTrain's
 /// tables and the old A100 listing are nccl-tests in one process; the other listings of that site wait for every call of a framework.
 fn launch(record: &Record<'_>) -> Result<Launch, String> {
     let (word, source) = (record.text("launch"), record.text("source"));
