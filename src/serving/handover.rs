@@ -262,8 +262,10 @@ impl Run<'_, '_> {
             }
             self.hands.list[id as usize] = again;
         }
+        // Room that was reserved is free again: for those that wait for it, and for what an engine had put back itself.
         for to in 0..self.hands.parked.len() {
             self.give_room(to, now);
+            self.wake(to, now);
         }
     }
 
