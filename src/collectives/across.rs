@@ -104,7 +104,8 @@ impl Communicator<'_> {
     fn ring_forms(&self, op: Op) -> [Option<(Protocol, Line)>; 3] {
         let (lines, trips) = (&self.lines, if op == Op::AllReduce { 2.0 } else { 1.0 });
         let (steps, between, rate) = (trips * self.inner_steps(), self.network.ring(trips), self.ring_rate(op));
-        let bulk = Line { latency: lines.bulk_base + steps * lines.bulk_hop + between, rate };
+        let hop = lines.bulk_hop_across.unwrap_or(lines.bulk_hop);
+        let bulk = Line { latency: lines.bulk_base + steps * hop + between, rate };
         let gathers = matches!(op, Op::AllGather | Op::ReduceScatter);
         let small = self.network.row.small.get(1).filter(|_| gathers);
         let small = small.map(|r| Line { latency: lines.base + steps * lines.hop + between, rate: rate.min(r.get()) });

@@ -61,6 +61,8 @@ record! {
         pub bulk_base: NonNeg<Seconds>,
         /// One step of it.
         pub bulk_hop: NonNeg<Seconds>,
+        /// One step of it in a ring over several domains, where that was measured apart.
+        pub bulk_hop_across: Option<NonNeg<Seconds>>,
         /// Start-up of small in-switch reductions.
         pub nvls_small: Option<NonNeg<Seconds>>,
         /// Start-up of large ones.

@@ -76,6 +76,8 @@ pub(super) struct ScaleUpLines {
     pub(super) bulk_base: f64,
     /// One step of it.
     pub(super) bulk_hop: f64,
+    /// The same in a ring over several domains, where that was measured apart.
+    pub(super) bulk_hop_across: Option<f64>,
     /// Start-ups of in-switch reduction, small and large, where the switch can.
     pub(super) nvls: Option<(f64, f64)>,
     /// Share of the ring's rate that LL reaches.
@@ -111,6 +113,7 @@ impl ScaleUpLines {
             spread: row.spread.get(),
             bulk_base: row.bulk_base.get(),
             bulk_hop: row.bulk_hop.get(),
+            bulk_hop_across: row.bulk_hop_across.map(|h| h.get()),
             nvls,
             ll_share: *row.ll_share,
             ll_cap: row.ll_cap.map_or(f64::INFINITY, |c| c.get()),
@@ -144,6 +147,7 @@ fn generic() -> ScaleUpLines {
         spread: 1.0 * US,
         bulk_base: 15.0 * US,
         bulk_hop: 5.0 * US,
+        bulk_hop_across: None,
         nvls: None,
         ll_share: 0.5,
         ll_cap: 100.0 * GB,
