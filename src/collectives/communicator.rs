@@ -361,10 +361,10 @@ impl<'f> Communicator<'f> {
         load
     }
 
-    /// Greatest number of messages that the operation takes message by message.
+    /// Greatest number of messages that the operation takes message by message in one of the groups.
     #[must_use]
     pub fn most_messages(&self, op: Op, algorithm: Algorithm, chunks: u32) -> f64 {
-        self.groups.len() as f64 * Schedule::most(self.fabric, &self.groups[0], op, algorithm, chunks)
+        Schedule::most(self.fabric, &self.groups[0], op, algorithm, chunks)
     }
 
     /// The same operation message by message; `None` where it is not messages between ranks.

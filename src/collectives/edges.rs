@@ -1,6 +1,6 @@
 //! Bytes between ranks per byte of payload, for every operation and algorithm, and their sum on the links of the fabric.
 
-use super::rings::{InnerRings, rings_in};
+use super::rings::{InnerRings, rings_of};
 use super::shape::Shape;
 use super::timing::ring_edge;
 use super::tokens::{Routing, token_edges};
@@ -122,7 +122,7 @@ fn edges(fabric: &Fabric, group: &[AcceleratorId], shape: &Shape, routing: Optio
 fn rings(fabric: &Fabric, group: &[AcceleratorId], op: Op, emit: Emit<'_>) {
     let n = group.len();
     let edge = ring_edge(op, n);
-    let found = if fabric.has_direct_links(group[0]) { rings_in(fabric, group) } else { vec![(0..n).collect()] };
+    let found = rings_of(fabric, group);
     let share = edge / found.len().max(1) as f64;
     for ring in &found {
         for (i, &from) in ring.iter().enumerate() {

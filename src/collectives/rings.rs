@@ -30,8 +30,12 @@ pub(super) fn rings_in(fabric: &Fabric, group: &[AcceleratorId]) -> Vec<Vec<usiz
     search.best
 }
 
-/// Rings inside the domains of a group that spans several, as indices into the group: over the wiring's own rings where it has direct links
-/// only, else one in rank order.
+/// Rings of a group inside one domain: over the wiring's own where it has direct links only (perhaps none), else one in rank order.
+pub(super) fn rings_of(fabric: &Fabric, group: &[AcceleratorId]) -> Vec<Vec<usize>> {
+    if fabric.has_direct_links(group[0]) { rings_in(fabric, group) } else { vec![(0..group.len()).collect()] }
+}
+
+/// Rings inside the domains of a group that spans several, each of which has one at least: where the wiring holds none, in rank order.
 pub(super) struct InnerRings {
     /// By places in a domain: rings over them.
     found: FxHashMap<Vec<u32>, Vec<Vec<usize>>>,
@@ -47,7 +51,7 @@ impl InnerRings {
         let first = fabric.domain(fabric.site(members[0]).domain).first.0;
         let places: Vec<u32> = members.iter().map(|&a| fabric.site(a).own.0 - first).collect();
         self.found.entry(places).or_insert_with(|| {
-            let wired = if fabric.has_direct_links(members[0]) { rings_in(fabric, members) } else { Vec::new() };
+            let wired = rings_of(fabric, members);
             if wired.is_empty() { vec![(0..members.len()).collect()] } else { wired }
         })
     }

@@ -1,7 +1,7 @@
 //! The same algorithms message by message: who sends how much to whom after what. The oracle of the coupled form.
 
 use super::edges::{double_tree, gate};
-use super::rings::{InnerRings, rings_in};
+use super::rings::{InnerRings, rings_of};
 use super::shape::Shape;
 use super::timing::ring_edge;
 use super::tokens::Routing;
@@ -67,13 +67,12 @@ impl Schedule {
         Some(out)
     }
 
-    /// Greatest number of messages that [`Schedule::of`] writes for a group, to be known before they are written.
+    /// Greatest number of messages that [`Schedule::of`] writes for a group, to be known before they are written; none for what is not messages.
     pub(super) fn most(fabric: &Fabric, group: &[AcceleratorId], op: Op, algorithm: Algorithm, chunks: u32) -> f64 {
         let shape = Shape::of(fabric, group);
         let (n, m, k, chunks) = (shape.ranks as f64, shape.least() as f64, shape.count() as f64, f64::from(chunks));
         let rings = match shape.count() {
-            1 if fabric.has_direct_links(group[0]) => rings_in(fabric, group).len() as f64,
-            1 => 1.0,
+            1 => rings_of(fabric, group).len() as f64,
             _ => m * InnerRings::new().of(fabric, &group[shape.domains[0].clone()]).len() as f64,
         };
         let pipelined = matches!(op, Op::Broadcast | Op::Reduce);
@@ -85,6 +84,7 @@ impl Schedule {
             Algorithm::Hierarchical => 2.0 * n * (m + k),
             Algorithm::Torus => shape.torus.iter().flatten().map(|s| 12.0 * n * s.0 as f64).sum(),
             Algorithm::Direct => n,
+            Algorithm::Nvls | Algorithm::NvlsTree | Algorithm::Collnet => 0.0,
             _ => n * n,
         }
     }
@@ -144,9 +144,7 @@ impl Builder<'_> {
     fn ring_list(&self) -> Option<Vec<Ring>> {
         let at = |i: usize| self.group[i];
         if self.shape.count() == 1 {
-            let n = self.group.len();
-            let found =
-                if self.fabric.has_direct_links(self.group[0]) { rings_in(self.fabric, self.group) } else { vec![(0..n).collect()] };
+            let found = rings_of(self.fabric, self.group);
             let rings: Vec<Ring> = found.iter().map(|r| r.iter().map(|&i| (at(i), None)).collect()).collect();
             return (!rings.is_empty()).then_some(rings);
         }
